@@ -1,0 +1,521 @@
+"""The Chain: the face of the state machine that an engine drives.
+
+    init · tip · decode · signatures · check · propose · validate · finalize · commit · view
+
+Snapshots are in `ledger/history.py`.
+
+- Work on a block is a generator. It yields None where it can be paused, and a list of `Signed`
+  where it needs to know which are valid: the driver answers with as many booleans. `run` drives
+  one to its end in place.
+- propose and validate leave the execution of their block ready, so that finalize of the same
+  input does not execute it again; any number of rounds may go before.
+- finalize changes nothing that lasts. commit writes state, journal and history in one synced
+  batch; a driver with an event loop calls `begin_commit`, writes on another thread, and then
+  calls `end_commit`.
+- A refused transaction in a finalized block changes nothing and gets its code as its result;
+  validate refuses a block that holds one.
+"""
+
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from ledger import crypto
+from ledger.codec import Record, encode
+from ledger.crypto import Signed, sha256
+from ledger.errors import CorruptStore, Diverged, Misuse, Refusal
+from ledger.genesis import load_genesis
+from ledger.history import (
+    GENESIS_KEY,
+    TIP,
+    TIP_KEY,
+    Location,
+    Tip,
+    decode_location,
+    encode_location,
+    journal_key,
+    location_key,
+)
+from ledger.lists import BuiltList, build_list, complete_header, get_signed_header
+from ledger.merkle import SparseProof, SparseTree, sparse_prove, sparse_root
+from ledger.messages.blocks import BLOCK, Block, BlockHeader, BlockInput, block_hash, inputs_hash
+from ledger.messages.lists import SignedHeader
+from ledger.state import (
+    DRAFT,
+    STATE_START,
+    STATE_STOP,
+    State,
+    build_tree,
+    state_path,
+    update_tree,
+)
+from ledger.store import Snapshot, Store
+from ledger.transactions import WIRE
+from ledger.transactions.envelope import Context, Transaction, get_signatures
+from ledger.transition import (
+    Room,
+    apply_transaction,
+    begin_block,
+    begin_genesis,
+    check_transaction,
+    end_epoch,
+    is_epoch_over,
+)
+from ledger.types import Hash, Height, TimeMs
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[list[Signed] | None, Sequence[bool] | None, T]
+"""Pausable work; see the head of this file."""
+
+PINNED_HEIGHTS: Final = 64
+"""Committed heights that can still be read."""
+
+PAUSE_TRANSACTIONS: Final = 100
+"""Transactions between two pauses."""
+
+MAX_RECENT: Final = 500_000
+"""Decoded records kept between blocks."""
+
+CRASH_POINTS: Final = (
+    "init.before_write",
+    "init.after_write",
+    "finalize.executed",
+    "commit.before_write",
+    "commit.after_write",
+    "commit.done",
+)
+"""Named places at which a test lets the process die."""
+
+
+class Executed(NamedTuple):
+    """The outcome of a block, before it lasts."""
+
+    input: BlockInput
+    codes: tuple[int, ...]
+    """For each transaction 0 or the number of its refusal."""
+    root: Hash
+    ended_epoch: bool
+
+
+@dataclass(slots=True)
+class _Execution:
+    """A block as far as it was executed."""
+
+    input: BlockInput
+    state: State
+    context: Context
+    refusals: list[Refusal | None]
+    hashes: list[Hash]
+    built: BuiltList | None = None
+    tree: SparseTree = None
+    changes: dict[bytes, bytes | None] | None = None
+    """Set once the block is finalized."""
+
+
+class View:
+    """One committed height, for reading; it does not change when the chain goes on."""
+
+    def __init__(self, tip: Tip, reader: Snapshot, tree: SparseTree) -> None:
+        self.tip = tip
+        self.reader = reader
+        self.state = State(reader)
+        self._tree = tree
+
+    def prove(self, key: bytes) -> tuple[bytes | None, SparseProof]:
+        """Return the bytes under a store key of the state, or None, with the proof of it."""
+        return self.reader.get(key), sparse_prove(self._tree, state_path(key))
+
+    def block(self, height: Height) -> Block | None:
+        """Return a block of the journal, or None where the journal does not reach."""
+        raw = self.reader.get(journal_key(height))
+        return None if raw is None else BLOCK.load(raw)
+
+    def newest_header(self) -> SignedHeader:
+        """Return the header of the newest ended epoch with the attestations accepted so far."""
+        draft = self.state.get(DRAFT)
+        if draft is not None:
+            return SignedHeader(complete_header(draft.header, self.tip.root), ())
+        return get_signed_header(self.state)
+
+    def location(self, tx_hash: Hash) -> Location | None:
+        """Return where a committed transaction stands, or None."""
+        raw = self.reader.get(location_key(tx_hash))
+        return None if raw is None else decode_location(raw)
+
+
+class Chain:
+    """A chain in a store. One thread calls it; see the head of this file."""
+
+    def __init__(
+        self, store: Store, genesis: bytes, at: Callable[[str], None] = lambda _point: None
+    ) -> None:
+        """Open the chain that `store` holds, or one that is not initialised yet.
+
+        `at` is called at each of `CRASH_POINTS`. Refuses like `load_genesis`; raises
+        `CorruptStore` where the store does not hold what its tip says.
+        """
+        self.genesis = load_genesis(genesis)
+        self.genesis_bytes = genesis
+        self.genesis_hash = sha256(genesis)
+        self.store = store
+        self._at = at
+        self._recent: dict[bytes, Record | None] = {}
+        self._tree: SparseTree = None
+        self._built: BuiltList | None = None
+        self._views: deque[View] = deque()
+        self._tip: Tip | None = None
+        self._execution: _Execution | None = None
+        self._scratch: State | None = None
+        self._open()
+
+    # ------------------------------------------------------------------------- start
+
+    def _open(self) -> None:
+        raw = self.store.get(TIP_KEY)
+        if raw is None:
+            return
+        tip = TIP.load(raw)
+        self._tree = build_tree(self.store.items(STATE_START, STATE_STOP))
+        if sparse_root(self._tree) != tip.root:
+            raise CorruptStore("of this chain", f"its state is not that of height {tip.height}")
+        if tip.height == 0 and tip.block_hash != self.genesis_hash:
+            raise Refusal("bad_genesis", why="the store belongs to another network")
+        if tip.height > 0:
+            self._check_journal(tip)
+        self._adopt(tip, self._tree)
+
+    def _check_journal(self, tip: Tip) -> None:
+        newest = self.store.get(journal_key(tip.height))
+        if newest is None or block_hash(BLOCK.load(newest).header) != tip.block_hash:
+            raise CorruptStore("of this chain", f"its journal has no block {tip.height}")
+        if self.store.get(GENESIS_KEY) != self.genesis_hash:
+            raise Refusal("bad_genesis", why="the store belongs to another network")
+
+    def init(self) -> None:
+        """Write the state of the genesis file as height 0. Done already, it does nothing."""
+        if self._tip is not None:
+            return
+        state = State(self.store)
+        built = run(begin_genesis(state, self.genesis))
+        changes = state.changes()
+        tree = update_tree(None, changes)
+        tip = Tip(0, self.genesis.start_ms, sparse_root(tree), self.genesis_hash)
+        self._at("init.before_write")
+        self.store.write(
+            changes | {TIP_KEY: encode(tip), GENESIS_KEY: self.genesis_hash}, sync=True
+        )
+        self._at("init.after_write")
+        self._adopt(tip, tree)
+        self._built = built
+
+    def _adopt(self, tip: Tip, tree: SparseTree) -> None:
+        """Make `tip` the committed state that everything reads from."""
+        self._tip = tip
+        self._tree = tree
+        self._execution = None
+        self._scratch = None
+        self._views.append(View(tip, self.store.snapshot(), tree))
+        self._params = self._views[-1].state.params()
+        if len(self._views) > PINNED_HEIGHTS:
+            self._views.popleft().reader.close()
+        if len(self._recent) > MAX_RECENT:
+            self._recent.clear()
+
+    # -------------------------------------------------------------------------- info
+
+    @property
+    def tip(self) -> Tip:
+        """The newest committed block; height 0 is genesis."""
+        if self._tip is None:
+            raise Misuse("the chain is not initialised: call init first")
+        return self._tip
+
+    @property
+    def is_initialised(self) -> bool:
+        """Whether `init`, or a restore, was done."""
+        return self._tip is not None
+
+    def view(self) -> View:
+        """Return the newest committed height."""
+        return self._views[-1]
+
+    def view_at(self, height: Height) -> View | None:
+        """Return a committed height; None if it is not kept any more."""
+        first = self._views[0].tip.height
+        place = height - first
+        return self._views[place] if 0 <= place < len(self._views) else None
+
+    def newest_header(self) -> SignedHeader:
+        """Return the header of the newest ended epoch with the attestations accepted so far."""
+        return self._views[-1].newest_header()
+
+    def newest_list(self) -> BuiltList:
+        """Return the list that `newest_header` stands for."""
+        if self._built is None:
+            self._built = run(build_list(self._views[-1].state))
+        return self._built
+
+    # ------------------------------------------------------------------ transactions
+
+    def decode(self, raw: bytes) -> Transaction:
+        """Return the transaction of `raw`. Refuses like `Wire.decode`."""
+        return WIRE.decode(raw)
+
+    def signatures(self, tx: Transaction) -> list[Signed]:
+        """Return what has to be verified before `check` may be believed."""
+        return get_signatures(self._get_scratch(), tx, self.genesis_hash)
+
+    def check(self, tx: Transaction) -> None:
+        """Check a transaction, its signatures aside, after those that were checked before it.
+
+        What passes counts as sent until the next commit, so that several of one sender fit.
+        Refuses with the codes of the transaction's kind.
+        """
+        state = self._get_scratch()
+        context = self._context(self.tip.height + 1, self.tip.time_ms)
+        check_transaction(state, tx, context)
+        apply_transaction(state, tx, context, 0)
+
+    def peek(self, tx: Transaction) -> None:
+        """Check like `check`, but leave no trace: for what costs nothing to its sender."""
+        context = self._context(self.tip.height + 1, self.tip.time_ms)
+        check_transaction(self._get_scratch(), tx, context)
+
+    def _get_scratch(self) -> State:
+        if self._scratch is None:
+            self._scratch = self._begin()
+        return self._scratch
+
+    def _begin(self) -> State:
+        state = State(self.store, self._recent)
+        begin_block(state, self.tip.root)
+        return state
+
+    def _context(self, height: Height, time_ms: TimeMs) -> Context:
+        return Context(self.genesis_hash, height, time_ms, self._params)
+
+    # ------------------------------------------------------------------------ blocks
+
+    def propose(
+        self,
+        height: Height,
+        time_ms: TimeMs,
+        proposer: bytes,
+        candidates: Iterable[Transaction],
+        misbehaviour: tuple[bytes, ...] = (),
+    ) -> Steps[BlockInput]:
+        """Return a block of those candidates, in their order, that are valid and fit the limits.
+
+        The signatures of the candidates were verified; the pool holds no others. Refuses with
+        `block_height` and `block_time`.
+        """
+        self._check_place(height, time_ms)
+        state = self._begin()
+        context = self._context(height, time_ms)
+        room = Room(context)
+        chosen: list[Transaction] = []
+        for place, tx in enumerate(candidates):
+            if place % PAUSE_TRANSACTIONS == PAUSE_TRANSACTIONS - 1:
+                yield None
+            try:
+                room.check(tx)
+                check_transaction(state, tx, context)
+            except Refusal:
+                continue
+            apply_transaction(state, tx, context, len(chosen))
+            room.take(tx)
+            chosen.append(tx)
+        block = BlockInput(height, time_ms, proposer, misbehaviour, tuple(tx.raw for tx in chosen))
+        hashes = [tx.hash for tx in chosen]
+        self._execution = _Execution(block, state, context, [None] * len(chosen), hashes)
+        return block
+
+    def validate(self, block: BlockInput, verified: Container[Hash] = ()) -> Steps[None]:
+        """Refuse a block that is not the next one, over a limit, or holds a bad transaction.
+
+        `verified` holds hashes of transactions whose signatures were verified before. Refuses
+        with `block_height`, `block_time`, `block_too_large`, `block_transaction`.
+        """
+        execution = yield from self._execute(block, verified)
+        room = Room(execution.context)
+        for index, raw in enumerate(block.transactions):
+            refusal = execution.refusals[index]
+            if refusal is not None:
+                raise Refusal(
+                    "block_transaction", index=index, height=block.height, why=str(refusal)
+                )
+            tx = self.decode(raw)
+            room.check(tx)
+            room.take(tx)
+
+    def finalize(self, block: BlockInput, verified: Container[Hash] = ()) -> Steps[Executed]:
+        """Execute a block to its end, for `commit` to make it last.
+
+        Refuses with `block_height` and `block_time`.
+        """
+        ready = self._execution
+        if ready is None or ready.input != block:
+            ready = yield from self._execute(block, verified)
+        # until it is done nothing is ready: who drops this halfway has it executed anew
+        self._execution = None
+        if is_epoch_over(ready.state, ready.context) and ready.built is None:
+            ready.built = yield from end_epoch(ready.state, ready.context)
+        ready.changes = ready.state.changes()
+        yield None
+        ready.tree = update_tree(self._tree, ready.changes)
+        self._execution = ready
+        self._at("finalize.executed")
+        codes = tuple(0 if refusal is None else refusal.number for refusal in ready.refusals)
+        return Executed(block, codes, sparse_root(ready.tree), ready.built is not None)
+
+    def _execute(self, block: BlockInput, verified: Container[Hash]) -> Steps[_Execution]:
+        """Run the transactions of a block on a new overlay, and leave the result ready."""
+        self._check_place(block.height, block.time_ms)
+        state = self._begin()
+        context = self._context(block.height, block.time_ms)
+        decoded = yield from self._decode_and_verify(state, block.transactions, verified)
+        refusals: list[Refusal | None] = []
+        for index, outcome in enumerate(decoded):
+            if index % PAUSE_TRANSACTIONS == PAUSE_TRANSACTIONS - 1:
+                yield None
+            if isinstance(outcome, Refusal):
+                refusals.append(outcome)
+                continue
+            try:
+                check_transaction(state, outcome, context)
+            except Refusal as refusal:
+                refusals.append(refusal)
+                continue
+            apply_transaction(state, outcome, context, index)
+            refusals.append(None)
+        hashes = [sha256(raw) for raw in block.transactions]
+        self._execution = _Execution(block, state, context, refusals, hashes)
+        return self._execution
+
+    def _decode_and_verify(
+        self, state: State, raws: Sequence[bytes], verified: Container[Hash]
+    ) -> Steps[list[Transaction | Refusal]]:
+        """Decode every transaction and ask for all their signatures in one go."""
+        outcomes: list[Transaction | Refusal] = []
+        wanted: list[tuple[int, int]] = []
+        items: list[Signed] = []
+        for index, raw in enumerate(raws):
+            if index % PAUSE_TRANSACTIONS == PAUSE_TRANSACTIONS - 1:
+                yield None
+            try:
+                tx = self.decode(raw)
+                if tx.hash not in verified:
+                    added = get_signatures(state, tx, self.genesis_hash)
+                    items += added
+                    wanted.append((index, len(added)))
+                outcomes.append(tx)
+            except Refusal as refusal:
+                outcomes.append(refusal)
+        answers = iter((yield items) or ()) if items else iter(())
+        for index, count in wanted:
+            if not all([next(answers, False) for _ in range(count)]):
+                outcomes[index] = Refusal("bad_signature")
+        return outcomes
+
+    def _check_place(self, height: Height, time_ms: TimeMs) -> None:
+        if height != self.tip.height + 1:
+            raise Refusal("block_height", height=height, tip=self.tip.height)
+        if time_ms <= self.tip.time_ms:
+            raise Refusal("block_time", time_ms=time_ms, tip_ms=self.tip.time_ms)
+
+    # ------------------------------------------------------------------------ commit
+
+    def header(self) -> BlockHeader:
+        """Return the header of the finalized block, which its producer may seal."""
+        ready = self._finalized()
+        block = ready.input
+        return BlockHeader(
+            block.height,
+            block.time_ms,
+            block.proposer,
+            self.tip.block_hash,
+            inputs_hash(block.transactions, block.misbehaviour),
+            sparse_root(ready.tree),
+        )
+
+    def _finalized(self) -> _Execution:
+        if self._execution is None or self._execution.changes is None:
+            raise Misuse("there is no finalized block")
+        return self._execution
+
+    def commit(self, seal: bytes = b"") -> Block:
+        """Make the finalized block last, in one synced write, and return it."""
+        block, batch = self.begin_commit(seal)
+        self._at("commit.before_write")
+        self.store.write(batch, sync=True)
+        self._at("commit.after_write")
+        self.end_commit(block)
+        self._at("commit.done")
+        return block
+
+    def begin_commit(self, seal: bytes = b"") -> tuple[Block, dict[bytes, bytes | None]]:
+        """Return the finalized block and the one batch that makes it last."""
+        ready = self._finalized()
+        header = self.header()
+        block = Block(header, ready.input.misbehaviour, ready.input.transactions, seal)
+        tip = Tip(header.height, header.time_ms, header.state_root, block_hash(header))
+        batch = dict(ready.changes or {})
+        batch.update(ready.state.archived)
+        batch.update(self._locations(ready))
+        batch[journal_key(header.height)] = encode(block)
+        batch[TIP_KEY] = encode(tip)
+        return block, batch
+
+    def _locations(self, ready: _Execution) -> Iterator[tuple[bytes, bytes]]:
+        """Yield where each transaction stands; one refused never hides where it was applied."""
+        seen: dict[Hash, None] = {}
+        for index, (tx_hash, refusal) in enumerate(zip(ready.hashes, ready.refusals, strict=True)):
+            key = location_key(tx_hash)
+            if refusal is None or (tx_hash not in seen and self.store.get(key) is None):
+                code = 0 if refusal is None else refusal.number
+                yield key, encode_location(Location(ready.input.height, index, code))
+            seen[tx_hash] = None
+
+    def end_commit(self, block: Block) -> Mapping[bytes, Record | None]:
+        """Go on from a block whose batch was written; returns its records by store key."""
+        ready = self._finalized()
+        header = block.header
+        changed = ready.state.changed_records()
+        self._recent.update(changed)
+        if ready.built is not None:
+            self._built = ready.built
+        tip = Tip(header.height, header.time_ms, header.state_root, block_hash(header))
+        self._adopt(tip, ready.tree)
+        return changed
+
+
+def run(
+    steps: Steps[T] | Generator[None, None, T],
+    verify: Callable[[list[Signed]], Sequence[bool]] = crypto.verify_all,
+) -> T:
+    """Drive pausable work to its end in place, verifying what it asks for."""
+    answer: Sequence[bool] | None = None
+    while True:
+        try:
+            asked = steps.send(answer)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        answer = None if asked is None else verify(asked)
+
+
+def execute_block(chain: Chain, block: Block) -> Executed:
+    """Execute and commit a block that states its own outcome, as a replay does.
+
+    Raises `Diverged` where the outcome is another one; refuses a block that does not follow.
+    """
+    header = block.header
+    if header.previous != chain.tip.block_hash:
+        raise Refusal("block_link", height=header.height)
+    executed = run(chain.finalize(block.input))
+    if chain.header() != header:
+        raise Diverged(header.height, f"state root {executed.root.hex()} comes out")
+    chain.commit(block.seal)
+    return executed

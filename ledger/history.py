@@ -1,0 +1,162 @@
+"""History: what the store keeps beside the state, derived from the blocks; and snapshots.
+
+    T                   the tip
+    G                   the hash of the genesis file
+    J height 8          a block (the journal)
+    X hash 32           where a transaction stands: height 8 ‖ index 4 ‖ code 2
+    F epoch 8           the frozen signed header of an epoch
+
+None of it is covered by the state root. A snapshot is the state of one height in chunks, with the
+block whose header names its root.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+
+from ledger.codec import U63, Bytes32, Codec, Record, encode
+from ledger.crypto import sha256
+from ledger.errors import Refusal
+from ledger.merkle import sparse_root
+from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, block_hash, inputs_hash
+from ledger.state import STATE_START, STATE_STOP, build_tree
+from ledger.store import Reader, Store
+from ledger.types import Epoch, Hash, Height
+
+TIP_KEY: Final = b"T"
+GENESIS_KEY: Final = b"G"
+
+CHUNK_BYTES: Final = 2**20
+"""A chunk of a snapshot ends with the record that reaches this size."""
+
+MAX_CHUNK_BYTES: Final = 2**24
+"""What engines carry at most in one piece."""
+
+
+class Tip(Record, frozen=True):
+    """The newest committed block."""
+
+    height: U63
+    time_ms: U63
+    root: Bytes32
+    """State root after it."""
+    block_hash: Bytes32
+    """The genesis hash at height 0."""
+
+
+TIP: Final[Codec[Tip]] = Codec(Tip, "tip")
+
+
+class Location(NamedTuple):
+    """Where a transaction stands."""
+
+    height: Height
+    place: int
+    """Its index in the block."""
+    code: int
+    """0 if it was applied, else the number of its refusal."""
+
+
+def journal_key(height: Height) -> bytes:
+    """Return the store key of a block."""
+    return b"J" + height.to_bytes(8, "big")
+
+
+def final_key(epoch: Epoch) -> bytes:
+    """Return the store key of the frozen signed header of an epoch."""
+    return b"F" + epoch.to_bytes(8, "big")
+
+
+def location_key(tx_hash: Hash) -> bytes:
+    """Return the store key under which a transaction's location lies."""
+    return b"X" + tx_hash
+
+
+def encode_location(location: Location) -> bytes:
+    """Return the 14 bytes of a location."""
+    height, place, code = location
+    return height.to_bytes(8, "big") + place.to_bytes(4, "big") + code.to_bytes(2, "big")
+
+
+def decode_location(raw: bytes) -> Location:
+    """Return the location of its 14 bytes."""
+    parts = (raw[:8], raw[8:12], raw[12:])
+    return Location(*(int.from_bytes(part, "big") for part in parts))
+
+
+# ------------------------------------------------------------------------------ snapshots
+
+
+class Manifest(Record, frozen=True):
+    """What a snapshot consists of."""
+
+    block: Annotated[bytes, msgspec.Meta(max_length=MAX_BLOCK_BYTES)]
+    """The encoded block after which the state was taken; height 1 at least."""
+    chunks: tuple[Bytes32, ...]
+    """SHA-256 of each chunk, in order."""
+
+
+class Chunk(Record, frozen=True):
+    """Consecutive records of the state, by ascending store key."""
+
+    records: tuple[tuple[bytes, bytes], ...]
+
+
+MANIFEST: Final[Codec[Manifest]] = Codec(Manifest, "snapshot manifest", 2 * MAX_BLOCK_BYTES)
+CHUNK: Final[Codec[Chunk]] = Codec(Chunk, "snapshot chunk", MAX_CHUNK_BYTES)
+
+
+def iterate_chunks(reader: Reader) -> Iterator[bytes]:
+    """Yield the chunks of a snapshot: the same bytes on every replica of that height."""
+    records: list[tuple[bytes, bytes]] = []
+    size = 0
+    for key, value in reader.items(STATE_START, STATE_STOP):
+        records.append((key, value))
+        size += len(key) + len(value)
+        if size >= CHUNK_BYTES:
+            yield encode(Chunk(tuple(records)))
+            records, size = [], 0
+    yield encode(Chunk(tuple(records)))
+
+
+def make_manifest(reader: Reader) -> Manifest:
+    """Return the manifest of the snapshot of a reader's height. Refuses with `bad_snapshot`."""
+    height = TIP.load(reader.get(TIP_KEY) or b"").height
+    block = reader.get(journal_key(height))
+    if block is None:
+        raise Refusal("bad_snapshot", why="no block was committed yet")
+    return Manifest(block, tuple(sha256(chunk) for chunk in iterate_chunks(reader)))
+
+
+def restore(store: Store, genesis_hash: Hash, manifest: Manifest, chunks: Iterable[bytes]) -> Tip:
+    """Fill an empty store from a snapshot, in one synced write, and return its tip.
+
+    The caller has verified the manifest's block as its engine demands. Refuses with
+    `bad_snapshot` what does not add up to the state root that this block names.
+    """
+    block = BLOCK.decode(manifest.block)
+    batch: dict[bytes, bytes] = {}
+    last = b""
+    given = list(chunks)
+    if [sha256(chunk) for chunk in given] != list(manifest.chunks):
+        raise Refusal("bad_snapshot", why="a chunk is not the one that the manifest names")
+    for raw in given:
+        for key, value in CHUNK.decode(raw).records:
+            if not (last < key and STATE_START <= key < STATE_STOP):
+                raise Refusal("bad_snapshot", why="its records are out of order")
+            batch[key] = value
+            last = key
+    if inputs_hash(block.transactions, block.misbehaviour) != block.header.inputs:
+        raise Refusal("bad_snapshot", why="its block carries what its header does not name")
+    root = sparse_root(build_tree(batch.items()))
+    if root != block.header.state_root:
+        raise Refusal("bad_snapshot", why="its records do not have the root of its block")
+    if next(iter(store.items()), None) is not None:
+        raise Refusal("bad_snapshot", why="the store is not empty")
+    header = block.header
+    tip = Tip(header.height, header.time_ms, root, block_hash(header))
+    batch |= {TIP_KEY: encode(tip), GENESIS_KEY: genesis_hash}
+    batch[journal_key(header.height)] = manifest.block
+    store.write(dict(batch), sync=True)
+    return tip

@@ -1,0 +1,117 @@
+"""What must hold after every block: named checks over the whole state.
+
+They read everything, so they run in tests, simulations and audits, not in every block of a
+service.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from ledger.messages.state import ACTIVE, AWAITING, NODE_STATES, QUEUED
+from ledger.rules.swarms import UNASSIGNED
+from ledger.state import (
+    ACCOUNTS,
+    ATTESTATIONS,
+    BINDINGS,
+    CHAINLINKS,
+    CONTACTS,
+    DRAFT,
+    EPOCH,
+    HEADER,
+    HISTORIES,
+    NODES,
+    POOL,
+    QUEUE,
+    SETS,
+    SWARMS,
+    State,
+)
+
+
+def find_violations(state: State) -> list[str]:
+    """Return `name: what is wrong` for everything that does not hold; empty is good."""
+    return [f"{check.__name__}: {text}" for check in INVARIANTS for text in check(state)]
+
+
+def supply_is_conserved(state: State) -> Iterator[str]:
+    """Accounts + stakes + pool = supply."""
+    pool = state.one(POOL)
+    accounts = sum(account.balance for _, account in state.items(ACCOUNTS))
+    stakes = sum(c.amount for _, node in state.items(NODES) for c in node.contributions)
+    total = accounts + stakes + pool.balance
+    if total != pool.supply:
+        yield f"{total} atomic units instead of {pool.supply}"
+
+
+def stakes_fit_their_state(state: State) -> Iterator[str]:
+    """A waiting node has less than its requirement, every other one exactly that."""
+    for key, node in state.items(NODES):
+        staked = sum(c.amount for c in node.contributions)
+        if node.state not in NODE_STATES:
+            yield f"{key.hex()} is in state {node.state}"
+        if (staked < node.requirement) != (node.state == AWAITING) or staked > node.requirement:
+            yield f"{key.hex()} holds {staked} of {node.requirement} while {node.state}"
+        if len({c.account for c in node.contributions}) != len(node.contributions):
+            yield f"{key.hex()} has a contributor twice"
+
+
+def active_nodes_have_one_swarm(state: State) -> Iterator[str]:
+    """Swarms hold the active nodes, all of them and nobody else."""
+    active = [key for key, node in state.items(NODES) if node.state == ACTIVE]
+    if active != [key for key, _ in state.items(SWARMS)]:
+        yield "swarms and active nodes differ"
+    if any(swarm.swarm_id == UNASSIGNED for _, swarm in state.items(SWARMS)):
+        yield "an active node has no swarm"
+
+
+def queue_holds_the_queued(state: State) -> Iterator[str]:
+    """Each queued node stands in the queue once."""
+    waiting = sorted(place.node for _, place in state.items(QUEUE))
+    if waiting != [key for key, node in state.items(NODES) if node.state == QUEUED]:
+        yield "queue and queued nodes differ"
+
+
+def every_node_has_its_records(state: State) -> Iterator[str]:
+    """A node has contact data, a history that knows its life, and its keys are bound to it."""
+    for key, node in state.items(NODES):
+        history = state.get(HISTORIES, key)
+        if history is None or history.life != node.life:
+            yield f"{key.hex()} lives life {node.life}, its history says otherwise"
+        if state.get(CONTACTS, key) is None:
+            yield f"{key.hex()} has no contact data"
+        for role_key in (key, node.duty_key, node.list_key, node.consensus_key):
+            binding = state.get(BINDINGS, role_key) if role_key else None
+            if role_key and (binding is None or binding.node != key):
+                yield f"{key.hex()} has a key that is not bound to it"
+
+
+def attestations_belong_to_the_set(state: State) -> Iterator[str]:
+    """Attestations name seats of the current set, and each seat has a hash chain."""
+    sets = state.one(SETS)
+    for key, _ in state.items(ATTESTATIONS):
+        if key[0] >= len(sets.current):
+            yield f"an attestation names seat {key[0]}"
+    for seat in (*sets.current, *sets.next):
+        if state.get(CHAINLINKS, seat.list_key) is None:
+            yield f"attestor {seat.list_key.hex()} has no hash chain"
+
+
+def header_or_draft_is_there(state: State) -> Iterator[str]:
+    """Past genesis a header is stored, and while a draft waits no attestation is."""
+    epoch = state.one(EPOCH)
+    if epoch.epoch > 1 and state.get(HEADER) is None:
+        yield "no header is stored"
+    if state.get(DRAFT) is not None and any(True for _ in state.items(ATTESTATIONS)):
+        yield "attestations of an epoch that ended were kept"
+
+
+INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
+    supply_is_conserved,
+    stakes_fit_their_state,
+    active_nodes_have_one_swarm,
+    queue_holds_the_queued,
+    every_node_has_its_records,
+    attestations_belong_to_the_set,
+    header_or_draft_is_there,
+)
+"""Every invariant; a new record type comes with one."""

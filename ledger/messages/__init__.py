@@ -1,0 +1,10 @@
+"""Every record that is signed, hashed or proven, with its tag.
+
+tags           the tag of each kind of message
+contact        where a node can be reached
+transactions   the envelope and the body of each kind
+lists          entry, columns, swarm leaf, header, signed header
+state          the records of the state
+blocks         block header and block, as journal and followers know them
+genesis        the genesis file
+"""

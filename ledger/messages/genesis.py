@@ -1,0 +1,63 @@
+"""The genesis file: everything that people have to agree on, and all that a client starts from."""
+
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from ledger.codec import U8, U32, U63, Bytes32, Codec, Record, UpTo32
+
+GENESIS_VERSION: Final = 1
+MAX_GENESIS_BYTES: Final = 2**26
+
+# How blocks get their order; numbers are never reused.
+SOLO: Final = 1
+
+# How the set of attestors changes; numbers are never reused.
+FIXED: Final = 1
+
+Name: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1, max_length=40)]
+
+
+class GenesisAttestor(Record, frozen=True):
+    """A founding attestor."""
+
+    list_key: Bytes32
+    weight: U32
+    tip: Bytes32
+    """Tip of its hash chain: the first reveal is the preimage of this."""
+
+
+class GenesisAccount(Record, frozen=True):
+    """An account that begins with coins."""
+
+    account: Bytes32
+    balance: U63
+
+
+class Genesis(Record, frozen=True):
+    """The genesis file. Its SHA-256 stands in everything that is signed on this network."""
+
+    version: U8
+    name: Name
+    """Name of the network, ASCII letters, digits, and `-`."""
+    start_ms: U63
+    """Unix milliseconds; block 1 is later."""
+    engine: U8
+    """`SOLO`: one producer orders the blocks and seals them."""
+    producer: UpTo32
+    """Key that seals blocks under `SOLO`."""
+    policy: U8
+    """`FIXED`: attestors change by their own signatures only."""
+    seed: Bytes32
+    """Seed of epoch 1."""
+    params: tuple[U63, ...]
+    """Values in the order of `PARAMETERS`."""
+    pool: U63
+    """Atomic units in the reward pool."""
+    attestors: Annotated[tuple[GenesisAttestor, ...], msgspec.Meta(min_length=1, max_length=25)]
+    """By ascending list key."""
+    accounts: tuple[GenesisAccount, ...]
+    """By ascending account."""
+
+
+GENESIS: Final[Codec[Genesis]] = Codec(Genesis, "genesis file", MAX_GENESIS_BYTES)

@@ -1,0 +1,333 @@
+"""What clients verify: the header, its signatures, the list's columns, the swarms' leaves.
+
+These are fixed binary layouts, big-endian, hashed and signed as the bytes they are:
+
+    header          342 bytes, `HEADER_FIELDS`
+    signed header   header ‖ u32 bit set of the signers (bit i = index i) ‖ 64 bytes a signer
+    columns         u32 nodes ‖ u32 swarms ‖ swarm ids ‖ one column for each field of an entry
+    swarm leaf      ids of the swarm before, itself, the one after ‖ u16 members ‖ entries
+    set             u8 members ‖ (list key ‖ u32 weight) by ascending key
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from ledger.codec import U32, Bytes32, Record
+from ledger.crypto import SIGNATURE_BYTES, Signed, sha256, signing_bytes, tagged_hash
+from ledger.errors import Refusal
+from ledger.messages import tags
+from ledger.messages.contact import IPV4_BYTES, IPV6_BYTES, Contact, Version
+from ledger.types import Epoch, Hash, Height, Key, TimeMs
+
+FORMAT_VERSION: Final = 1
+"""Version of header and list; fixes every algorithm that they use."""
+
+RULES_VERSION: Final = 1
+"""Version of the ledger's rules that made the header."""
+
+MAX_NODES: Final = 2**18
+"""Nodes that a list holds at most."""
+
+MAX_SWARMS: Final = 2**16
+"""Swarms that a list holds at most, so that a node's swarm fits a u16."""
+
+MAX_ATTESTORS: Final = 25
+"""Members of an attestor set at most."""
+
+HAS_IPV4: Final = 1
+HAS_IPV6: Final = 2
+
+
+# ------------------------------------------------------------------------------ attestors
+
+
+class Attestor(Record, frozen=True):
+    """One seat of an attestor set; its index is its place by ascending key."""
+
+    list_key: Bytes32
+    weight: U32
+    """Voting weight, at least 1."""
+
+
+def attestor_set_hash(members: Sequence[Attestor]) -> Hash:
+    """Return the flat hash of a set: tag ‖ u8 count ‖ (key ‖ u32 weight) by ascending key."""
+    seats = b"".join(m.list_key + m.weight.to_bytes(4, "big") for m in members)
+    return tagged_hash(tags.ATTESTORS, bytes([len(members)]), seats)
+
+
+def is_final(weight: int, total: int) -> bool:
+    """Whether signatures of `weight` are more than two thirds of `total`."""
+    return 3 * weight > 2 * total
+
+
+# --------------------------------------------------------------------------------- header
+
+
+class ListHeader(NamedTuple):
+    """The header of one epoch's list: made at the end of `epoch`, governs the next one."""
+
+    format_version: int
+    rules_version: int
+    next_format: int
+    """Format that the next headers will have; equal to `format_version` unless it changes."""
+    epoch: Epoch
+    height: Height
+    """Last block of the epoch."""
+    valid_after_ms: TimeMs
+    """Time of that block."""
+    fresh_until_ms: TimeMs
+    """Past it a client goes on in a degraded state."""
+    valid_until_ms: TimeMs
+    """Past it a client uses the list by explicit setting only."""
+    node_count: int
+    swarm_count: int
+    list_hash: Hash
+    """SHA-256 of the columns."""
+    swarm_root: Hash
+    """RFC 9162 root over the swarm leaves, by ascending swarm id."""
+    set_hash: Hash
+    """The attestors that sign this header."""
+    next_set_hash: Hash
+    """The attestors that will sign the next one."""
+    history_root: Hash
+    """RFC 9162 root over all earlier headers."""
+    state_root: Hash
+    """Root of the state after block `height`."""
+    params_digest: Hash
+    seed: Hash
+    """Seed of the swarms made at this end, and of what the next epoch draws."""
+    successor: Hash
+    """Hash of the genesis file that continues this chain, else zero."""
+
+    @property
+    def hash(self) -> Hash:
+        """SHA-256 of the header's bytes."""
+        return sha256(encode_header(self))
+
+
+_HEADER: Final = struct.Struct(">HHHQQQQQII" + 9 * "32s")
+HEADER_BYTES: Final = _HEADER.size
+"""Length of an encoded header: 342."""
+
+
+def encode_header(header: ListHeader) -> bytes:
+    """Return the 342 bytes that are signed."""
+    return _HEADER.pack(*header)
+
+
+def decode_header(raw: bytes) -> ListHeader:
+    """Return the header of `raw`.
+
+    Refuses with `bad_header` (length, times, counts) and `unknown_format`.
+    """
+    if len(raw) != HEADER_BYTES:
+        raise Refusal("bad_header", why=f"{len(raw)} bytes instead of {HEADER_BYTES}")
+    header = ListHeader(*_HEADER.unpack(raw))
+    if header.format_version != FORMAT_VERSION:
+        raise Refusal("unknown_format", version=header.format_version)
+    if not header.valid_after_ms < header.fresh_until_ms <= header.valid_until_ms:
+        raise Refusal("bad_header", why="its times are out of order")
+    if header.node_count > MAX_NODES or header.swarm_count > min(MAX_SWARMS, header.node_count):
+        raise Refusal("bad_header", why="its counts are out of range")
+    return header
+
+
+def header_signing_bytes(genesis_hash: Hash, header: bytes) -> bytes:
+    """Return what a list key signs to attest an encoded header."""
+    return signing_bytes(tags.LIST_HEADER, genesis_hash, header)
+
+
+def fingerprint_bits(genesis_hash: Hash, header: bytes) -> bytes:
+    """Return the 16 bytes that two people compare, as twelve words or a QR code."""
+    return tagged_hash(tags.FINGERPRINT, genesis_hash, header)[:16]
+
+
+class SignedHeader(NamedTuple):
+    """A header with the signatures that are known, `(index, signature)` by ascending index."""
+
+    header: bytes
+    signatures: tuple[tuple[int, bytes], ...]
+
+
+def encode_signed_header(signed: SignedHeader) -> bytes:
+    """Return header ‖ u32 bit set ‖ signatures in index order."""
+    bits = sum(1 << index for index, _ in signed.signatures)
+    return (
+        signed.header
+        + bits.to_bytes(4, "big")
+        + b"".join(signature for _, signature in signed.signatures)
+    )
+
+
+def decode_signed_header(raw: bytes) -> SignedHeader:
+    """Return the parts of a signed header. Refuses with `bad_header`."""
+    head, rest = raw[:HEADER_BYTES], raw[HEADER_BYTES:]
+    if len(rest) < 4:
+        raise Refusal("bad_header", why="it is cut off")
+    bits = int.from_bytes(rest[:4], "big")
+    if bits >= 1 << MAX_ATTESTORS:
+        raise Refusal("bad_header", why="it names attestors that cannot exist")
+    indices = [index for index in range(MAX_ATTESTORS) if bits >> index & 1]
+    signatures = rest[4:]
+    if len(signatures) != len(indices) * SIGNATURE_BYTES:
+        raise Refusal("bad_header", why="signatures and signers differ in number")
+    return SignedHeader(
+        head,
+        tuple(
+            (index, signatures[64 * place : 64 * place + 64]) for place, index in enumerate(indices)
+        ),
+    )
+
+
+def attestation(genesis_hash: Hash, header: bytes, key: Key, signature: bytes) -> Signed:
+    """Return what has to be verified for one signature of an encoded header."""
+    return Signed(key, header_signing_bytes(genesis_hash, header), signature)
+
+
+# -------------------------------------------------------------------------------- entries
+
+
+class Entry(NamedTuple):
+    """One active node in the list; entries are sorted by `key`."""
+
+    key: Key
+    contact: Contact
+    swarm_id: int
+    """Swarm of the node, 0 to 2^64 − 2."""
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """Return one entry as it stands in a swarm leaf: its fields without the swarm id."""
+    contact = entry.contact
+    return b"".join((entry.key, *contact_cells(contact)))
+
+
+def contact_cells(contact: Contact) -> tuple[bytes, ...]:
+    """Return the fields of a contact as bytes, in the order of the columns."""
+    flags = (HAS_IPV4 if contact.ipv4 else 0) | (HAS_IPV6 if contact.ipv6 else 0)
+    storage, router = contact.storage_version, contact.router_version
+    return (
+        bytes([flags]),
+        contact.ipv4,
+        contact.ipv6,
+        contact.storage_port.to_bytes(2, "big"),
+        contact.router_port.to_bytes(2, "big"),
+        bytes((storage.major, storage.minor, storage.patch)),
+        bytes((router.major, router.minor, router.patch)),
+    )
+
+
+def pack_swarm_leaf(before: int, swarm_id: int, after: int, members: Iterable[bytes]) -> bytes:
+    """Return the leaf of one swarm from its members' packed entries, by ascending key."""
+    entries = list(members)
+    return struct.pack(">QQQH", before, swarm_id, after, len(entries)) + b"".join(entries)
+
+
+# -------------------------------------------------------------------------------- columns
+
+COLUMNS: Final = (
+    ("key", 32),
+    ("flags", 1),
+    ("ipv4", IPV4_BYTES),
+    ("ipv6", IPV6_BYTES),
+    ("storage_port", 2),
+    ("router_port", 2),
+    ("storage_version", 3),
+    ("router_version", 3),
+    ("swarm_index", 2),
+)
+"""The columns in order, with the bytes of one cell. The two address columns have cells only for
+the nodes whose flags say so; `swarm_index` is the place of the swarm's id in the header part."""
+
+
+def pack_columns(entries: Sequence[Entry], packed: Sequence[tuple[bytes, ...]] = ()) -> bytes:
+    """Return the list's columns: what `list_hash` covers and `full` carries.
+
+    `entries` are sorted by key; `packed` may bring their `contact_cells`, computed before.
+    """
+    swarm_ids = sorted({entry.swarm_id for entry in entries})
+    place = {swarm_id: index.to_bytes(2, "big") for index, swarm_id in enumerate(swarm_ids)}
+    cells = packed or [contact_cells(entry.contact) for entry in entries]
+    columns = [
+        struct.pack(">II", len(entries), len(swarm_ids)),
+        struct.pack(f">{len(swarm_ids)}Q", *swarm_ids),
+        b"".join(entry.key for entry in entries),
+    ]
+    columns += [b"".join(column) for column in zip(*cells, strict=True)]
+    columns.append(b"".join(place[entry.swarm_id] for entry in entries))
+    return b"".join(columns)
+
+
+def unpack_columns(raw: bytes) -> list[Entry]:
+    """Return the entries of packed columns, sorted by key.
+
+    Refuses with `bad_list` whatever `pack_columns` could not have made.
+    """
+    reader = _Cells(raw)
+    count, swarms = struct.unpack(">II", reader.take(8))
+    if count > MAX_NODES or swarms > min(count, MAX_SWARMS):
+        raise Refusal("bad_list", why="its counts are out of range")
+    swarm_ids = struct.unpack(f">{swarms}Q", reader.take(8 * swarms))
+    keys = reader.column(count, 32)
+    flags = reader.take(count)
+    v4 = iter(reader.column(sum(flag & HAS_IPV4 for flag in flags), IPV4_BYTES))
+    v6 = iter(reader.column(sum(flag >> 1 & 1 for flag in flags), IPV6_BYTES))
+    storage_ports, router_ports = reader.column(count, 2), reader.column(count, 2)
+    storage_versions, router_versions = reader.column(count, 3), reader.column(count, 3)
+    places = [int.from_bytes(cell, "big") for cell in reader.column(count, 2)]
+    reader.finish()
+    _check_columns(keys, flags, swarm_ids, places)
+    return [
+        Entry(
+            keys[i],
+            Contact(
+                next(v4) if flags[i] & HAS_IPV4 else b"",
+                next(v6) if flags[i] & HAS_IPV6 else b"",
+                int.from_bytes(storage_ports[i], "big"),
+                int.from_bytes(router_ports[i], "big"),
+                Version(*storage_versions[i]),
+                Version(*router_versions[i]),
+            ),
+            swarm_ids[places[i]],
+        )
+        for i in range(count)
+    ]
+
+
+def _check_columns(
+    keys: Sequence[bytes], flags: bytes, swarm_ids: Sequence[int], places: Sequence[int]
+) -> None:
+    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+        raise Refusal("bad_list", why="its keys are not in ascending order")
+    if any(a >= b for a, b in zip(swarm_ids, swarm_ids[1:], strict=False)):
+        raise Refusal("bad_list", why="its swarm ids are not in ascending order")
+    if swarm_ids and swarm_ids[-1] == 2**64 - 1:
+        raise Refusal("bad_list", why="a node has no swarm")
+    if any(not 1 <= flag <= HAS_IPV4 + HAS_IPV6 for flag in flags):
+        raise Refusal("bad_list", why="a node has no address or unknown flags")
+    if sorted(set(places)) != list(range(len(swarm_ids))):
+        raise Refusal("bad_list", why="swarms and their members do not match")
+
+
+class _Cells:
+    """Cuts a byte string into columns and refuses what is cut off or left over."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        piece = self._raw[self._at : self._at + size]
+        if len(piece) != size:
+            raise Refusal("bad_list", why="it is cut off")
+        self._at += size
+        return piece
+
+    def column(self, count: int, width: int) -> list[bytes]:
+        cells = self.take(count * width)
+        return [cells[i : i + width] for i in range(0, count * width, width)]
+
+    def finish(self) -> None:
+        if self._at != len(self._raw):
+            raise Refusal("bad_list", why="bytes are left over")

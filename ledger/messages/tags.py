@@ -1,0 +1,42 @@
+"""The tag of each kind of message: what a signature or a hash is for.
+
+A tag is at most 32 bytes, stands for one use for ever, and is padded with zero bytes.
+"""
+
+from typing import Final
+
+TRANSACTION: Final = b"waypost transaction"
+"""An account signs an envelope."""
+
+REGISTRATION: Final = b"waypost registration"
+"""A node key signs the registration of a new life."""
+
+DUTY_KEY: Final = b"waypost duty key"
+"""A duty key proves itself for a registration."""
+
+LIST_KEY: Final = b"waypost list key"
+"""A list key proves itself for a registration."""
+
+CONSENSUS_KEY: Final = b"waypost consensus key"
+"""A consensus key proves itself for a registration."""
+
+CONTACT: Final = b"waypost contact"
+"""A node key signs new contact data."""
+
+LIST_HEADER: Final = b"waypost list header"
+"""A list key attests a header."""
+
+BLOCK: Final = b"waypost block"
+"""The producer of a `solo` chain seals a block."""
+
+SEED: Final = b"waypost seed"
+"""Hash: the seed of the next epoch."""
+
+PARAMETERS: Final = b"waypost parameters"
+"""Hash: the digest of the parameters in a header."""
+
+ATTESTORS: Final = b"waypost attestors"
+"""Hash: a set of attestors."""
+
+FINGERPRINT: Final = b"waypost fingerprint"
+"""Hash: what two people compare as words."""

@@ -1,0 +1,27 @@
+"""In which order funded nodes become active, and how many at a time."""
+
+from collections.abc import Iterable
+
+from ledger.types import BASIS_POINTS, Key
+
+
+def activation_limit(active: int, floor: int, share: int) -> int:
+    """Return how many nodes one epoch may activate: `floor`, or `share`/10,000 of the active."""
+    return max(floor, active * share // BASIS_POINTS)
+
+
+def order_by_turns(queue: Iterable[tuple[Key, Key]]) -> list[Key]:
+    """Return the nodes of `(node, operator)` so that operators take turns.
+
+    First the first node of each operator, then the second of each, and so on; within a turn in
+    the queue's order. Who funds many nodes at once does not keep others waiting.
+    """
+    turns: list[list[Key]] = []
+    seen: dict[Key, int] = {}
+    for node, operator in queue:
+        turn = seen.get(operator, 0)
+        seen[operator] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(node)
+    return [node for turn in turns for node in turn]

@@ -1,0 +1,33 @@
+"""How much has to be staked, and how much may be."""
+
+from typing import NamedTuple
+
+from ledger.types import BASIS_POINTS, Amount
+
+
+class Open(NamedTuple):
+    """What is still open for accounts without a reserved place."""
+
+    amount: Amount
+    """Atomic units."""
+    places: int
+
+
+def minimum_operator_stake(requirement: Amount, share: int) -> Amount:
+    """Return the least stake of an operator: `share`/10,000 of the requirement, rounded up."""
+    return -(-requirement * share // BASIS_POINTS)
+
+
+def compute_open(
+    requirement: Amount, staked: Amount, places: int, reserved: tuple[Amount, ...]
+) -> Open:
+    """Return what is open: the requirement less what is staked and what is reserved.
+
+    `places` are the contributors' places that are not taken; each reservation keeps one of them.
+    """
+    return Open(requirement - staked - sum(reserved), places - len(reserved))
+
+
+def minimum_contribution(free: Open) -> Amount:
+    """Return the least contribution: an equal part of what is open, rounded up."""
+    return -(-free.amount // free.places)

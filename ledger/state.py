@@ -1,0 +1,193 @@
+"""The state: which record lies under which key, and the overlay that a block writes to.
+
+- A store key is one letter and then the record's own key. Lower-case letters are state, proven by
+  the state root; upper-case letters are history (`ledger/chain.py`), derived from the blocks.
+- A table without an own key holds one record.
+- Numbers in keys are big-endian, so that byte order is their order.
+- A block writes to an overlay; the store changes at commit and not before.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from ledger.codec import Codec, Record, encode
+from ledger.crypto import sha256
+from ledger.errors import CorruptStore, Misuse
+from ledger.merkle import SparseTree, sparse_build, sparse_update
+from ledger.messages import state as records
+from ledger.messages.contact import Contact
+from ledger.params import Params
+from ledger.store import Reader
+from ledger.types import Amount, Hash, Key
+
+R = TypeVar("R", bound=Record)
+
+
+class Table(NamedTuple, Generic[R]):
+    """One row of the key table."""
+
+    letter: bytes
+    codec: Codec[R]
+    key: str
+    """What follows the letter."""
+    meaning: str
+
+
+def _table(letter: bytes, record: type[R], key: str, meaning: str) -> Table[R]:
+    return Table(letter, Codec(record, record.__name__), key, meaning)
+
+
+ACCOUNTS = _table(b"a", records.Account, "account 32", "balance and nonce")
+BINDINGS = _table(b"b", records.Binding, "key 32", "role and node a key is bound to for ever")
+CONTACTS = _table(b"c", Contact, "node 32", "contact data in force")
+PENDING = _table(b"d", records.PendingContact, "node 32", "contact data from the epoch's end on")
+EPOCH = _table(b"e", records.EpochState, "", "the running epoch")
+HEADER = _table(b"h", records.RawHeader, "", "header that the running epoch attests")
+DRAFT = _table(b"i", records.RawHeader, "", "header that waits for its state root")
+HISTORIES = _table(b"k", records.KeyHistory, "node 32", "life and contact sequence, permanent")
+CHAINLINKS = _table(b"l", records.Chainlink, "list key 32", "hash chain of an attestor")
+NODES = _table(b"n", records.Node, "node 32", "the current life of a node")
+PARAMS = _table(b"p", records.ParamsState, "", "parameters in force")
+QUEUE = _table(b"q", records.Queued, "height 8 ‖ index 4", "funded nodes in order of funding")
+POOL = _table(b"r", records.Pool, "", "reward pool and supply")
+SWARMS = _table(b"s", records.Swarm, "node 32", "swarm of each active node; there for no other")
+ATTESTATIONS = _table(b"t", records.Attestation, "index 1", "attestations of the header")
+SETS = _table(b"v", records.AttestorSets, "", "attestors now and next")
+HEADERS = _table(b"y", records.HistoryState, "", "history tree over the headers")
+
+TABLES: Final[tuple[Table[Record], ...]] = (
+    ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, HEADER, DRAFT, HISTORIES, CHAINLINKS, NODES,
+    PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS, SETS, HEADERS,
+)  # type: ignore[assignment]  # fmt: skip
+"""Every table of the state. A test holds `docs/spec/state.md` equal to this."""
+
+STATE_START: Final = b"a"
+STATE_STOP: Final = b"{"
+"""All state lies in this range of store keys: the first letter is a … z."""
+
+NO_ACCOUNT: Final = records.Account(0, 0)
+
+
+class State:
+    """Typed reads of a store, and the writes of one block on top of them.
+
+    `recent` holds records as they are in the store, decoded before; the Chain keeps it true.
+    """
+
+    __slots__ = ("_base", "_changed", "_recent", "archived")
+
+    def __init__(self, base: Reader, recent: dict[bytes, Record | None] | None = None) -> None:
+        self._base = base
+        self._recent: dict[bytes, Record | None] = {} if recent is None else recent
+        self._changed: dict[bytes, Record | None] = {}
+        self.archived: dict[bytes, bytes] = {}
+        """History that this block adds: store key to value, outside the state root."""
+
+    # ---------------------------------------------------------------- records
+
+    def get(self, table: Table[R], key: bytes = b"") -> R | None:
+        """Return the record under `key`, or None."""
+        full = table.letter + key
+        changed = self._changed
+        if full in changed:
+            return changed[full]  # type: ignore[return-value]
+        recent = self._recent
+        if full in recent:
+            return recent[full]  # type: ignore[return-value]
+        raw = self._base.get(full)
+        record = None if raw is None else table.codec.load(raw)
+        recent[full] = record
+        return record
+
+    def one(self, table: Table[R], key: bytes = b"") -> R:
+        """Return a record that must be there. Raises `CorruptStore` where it is not."""
+        record = self.get(table, key)
+        if record is None:
+            raise CorruptStore("of this chain", f"there is no {table.codec.what} {key.hex()}")
+        return record
+
+    def put(self, table: Table[R], record: R, key: bytes = b"") -> None:
+        """Set the record under `key`."""
+        self._changed[table.letter + key] = record
+
+    def delete(self, table: Table[R], key: bytes = b"") -> None:
+        """Remove the record under `key`."""
+        self._changed[table.letter + key] = None
+
+    def items(self, table: Table[R], start: bytes = b"") -> Iterator[tuple[bytes, R]]:
+        """Yield `(key, record)` of a table from key `start` on, by ascending key.
+
+        The table must not change meanwhile.
+        """
+        letter = table.letter
+        first = letter + start
+        overlay = sorted(key for key in self._changed if key[:1] == letter and key >= first)
+        below = (
+            (key, raw)
+            for key, raw in self._base.items(first, _after(letter))
+            if key not in self._changed
+        )
+        above = ((key, b"") for key in overlay)
+        for key, raw in heapq.merge(below, above):
+            record = self._changed[key] if key in self._changed else table.codec.load(raw)
+            if record is not None:
+                yield key[1:], record  # type: ignore[misc]
+
+    # --------------------------------------------------- what is read most often
+
+    def account(self, key: Key) -> records.Account:
+        """Return an account; one that never existed is empty."""
+        return self.get(ACCOUNTS, key) or NO_ACCOUNT
+
+    def credit(self, key: Key, amount: Amount) -> None:
+        """Add to an account. The supply bounds every sum, so it cannot overflow."""
+        account = self.account(key)
+        self.put(ACCOUNTS, records.Account(account.balance + amount, account.nonce), key)
+
+    def debit(self, key: Key, amount: Amount) -> None:
+        """Take from an account what was checked to be there."""
+        account = self.account(key)
+        if amount > account.balance:
+            raise Misuse("a debit was not checked")
+        self.put(ACCOUNTS, records.Account(account.balance - amount, account.nonce), key)
+
+    def params(self) -> Params:
+        """Return the parameters in force."""
+        return Params(*self.one(PARAMS).values)
+
+    # ------------------------------------------------------------------ results
+
+    def changes(self) -> dict[bytes, bytes | None]:
+        """Return what the overlay changes: store key to encoded record, or None to delete."""
+        return {
+            key: None if record is None else encode(record) for key, record in self._changed.items()
+        }
+
+    def changed_records(self) -> dict[bytes, Record | None]:
+        """Return the overlay's records by store key, as they will be once committed."""
+        return self._changed
+
+
+def _after(letter: bytes) -> bytes:
+    return bytes([letter[0] + 1])
+
+
+def state_path(key: bytes) -> Hash:
+    """Return the place of a store key in the state tree: SHA-256 of letter ‖ key."""
+    return sha256(key)
+
+
+def update_tree(tree: SparseTree, changes: dict[bytes, bytes | None]) -> SparseTree:
+    """Return the state tree after `changes`; a record's leaf holds the SHA-256 of its bytes."""
+    return sparse_update(
+        tree,
+        [(sha256(key), None if raw is None else sha256(raw)) for key, raw in changes.items()],
+    )
+
+
+def build_tree(items: Iterable[tuple[bytes, bytes]]) -> SparseTree:
+    """Return the state tree of all `(store key, encoded record)`, as a start computes it."""
+    leaves = [(sha256(key), sha256(raw)) for key, raw in items]
+    leaves.sort()
+    return sparse_build(leaves)

@@ -1,0 +1,87 @@
+"""A node's contact data: `update_contact`.
+
+- Signed by the node key for one life, with a sequence number above all that it used before.
+- At most `MAX_CHANGES` in an epoch; the last one takes effect at the epoch's end.
+- Addresses must be such that others can reach them, ports and versions must say something.
+"""
+
+from typing import Final
+
+from ledger.codec import encode
+from ledger.crypto import Signed, signing_bytes
+from ledger.errors import Refusal
+from ledger.messages import tags
+from ledger.messages.contact import IPV4_BYTES, IPV6_BYTES, Contact, Version
+from ledger.messages.state import KeyHistory, PendingContact
+from ledger.messages.transactions import UpdateContact
+from ledger.params import Params
+from ledger.rules.routable import compute_unroutable_reason
+from ledger.state import HISTORIES, NODES, PENDING, State
+from ledger.transactions.envelope import Context, Transaction
+from ledger.types import Hash
+
+MAX_CHANGES: Final = 2
+"""Changes of a node's contact data in one epoch."""
+
+NO_VERSION: Final = Version(0, 0, 0)
+
+
+def check_update_contact(state: State, tx: Transaction, context: Context) -> None:
+    """Refuses with `unknown_node`, `wrong_life`, `contact_sequence`, `contact_too_often` and
+    those of the contact data.
+    """
+    body: UpdateContact = tx.body
+    update = body.update
+    node = state.get(NODES, update.node)
+    if node is None:
+        raise Refusal("unknown_node")
+    if update.life != node.life:
+        raise Refusal("wrong_life", life=update.life, expected=node.life)
+    last = state.one(HISTORIES, update.node).sequence
+    if update.sequence <= last:
+        raise Refusal("contact_sequence", sequence=update.sequence, last=last)
+    pending = state.get(PENDING, update.node)
+    if pending is not None and pending.changes >= MAX_CHANGES:
+        raise Refusal("contact_too_often", limit=MAX_CHANGES)
+    check_contact(update.contact, context.params)
+
+
+def check_contact(contact: Contact, params: Params) -> None:
+    """Check contact data by itself. Refuses with `bad_address`, `bad_port`, `bad_version`."""
+    if not contact.ipv4 and not contact.ipv6:
+        raise Refusal("bad_address", address="none", why="one of IPv4 and IPv6 is needed")
+    for address, length in ((contact.ipv4, IPV4_BYTES), (contact.ipv6, IPV6_BYTES)):
+        if len(address) not in (0, length):
+            raise Refusal("bad_address", address=address.hex(), why=f"not {length} bytes")
+        reason = compute_unroutable_reason(address, bool(params.allow_loopback)) if address else ""
+        if reason:
+            raise Refusal("bad_address", address=address.hex(), why=reason)
+    for port in (contact.storage_port, contact.router_port):
+        if port == 0:
+            raise Refusal("bad_port", port=port)
+    if NO_VERSION in (contact.storage_version, contact.router_version):
+        raise Refusal("bad_version")
+
+
+def apply_update_contact(state: State, tx: Transaction, _context: Context, _index: int) -> None:
+    """Count the sequence number at once, keep the contact data for the epoch's end."""
+    body: UpdateContact = tx.body
+    update = body.update
+    history = state.one(HISTORIES, update.node)
+    state.put(HISTORIES, KeyHistory(history.life, update.sequence), update.node)
+    pending = state.get(PENDING, update.node)
+    changes = 1 if pending is None else pending.changes + 1
+    state.put(PENDING, PendingContact(changes, update.contact), update.node)
+
+
+def update_contact_signatures(
+    _state: State, body: UpdateContact, genesis_hash: Hash
+) -> list[Signed]:
+    """Return the node key's signature."""
+    message = signing_bytes(tags.CONTACT, genesis_hash, encode(body.update))
+    return [Signed(body.update.node, message, body.signature)]
+
+
+def update_contact_slot(body: UpdateContact) -> bytes:
+    """One for each node and sequence number."""
+    return body.update.node + body.update.sequence.to_bytes(8, "big")

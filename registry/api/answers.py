@@ -1,0 +1,159 @@
+"""What the routes share: the form of an answer, cursors, and how OpenAPI describes both.
+
+- JSON unless `Accept` prefers `application/msgpack`; both have the same shape. Problems are JSON.
+- A cursor is opaque to clients: base64url of u64 height ‖ the key that the page before ended with.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from fastapi import Request, Response
+from pydantic import BaseModel
+
+from registry.api import problems
+from registry.api.models import example_of
+from registry.api.problems import ProblemError
+
+MSGPACK: Final = "application/msgpack"
+JSON: Final = "application/json"
+MAX_CURSOR_CHARS: Final = 200
+
+encode_msgpack = msgspec.msgpack.Encoder().encode
+
+
+# ---------------------------------------------------------------------------- negotiation
+
+
+def wants_msgpack(request: Request) -> bool:
+    """Whether `Accept` ranks MessagePack above JSON; a tie is JSON's, as is silence."""
+    accept = request.headers.get("accept", "")
+    if MSGPACK not in accept:
+        return False
+    ranks = _accepted(accept)
+    json_rank = ranks.get(JSON, ranks.get("application/*", ranks.get("*/*", 0)))
+    return ranks.get(MSGPACK, 0) > 0 and (
+        ranks[MSGPACK] > json_rank or (JSON not in ranks and ranks[MSGPACK] == json_rank)
+    )
+
+
+def _accepted(accept: str) -> dict[str, int]:
+    """Return the quality of each media range, 0 to 1000; what is not well-formed counts 0."""
+    ranks: dict[str, int] = {}
+    for part in accept.split(","):
+        media, *parameters = [piece.strip().lower() for piece in part.split(";")]
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            ranks[media] = max(0, min(1000, int(float(quality) * 1000)))
+        except (ValueError, OverflowError):
+            ranks[media] = 0
+    return ranks
+
+
+def answer(
+    request: Request,
+    shape: BaseModel,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a shape in the form that the request asks for."""
+    if wants_msgpack(request):
+        body, media = encode_msgpack(shape.model_dump(mode="json")), MSGPACK
+    else:
+        body, media = shape.model_dump_json().encode(), JSON
+    common = {"Vary": "Accept", "Cache-Control": "no-cache"}
+    return Response(body, status, common | dict(headers or {}), media)
+
+
+def found(result: Any, what: str) -> Any:
+    """Return the result of a query; None is a 404 that says what is missing."""
+    if result is None:
+        raise ProblemError("not_found", what=what)
+    return result
+
+
+def at_height(height: int) -> dict[str, str]:
+    """Return the header that tells the height from which an answer was read."""
+    return {"Waypost-Height": str(height)}
+
+
+# -------------------------------------------------------------------------------- cursors
+
+
+def encode_cursor(height: int, after: bytes) -> str:
+    """Return the cursor for what follows `after` at `height`."""
+    raw = height.to_bytes(8, "big") + after
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str) -> tuple[int, bytes]:
+    """Return height and key of a cursor. Ends with `bad_request` if it is none of ours."""
+    try:
+        if len(cursor) > MAX_CURSOR_CHARS:
+            raise ValueError
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+        if len(raw) < 8:
+            raise ValueError
+    except (ValueError, binascii.Error):
+        why = "cursor: it comes from `next` of the page before, unchanged; leave it out to start"
+        raise ProblemError("bad_request", why=why) from None
+    return int.from_bytes(raw[:8], "big"), raw[8:]
+
+
+# -------------------------------------------------------------------------------- OpenAPI
+
+
+def described(
+    shape: type[BaseModel], description: str, *codes: str, status: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that answers with `shape` or one of the problems."""
+    example = example_of(shape)
+    name = shape.model_config.get("title") or shape.__name__
+    forms = {
+        JSON: {"example": example},
+        MSGPACK: {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": example},
+    }
+    success = {"description": description, "content": forms}
+    return {status: success, **problem_responses(*codes)}
+
+
+def described_bytes(
+    media: str, description: str, example: str, *codes: str
+) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that answers with bytes or text."""
+    kind = {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
+    success = {
+        "description": description,
+        "content": {media: {"schema": kind, "example": example}},
+    }
+    return {200: success, **problem_responses(*codes)}
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Return how OpenAPI shows problems: those named, and "default" for all the others."""
+    by_status: dict[int | str, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(problems.status_of(code), []).append(code)
+    shown: dict[int | str, dict[str, Any]] = {
+        status: _problem_response(f"A problem: {', '.join(names)}.", names[0], int(status))
+        for status, names in by_status.items()
+    }
+    shown["default"] = _problem_response("Any other problem.", "internal", 500)
+    return shown
+
+
+def _problem_response(description: str, code: str, status: int) -> dict[str, Any]:
+    example = {
+        "type": code,
+        "title": code.replace("_", " "),
+        "status": status,
+        "detail": "what is wrong and what to do",
+        "values": {},
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {problems.MEDIA_TYPE: {"schema": schema, "example": example}}
+    return {"description": description, "content": content}

@@ -1,0 +1,209 @@
+"""Every error that HTTP shows: a problem of RFC 9457 with a stable code.
+
+    {"type": code, "title": …, "status": …, "detail": what is wrong and what to do, "values": {…}}
+
+- `type` is a name in `ledger.errors.REFUSALS` or in `SERVICE_PROBLEMS`; it never changes.
+- One code has one status. Refusals are 422, but for the few in `REFUSAL_STATUS`.
+- `values` are the typed facts that the detail shows.
+- What nobody expected is `internal`: the log says what happened, the answer does not.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ledger.errors import REFUSALS, Refusal
+from registry.ipc import Busy, Gone, Lost
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_S: Final = 1
+"""Seconds after which it makes sense to ask a busy service again."""
+
+Values: TypeAlias = Mapping[str, int | str | list[str]]
+
+log = structlog.get_logger()
+encode = msgspec.json.Encoder().encode
+
+
+class ServiceProblem(NamedTuple):
+    """One row of `SERVICE_PROBLEMS`."""
+
+    status: int
+    text: str
+    """What is wrong and what to do, with `{names}` for the values."""
+
+
+SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
+    "bad_request": ServiceProblem(400, "{why}"),
+    "not_found": ServiceProblem(404, "there is no {what}"),
+    "not_due": ServiceProblem(404, "list {epoch} is due in {seconds} s: ask again then"),
+    "not_kept": ServiceProblem(404, "list {epoch} is not kept here: ask a mirror or an archive"),
+    "method_not_allowed": ServiceProblem(405, "this path takes {allowed}, not {method}"),
+    "too_slow": ServiceProblem(408, "the request did not arrive within {seconds} s: send it again"),
+    "height_gone": ServiceProblem(410, "that height is not kept any more: start at the first page"),
+    "body_too_large": ServiceProblem(413, "a body has at most {limit} bytes: send several"),
+    "too_many_transactions": ServiceProblem(413, "{count} are more than {limit}: send several"),
+    "unsupported_media_type": ServiceProblem(415, "send {accepted} and say so in Content-Type"),
+    "head_too_large": ServiceProblem(431, "a request's head has at most {limit} bytes"),
+    "internal": ServiceProblem(500, "this is a fault of the service; its log has the details"),
+    "busy": ServiceProblem(503, "the service has as much to do as it takes: ask again soon"),
+    "unavailable": ServiceProblem(503, "the ledger process does not answer yet: ask again soon"),
+    "not_ready": ServiceProblem(503, "not ready: {reasons}"),
+}
+"""The service's own codes, beside `ledger.errors.REFUSALS`."""
+
+REFUSAL_STATUS: Final = {"not_canonical": 400, "unknown_kind": 400, "too_large": 400}
+"""Refusals of bytes that can never become a transaction; all the others are 422."""
+
+MAX_BODY_BYTES: Final = 4_000_000
+"""Body of one request."""
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem; `code` is a name in `SERVICE_PROBLEMS`."""
+
+    def __init__(
+        self, code: str, *, headers: Mapping[str, str] | None = None, **values: int | str
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.values = values
+        self.headers = dict(headers or {})
+
+
+class Problem(NamedTuple):
+    """A problem as it goes over the wire."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    """Beside those that every answer has."""
+
+    def response(self) -> Response:
+        """Return it as an answer of the framework."""
+        return Response(self.body, self.status, self.headers, MEDIA_TYPE)
+
+
+def status_of(code: str) -> int:
+    """Return the one HTTP status that a code has."""
+    if code in SERVICE_PROBLEMS:
+        return SERVICE_PROBLEMS[code].status
+    return REFUSAL_STATUS.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def make_problem(
+    code: str,
+    values: Values | None = None,
+    *,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Problem:
+    """Return the problem of a code; `detail` takes the place of the code's own text."""
+    values = dict(values or {})
+    status = status_of(code)
+    if detail is None:
+        text = SERVICE_PROBLEMS[code].text if code in SERVICE_PROBLEMS else REFUSALS[code].text
+        detail = text.format(**values)
+    body = {
+        "type": code,
+        "title": code.replace("_", " "),
+        "status": status,
+        "detail": detail,
+        "values": values,
+    }
+    extra = {"Cache-Control": "no-store"} | dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        extra.setdefault("Retry-After", str(RETRY_S))
+    return Problem(status, encode(body), extra)
+
+
+def install(app: FastAPI) -> None:
+    """Have every exception answered as a problem."""
+    for kind, to_problem in _HANDLERS.items():
+        app.add_exception_handler(kind, _handler(to_problem))
+
+
+def _handler(to_problem: Callable[[Request, Any], Problem]) -> Any:
+    async def handle(request: Request, error: Exception) -> Response:
+        return to_problem(request, error).response()
+
+    return handle
+
+
+def _of_problem(_request: Request, error: ProblemError) -> Problem:
+    return make_problem(error.code, error.values, headers=error.headers)
+
+
+def _of_refusal(_request: Request, refusal: Refusal) -> Problem:
+    return make_problem(refusal.code, refusal.values)
+
+
+def _of_busy(_request: Request, _error: Busy) -> Problem:
+    return make_problem("busy")
+
+
+def _of_gone(_request: Request, _error: Gone) -> Problem:
+    return make_problem("height_gone")
+
+
+def _of_lost(request: Request, error: Lost) -> Problem:
+    log.warning("ledger process lost", path=request.url.path, error=str(error))
+    return make_problem("unavailable")
+
+
+def _of_framework(request: Request, error: HTTPException) -> Problem:
+    """Keep the status and the headers (`Allow` of a 405 above all), replace the body."""
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == HTTPStatus.NOT_FOUND:
+        return make_problem("not_found", {"what": f"path {request.url.path}"}, headers=headers)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        values = {"allowed": headers.get("Allow", "other methods"), "method": request.method}
+        return make_problem("method_not_allowed", values, headers=headers)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return make_problem("body_too_large", {"limit": MAX_BODY_BYTES}, headers=headers)
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return make_problem("bad_request", {"why": str(error.detail)}, headers=headers)
+    return make_problem("internal", headers=headers)
+
+
+def _of_validation(_request: Request, error: RequestValidationError) -> Problem:
+    """Say which parameter is wrong and how; several are joined."""
+    whys = [f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
+    return make_problem("bad_request", {"why": "; ".join(whys)})
+
+
+def _of_unexpected(_request: Request, _error: Exception) -> Problem:
+    # `edge` logs it: the framework raises it again after it has answered
+    return make_problem("internal")
+
+
+_HANDLERS: Final[dict[type[Exception], Callable[[Request, Any], Problem]]] = {
+    ProblemError: _of_problem,
+    Refusal: _of_refusal,
+    Busy: _of_busy,
+    Gone: _of_gone,
+    Lost: _of_lost,
+    HTTPException: _of_framework,
+    RequestValidationError: _of_validation,
+    Exception: _of_unexpected,
+}
+
+
+def code_table() -> str:
+    """Return every code as a table in Markdown, as `docs/api.md` holds it."""
+    rows = ["| code | status | what it says |", "|---|---|---|"]
+    for code, service in SERVICE_PROBLEMS.items():
+        rows.append(f"| `{code}` | {service.status} | {service.text} |")
+    for code, refusal in REFUSALS.items():
+        rows.append(f"| `{code}` | {status_of(code)} | {refusal.text} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(code_table(), end="")

@@ -1,0 +1,12 @@
+"""What a client needs to believe a node list and nobody's word for it.
+
+    trusted   bytes and a time go in, a verified list comes out; no clock, file or network
+    cache     what was verified, kept from one run to the next
+    http      fetches lists from several sources
+
+`trusted` loads neither of the other two; `http` loads its library when it first fetches.
+"""
+
+from registry.client.trusted import Status, TrustedLists
+
+__all__ = ["Status", "TrustedLists"]

@@ -1,0 +1,6 @@
+"""What orders blocks, and who attests.
+
+solo       one producer: a timer, its pool, its seal
+follow     blocks from other nodes, every one executed and checked here
+attestor   signs each header that this replica made itself
+"""

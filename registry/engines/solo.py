@@ -1,0 +1,74 @@
+"""The engine `solo`: one producer orders the blocks and seals them.
+
+The producer can withhold and order as it likes; what it cannot do is break a rule, since every
+follower executes and checks its blocks.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+
+from ledger.errors import Refusal
+from ledger.messages.blocks import BlockHeader
+from registry.engines.answers import committed_answer, pending_answer, refused_answer
+from registry.jobs import run_every
+from registry.replica import Replica
+from registry.signer import BlockSigner
+
+log = structlog.get_logger()
+
+
+class Solo:
+    """Makes blocks from a timer and the pool."""
+
+    def __init__(self, replica: Replica, signer: BlockSigner) -> None:
+        """Raises `SignerRefuses` on a database that is older than what was served."""
+        self._replica = replica
+        self._signer = signer
+        chain = replica.chain
+        signer.check_start(chain.tip.height, chain.tip.block_hash)
+
+    async def run(self) -> None:
+        """Make a block every `block_ms`, until cancelled."""
+        params = self._replica.chain.view().state.params()
+        await run_every(params.block_ms, self.produce)
+
+    async def produce(self) -> None:
+        """Make the next block from what waits in the pool."""
+        replica, chain = self._replica, self._replica.chain
+        now_ms = max(time.time_ns() // 1_000_000, chain.tip.time_ms + 1)
+        block = await replica.drive(
+            chain.propose(
+                chain.tip.height + 1, now_ms, self._signer.pair.public, replica.pool.candidates()
+            )
+        )
+        executed = await replica.finalize(block)
+        header: BlockHeader = chain.header()
+        seal = self._signer.seal(chain.genesis_hash, header)
+        await replica.commit(executed, seal, lambda done: self._signer.note(done.header))
+
+    async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
+        """Take transactions into the pool. Raises `Busy` if they do not fit."""
+        outcomes = await self._replica.pool.add(raws)
+        if wait:
+            hashes = [
+                self._replica.chain.decode(raw).hash
+                for raw, outcome in zip(raws, outcomes, strict=True)
+                if outcome is None
+            ]
+            await asyncio.gather(*map(self._replica.pool.settled, hashes))
+        return [self._answer(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
+
+    def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:
+        if refusal is not None:
+            return refused_answer(raw, "refused", refusal)
+        tx_hash = self._replica.chain.decode(raw).hash
+        location = self._replica.chain.view().location(tx_hash)
+        if location is not None:
+            return committed_answer(raw, location)
+        fate = self._replica.pool.fate(tx_hash)
+        if fate is not None and fate.refusal is not None:
+            return refused_answer(raw, fate.state, fate.refusal)
+        return pending_answer(raw)

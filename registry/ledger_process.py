@@ -1,0 +1,198 @@
+"""The ledger process: it alone opens the database, and holds chain, engine, pool and signers.
+
+State is touched on this loop's thread only. Blocks are worked on in pieces; between two pieces
+the loop answers requests from the last committed height.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from ledger.chain import Chain, Executed
+from ledger.errors import Fault, Refusal, WaypostError
+from ledger.leveldb import LevelStore
+from ledger.messages.blocks import Block
+from ledger.messages.lists import decode_header, decode_signed_header
+from ledger.state import EPOCH
+from registry.engines.attestor import Attestor
+from registry.engines.follow import Follow
+from registry.engines.solo import Solo
+from registry.ipc import Server
+from registry.keystore import load_seed
+from registry.lifeline import NONE, until_stopped
+from registry.publisher import Publisher
+from registry.queries import Queries
+from registry.replica import Engine, Replica
+from registry.settings import Settings
+from registry.signer import BlockSigner, HeaderSigner
+from registry.view import Event, PushedView
+from registry.workers import ThreadVerifier, Verifier, WorkerVerifier
+
+EXIT_FAULT: Final = 5
+"""Exit code when going on would be wrong; the last line says why."""
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Everything that the ledger process holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.chain = _open_chain(settings)
+        verifier: Verifier = (
+            WorkerVerifier(settings.worker_sockets) if settings.web else ThreadVerifier()
+        )
+        self.replica = Replica(self.chain, verifier)
+        self.engine: Engine = self._make_engine()
+        self.publisher = Publisher(self.chain, settings.publish_path)
+        self.queries = Queries(self.chain, self.replica.pool, self.replica.census)
+        self.server = Server({"submit": self._submit, "query": self._query}, self._greet)
+        self._final_pushed: int | None = None
+
+    def _make_engine(self) -> Engine:
+        settings = self._settings
+        if settings.engine == "follow":
+            return Follow(self.replica, settings.follow)
+        if settings.producer is None:
+            raise Fault("the engine solo needs the key file of the producer: --producer")
+        signer = BlockSigner(load_seed(settings.producer), settings.watermark_path / "blocks")
+        if signer.pair.public != self.chain.genesis.producer:
+            raise Fault(f"{settings.producer} is not the key of this network's producer")
+        return Solo(self.replica, signer)
+
+    async def run(self, lifeline: int) -> None:
+        """Serve until told to stop. Raises a `Fault` where going on would be wrong."""
+        settings = self._settings
+        if settings.web:
+            await self.publisher.start()
+            self._final_pushed = self.publisher.latest
+            self.replica.on_commit.append(self._publish)
+            settings.run_path.mkdir(parents=True, exist_ok=True)
+            await self.server.start(settings.ledger_socket)
+        if settings.attest is not None:
+            seed = load_seed(settings.attest)
+            signer = await asyncio.to_thread(
+                HeaderSigner, seed, settings.watermark_path / "headers"
+            )
+            attestor = Attestor(self.replica, signer, self.engine.submit)
+            self.replica.on_commit.append(attestor.on_commit)
+        log.info("ledger ready", height=self.chain.tip.height, root=self.chain.tip.root.hex())
+        engine = asyncio.create_task(self.engine.run())
+        stop = asyncio.create_task(until_stopped(lifeline))
+        try:
+            await asyncio.wait([engine, stop], return_when=asyncio.FIRST_COMPLETED)
+            if engine.done():
+                engine.result()
+        finally:
+            await self._close(engine, stop)
+
+    async def _close(self, *tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.server.close()
+        await self.replica.close()
+        self.chain.store.close()
+
+    # ---------------------------------------------------------------------- requests
+
+    async def _submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
+        return await self.engine.submit(raws, wait)
+
+    async def _query(
+        self, name: str, arguments: dict[str, Any], height: int | None
+    ) -> dict[str, Any]:
+        return self.queries.answer(name, arguments, height)
+
+    # -------------------------------------------------------------------------- view
+
+    async def _publish(self, block: Block, executed: Executed) -> None:
+        await self.publisher.update()
+        events = [Event("block", block.header.height, _block_event(block))]
+        epoch = self.chain.view().state.one(EPOCH).epoch
+        if executed.ended_epoch:
+            events.append(Event("epoch", block.header.height, {"epoch": epoch - 1}))
+        latest = self.publisher.latest
+        if latest != self._final_pushed:
+            self._final_pushed = latest
+            events.append(Event("list_final", block.header.height, {"epoch": latest}))
+        self.server.push("view", msgspec.to_builtins(self._view(events), builtin_types=(bytes,)))
+
+    def _greet(self) -> tuple[str, Any]:
+        return "view", msgspec.to_builtins(self._view([]), builtin_types=(bytes,))
+
+    def _view(self, events: list[Event]) -> PushedView:
+        view = self.chain.view()
+        epoch = view.state.one(EPOCH)
+        return PushedView(
+            height=view.tip.height,
+            time_ms=view.tip.time_ms,
+            root=view.tip.root.hex(),
+            epoch=epoch.epoch,
+            epoch_ends_ms=epoch.start_ms + view.state.params().epoch_ms,
+            chain=self.chain.genesis.name.decode(),
+            genesis=self.chain.genesis_bytes,
+            ready=self._is_ready(),
+            network=self.queries.answer("network", {}, None)["result"],
+            lists=self.publisher.lists,
+            latest=self.publisher.latest,
+            events=events,
+        )
+
+    def _is_ready(self) -> bool:
+        """Whether the newest final list is fresh by this machine's clock."""
+        for row in self.publisher.lists:
+            if row.epoch == self.publisher.latest:
+                header = decode_header(decode_signed_header(row.header).header)
+                return time.time_ns() // 1_000_000 <= header.fresh_until_ms
+        return False
+
+
+def _block_event(block: Block) -> dict[str, Any]:
+    header = block.header
+    return {
+        "height": header.height,
+        "time_ms": header.time_ms,
+        "transactions": len(block.transactions),
+        "state_root": header.state_root.hex(),
+    }
+
+
+def _open_chain(settings: Settings) -> Chain:
+    try:
+        genesis = settings.genesis_path.read_bytes()
+    except OSError:
+        raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
+    store = LevelStore(settings.database_path)
+    chain = Chain(store, genesis)
+    chain.init()
+    return chain
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the ledger process with the settings that its supervisor hands over as JSON."""
+    from registry.logs import set_up_logs
+
+    parser = argparse.ArgumentParser(prog="waypost-ledger")
+    parser.add_argument("--settings", required=True)
+    parser.add_argument("--lifeline", type=int, default=NONE)
+    options = parser.parse_args(argv)
+    set_up_logs("ledger")
+    settings = Settings.model_validate_json(options.settings)
+    try:
+        asyncio.run(Service(settings).run(options.lifeline))
+    except (WaypostError, Refusal) as error:
+        log.error("stopped", reason=str(error))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAULT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""One chain with everything that has to happen in step with it; engines drive it.
+
+A block goes through here in this order: its work in pieces, so that requests are answered
+meanwhile; the synced write on a thread of its own; then, and only then, everybody hears of it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Container, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from ledger.chain import Chain, Executed, Steps
+from ledger.crypto import sha256
+from ledger.messages.blocks import Block, BlockInput
+from ledger.types import Hash
+from registry.census import Census
+from registry.pool import Pool
+from registry.workers import Verifier
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Engine(Protocol):
+    """What orders blocks."""
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises a `Fault` where going on would be wrong."""
+
+    async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
+        """Take transactions in; `wait` answers once their fate is known."""
+
+
+class Replica:
+    """A chain, its pool and its census, on one event loop."""
+
+    def __init__(self, chain: Chain, verifier: Verifier) -> None:
+        self.chain = chain
+        self.verifier = verifier
+        self.pool = Pool(chain, verifier)
+        self.census = Census()
+        self.census.count_all(chain)
+        self.on_commit: list[Callable[[Block, Executed], Awaitable[None]]] = []
+        """Called in order after each block, when it lasts."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+
+    async def drive(self, steps: Steps[T] | Generator[None, None, T]) -> T:
+        """Run pausable work on the loop; signatures are verified elsewhere."""
+        answer: list[bool] | None = None
+        while True:
+            try:
+                asked = steps.send(answer)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer = None
+            if asked is None:
+                await asyncio.sleep(0)
+            else:
+                answer = await self.verifier.verify(asked)
+
+    async def finalize(self, block: BlockInput, verified: Container[Hash] = ()) -> Executed:
+        """Execute a block up to its root."""
+        return await self.drive(self.chain.finalize(block, verified))
+
+    async def commit(
+        self, executed: Executed, seal: bytes, note: Callable[[Block], None] = lambda _: None
+    ) -> Block:
+        """Make the finalized block last, then tell everybody.
+
+        `note` runs on the writing thread, after the write and before anybody hears of the block.
+        """
+        block, batch = self.chain.begin_commit(seal)
+
+        def write() -> None:
+            self.chain.store.write(batch, sync=True)
+            note(block)
+
+        # a write that was begun is waited for, whatever happens to who waits
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, write))
+        self.census.update(self.chain.end_commit(block))
+        await self.pool.committed(map(sha256, block.transactions))
+        for listener in self.on_commit:
+            await listener(block, executed)
+        return block
+
+    async def close(self) -> None:
+        """Wait for the last write."""
+        self._writer.shutdown(wait=True)
+        await self.verifier.close()

@@ -1,0 +1,118 @@
+"""What a service is told: flags over environment over one TOML file; unknown keys are refused.
+
+The file is `config.toml` in the home; a variable is `WAYPOST_` and the name in capitals.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger.errors import WaypostError
+from registry.home import GENESIS
+
+CONFIG: Final = "config.toml"
+PREFIX: Final = "WAYPOST_"
+OTHER_VARIABLES: Final = ("HOME", "URL", "NO_SKIP", "REGENERATE")
+"""Names behind the prefix that are not settings of a service."""
+
+
+class BadSettings(WaypostError):
+    """A setting is unknown or out of range; the message names it and where it came from."""
+
+
+class Settings(BaseSettings):
+    """Everything that `waypost run` may be told."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    home: Path
+    """Folder of this node: genesis file, keys, database, publication."""
+    host: str = "127.0.0.1"
+    """Address on which the service listens."""
+    port: int = Field(8420, ge=0, le=65535)
+    """Port on which the service listens; 0 takes a free one."""
+    engine: Literal["solo", "follow"] = "solo"
+    """What orders blocks."""
+    follow: tuple[str, ...] = ()
+    """URLs of nodes to take blocks from, for the engine `follow`."""
+    attest: Path | None = None
+    """Key file of an attestor."""
+    producer: Path | None = None
+    """Key file of the producer, for the engine `solo`."""
+    web: bool = True
+    """Whether to serve; a replica that only attests does not."""
+    workers: int = Field(0, ge=0, le=64)
+    """Worker processes; 0 means one for each core."""
+
+    @property
+    def genesis_path(self) -> Path:
+        """The genesis file."""
+        return self.home / GENESIS
+
+    @property
+    def database_path(self) -> Path:
+        """The LevelDB folder."""
+        return self.home / "ledger"
+
+    @property
+    def publish_path(self) -> Path:
+        """The folder that any web server may serve."""
+        return self.home / "publish"
+
+    @property
+    def run_path(self) -> Path:
+        """Folder of the sockets."""
+        return self.home / "run"
+
+    @property
+    def watermark_path(self) -> Path:
+        """Folder of the watermarks: never part of a backup that is put back."""
+        return self.home / "watermarks"
+
+    @property
+    def ledger_socket(self) -> Path:
+        """Socket of the ledger process."""
+        return self.run_path / "ledger.sock"
+
+    @property
+    def worker_sockets(self) -> list[Path]:
+        """Sockets of the worker processes."""
+        count = self.workers or os.cpu_count() or 1
+        return [self.run_path / f"worker-{number}.sock" for number in range(count)]
+
+
+def load_settings(home: Path, flags: dict[str, Any]) -> Settings:
+    """Return the settings of a home; `flags` that are None were not given.
+
+    Raises `BadSettings`.
+    """
+    path = home / CONFIG
+    try:
+        file = tomllib.loads(path.read_text()) if path.exists() else {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadSettings(f"{path}: {error}") from None
+    known = set(Settings.model_fields)
+    for name in file:
+        if name not in known or name == "home":
+            raise BadSettings(f"{path}: there is no setting {name}")
+    in_environment: dict[str, Any] = {}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX)
+        if variable == name or name in OTHER_VARIABLES:
+            continue
+        if name.lower() not in known:
+            raise BadSettings(f"{variable}: there is no setting {name.lower()}")
+        in_environment[name.lower()] = None
+    given = {name: value for name, value in flags.items() if value is not None}
+    # what the environment says is read by Settings itself, unless a flag or nothing is said
+    from_file = {k: v for k, v in file.items() if k not in in_environment}
+    try:
+        return Settings(home=home.absolute(), **(from_file | given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadSettings(f"setting {name}: {first['msg']}") from None

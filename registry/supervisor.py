@@ -1,0 +1,149 @@
+"""The supervisor: starts the processes of one service, and ends them all, in order.
+
+    workers → ledger → web      the order of starting; stopping goes the other way
+
+It holds no state. When one process ends by itself the others are stopped too, and its exit code
+is the supervisor's. When the supervisor dies, however it dies, its end of each child's lifeline
+closes and every child stops by itself.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from ledger.errors import WaypostError
+from registry.lifeline import NONE, until_stopped
+from registry.settings import Settings
+
+STOP_S: Final = 10.0
+"""How long a process may take to stop before it is killed."""
+
+START_S: Final = 600.0
+"""How long the ledger may take to open its database."""
+
+log = structlog.get_logger()
+
+
+class PortTaken(WaypostError):
+    """Another program listens where this service was told to."""
+
+
+class Child:
+    """One process, with the writing end of its lifeline."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, lifeline: int) -> None:
+        self.name = name
+        self.process = process
+        self._lifeline = lifeline
+
+    @classmethod
+    async def start(cls, name: str, module: str, arguments: Sequence[str], *fds: int) -> "Child":
+        """Start `python -m module` with a lifeline; it inherits `fds` too."""
+        reading, writing = os.pipe()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *arguments, "--lifeline", str(reading),
+            pass_fds=(reading, *fds),
+            # Ctrl-C reaches the supervisor alone, which stops the others in order
+            start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(reading)
+        return cls(name, process, writing)
+
+    async def stop(self) -> None:
+        """Ask the process to stop, and kill it if it does not."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self.process.wait(), STOP_S)
+            except TimeoutError:
+                log.error("killed", name=self.name, reason=f"it did not stop within {STOP_S} s")
+                self.process.kill()
+                await self.process.wait()
+        os.close(self._lifeline)
+
+
+class Supervisor:
+    """The processes of one service."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: list[Child] = []
+        self.port = settings.port
+
+    async def run(self, lifeline: int = NONE) -> int:
+        """Start everything, wait until told to stop or until a process ends; return its code.
+
+        Raises `PortTaken`.
+        """
+        try:
+            await self._start()
+            return await self._wait(lifeline)
+        finally:
+            for child in reversed(self._children):
+                await child.stop()
+
+    async def _start(self) -> None:
+        settings = self._settings
+        settings.run_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if settings.web:
+            listening = listen(settings.host, settings.port)
+            self.port = listening.getsockname()[1]
+            for path in settings.worker_sockets:
+                await self._add("worker", "registry.workers", ["--socket", str(path)])
+        handed_over = ["--settings", settings.model_dump_json()]
+        await self._add("ledger", "registry.ledger_process", handed_over)
+        if settings.web:
+            await self._add(
+                "web", "registry.web_process",
+                ["--socket", str(settings.ledger_socket), "--fd", str(listening.fileno()),
+                 "--publish", str(settings.publish_path)],
+                listening.fileno(),
+            )  # fmt: skip
+            listening.close()
+
+    async def _add(self, name: str, module: str, arguments: list[str], *fds: int) -> None:
+        self._children.append(await Child.start(name, module, arguments, *fds))
+
+    async def _wait(self, lifeline: int) -> int:
+        stop = asyncio.create_task(until_stopped(lifeline))
+        ends = {asyncio.create_task(child.process.wait()): child for child in self._children}
+        await asyncio.wait([stop, *ends], return_when=asyncio.FIRST_COMPLETED)
+        for task in (stop, *ends):
+            task.cancel()
+        for child in self._children:
+            if child.process.returncode is not None:
+                log.error("process ended", name=child.name, code=child.process.returncode)
+                return child.process.returncode or 1
+        return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `PortTaken`, which names the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise PortTaken(
+            f"port {port} on {host} is taken ({error.strerror}): stop what listens there, or "
+            "choose another with --port"
+        ) from None
+    return listening
+
+
+def main(settings: Settings, lifeline: int = NONE) -> int:
+    """Run a service until it is told to stop; return its exit code."""
+    from registry.logs import set_up_logs
+
+    set_up_logs("supervisor")
+    return asyncio.run(Supervisor(settings).run(lifeline))
