@@ -10,6 +10,7 @@ Read in this order; each layer imports only what stands above it:
     genesis, invariants, lists       the first state, what must always hold, what clients download
     transactions/                    what people can do
     transition                       one block, one epoch's end
+    history, views                   what is kept beside the state; a committed height, for reading
     chain                            the face that engines drive
 
 No module here has a clock, a network, a thread, randomness or an environment, and only the Store

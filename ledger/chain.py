@@ -18,7 +18,8 @@ Snapshots are in `ledger/history.py`.
 
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from ledger import crypto
@@ -32,25 +33,22 @@ from ledger.history import (
     TIP_KEY,
     Location,
     Tip,
-    decode_location,
     encode_location,
     journal_key,
     location_key,
 )
-from ledger.lists import BuiltList, build_list, complete_header, get_signed_header
-from ledger.merkle import SparseProof, SparseTree, sparse_prove, sparse_root
-from ledger.messages.blocks import BLOCK, Block, BlockHeader, BlockInput, block_hash, inputs_hash
+from ledger.lists import BuiltList, build_list
+from ledger.merkle import SparseTree, sparse_root
+from ledger.messages.blocks import BLOCK, Block, BlockHeader, BlockInput, block_hash
 from ledger.messages.lists import SignedHeader
 from ledger.state import (
-    DRAFT,
     STATE_START,
     STATE_STOP,
     State,
     build_tree,
-    state_path,
     update_tree,
 )
-from ledger.store import Snapshot, Store
+from ledger.store import Store
 from ledger.transactions import WIRE
 from ledger.transactions.envelope import Context, Transaction, get_signatures
 from ledger.transition import (
@@ -63,6 +61,7 @@ from ledger.transition import (
     is_epoch_over,
 )
 from ledger.types import Hash, Height, TimeMs
+from ledger.views import View
 
 T = TypeVar("T")
 
@@ -110,39 +109,9 @@ class _Execution:
     hashes: list[Hash]
     built: BuiltList | None = None
     tree: SparseTree = None
-    changes: dict[bytes, bytes | None] | None = None
-    """Set once the block is finalized."""
-
-
-class View:
-    """One committed height, for reading; it does not change when the chain goes on."""
-
-    def __init__(self, tip: Tip, reader: Snapshot, tree: SparseTree) -> None:
-        self.tip = tip
-        self.reader = reader
-        self.state = State(reader)
-        self._tree = tree
-
-    def prove(self, key: bytes) -> tuple[bytes | None, SparseProof]:
-        """Return the bytes under a store key of the state, or None, with the proof of it."""
-        return self.reader.get(key), sparse_prove(self._tree, state_path(key))
-
-    def block(self, height: Height) -> Block | None:
-        """Return a block of the journal, or None where the journal does not reach."""
-        raw = self.reader.get(journal_key(height))
-        return None if raw is None else BLOCK.load(raw)
-
-    def newest_header(self) -> SignedHeader:
-        """Return the header of the newest ended epoch with the attestations accepted so far."""
-        draft = self.state.get(DRAFT)
-        if draft is not None:
-            return SignedHeader(complete_header(draft.header, self.tip.root), ())
-        return get_signed_header(self.state)
-
-    def location(self, tx_hash: Hash) -> Location | None:
-        """Return where a committed transaction stands, or None."""
-        raw = self.reader.get(location_key(tx_hash))
-        return None if raw is None else decode_location(raw)
+    changes: dict[bytes, bytes | None] = field(default_factory=dict)
+    header: BlockHeader | None = None
+    """Set once the block is finalized, as are the tree and the changes."""
 
 
 class Chain:
@@ -289,7 +258,8 @@ class Chain:
         return self._scratch
 
     def _begin(self) -> State:
-        state = State(self.store, self._recent)
+        # a picture of the tip: a commit that is being written must not show through
+        state = State(self._views[-1].reader, self._recent)
         begin_block(state, self.tip.root)
         return state
 
@@ -415,7 +385,8 @@ class Chain:
                 outcomes.append(refusal)
         answers = iter((yield items) or ()) if items else iter(())
         for index, count in wanted:
-            if not all([next(answers, False) for _ in range(count)]):
+            valid = list(islice(answers, count))
+            if len(valid) < count or not all(valid):
                 outcomes[index] = Refusal("bad_signature")
         return outcomes
 
@@ -429,21 +400,13 @@ class Chain:
 
     def header(self) -> BlockHeader:
         """Return the header of the finalized block, which its producer may seal."""
-        ready = self._finalized()
-        block = ready.input
-        return BlockHeader(
-            block.height,
-            block.time_ms,
-            block.proposer,
-            self.tip.block_hash,
-            inputs_hash(block.transactions, block.misbehaviour),
-            sparse_root(ready.tree),
-        )
+        return self._finalized()[1]
 
-    def _finalized(self) -> _Execution:
-        if self._execution is None or self._execution.changes is None:
+    def _finalized(self) -> tuple[_Execution, BlockHeader]:
+        ready = self._execution
+        if ready is None or ready.header is None:
             raise Misuse("there is no finalized block")
-        return self._execution
+        return ready, ready.header
 
     def commit(self, seal: bytes = b"") -> Block:
         """Make the finalized block last, in one synced write, and return it."""
@@ -457,11 +420,10 @@ class Chain:
 
     def begin_commit(self, seal: bytes = b"") -> tuple[Block, dict[bytes, bytes | None]]:
         """Return the finalized block and the one batch that makes it last."""
-        ready = self._finalized()
-        header = self.header()
+        ready, header = self._finalized()
         block = Block(header, ready.input.misbehaviour, ready.input.transactions, seal)
         tip = Tip(header.height, header.time_ms, header.state_root, block_hash(header))
-        batch = dict(ready.changes or {})
+        batch = dict(ready.changes)
         batch.update(ready.state.archived)
         batch.update(self._locations(ready))
         batch[journal_key(header.height)] = encode(block)
@@ -480,8 +442,7 @@ class Chain:
 
     def end_commit(self, block: Block) -> Mapping[bytes, Record | None]:
         """Go on from a block whose batch was written; returns its records by store key."""
-        ready = self._finalized()
-        header = block.header
+        ready, header = self._finalized()
         changed = ready.state.changed_records()
         self._recent.update(changed)
         if ready.built is not None:

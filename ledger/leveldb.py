@@ -1,15 +1,21 @@
 """The store on disk: LevelDB. The only importer of plyvel, and imported by processes only.
 
-What damage LevelDB finds, as found by damaging each byte of small databases in turn:
+What damage is found, as seen by changing and cutting each file in turn (tests/ledger/test_leveldb):
 
-- A changed byte of a record in the log is found at opening, one in a table's records or index when
-  they are read, in `CURRENT` or the manifest at opening; each raises `CorruptStore`. A table that
-  was cut short raises it when read.
-- A log that ends early, or whose last 32 KiB hold a damaged record *length*, looks like a log that
-  was cut off by a power failure: the batches from there on are gone **without an error**. So is
-  every batch of a log file that somebody removed. What is left is always whole batches, the oldest
-  of them, in order: whoever needs the newest checks heights and hashes, as the chain does.
+- A changed byte of a record in the log is found at opening, one of the records or the index of a
+  table when they are read, one in `CURRENT` or the manifest at opening, a missing table at opening,
+  one that was cut short when it is read. Each raises `CorruptStore`.
+- A log that ends early, or whose last 32 KiB hold a damaged record *length*, looks as if a power
+  failure had cut it off. The batches from there on are gone **without an error**; those before are
+  whole and unchanged.
+- A manifest that ends early in the same way no longer names the newest tables. Their batches are
+  gone **without an error**, from the middle, while newer ones in the log stay. So are the batches
+  of a log file that somebody removed. (A power failure does none of this: LevelDB syncs a manifest
+  before it relies on it.)
 - A damaged Bloom filter is ignored: slower, never wrong.
+
+So a record that is read is the one that was written, and one that is missing may have been there.
+Whoever relies on the whole compares heights and hashes, as the chain does when it starts.
 
 Two traps of plyvel are the reason for `raw_iterator`: its other iterator ends without an error
 before a damaged last block, and in reverse it misses a range's only key.
@@ -119,7 +125,7 @@ def _opened(directory: Path, *, create: bool) -> Any:
     where = str(directory)
     if not directory.joinpath("CURRENT").exists():
         # LevelDB would begin a new database over the files of the old one.
-        if any(directory.glob("*.ldb")) or any(directory.glob("*.log")):
+        if any(file.suffix in (".ldb", ".log") for file in directory.glob("*")):
             raise CorruptStore(where, "the file CURRENT is missing, other files of it are there")
         if not create:
             raise StoreMissing(where)

@@ -72,14 +72,14 @@ NO_ACCOUNT: Final = records.Account(0, 0)
 class State:
     """Typed reads of a store, and the writes of one block on top of them.
 
-    `recent` holds records as they are in the store, decoded before; the Chain keeps it true.
+    `recent` keeps records as `base` has them, decoded; the Chain keeps it true. None keeps none.
     """
 
     __slots__ = ("_base", "_changed", "_recent", "archived")
 
     def __init__(self, base: Reader, recent: dict[bytes, Record | None] | None = None) -> None:
         self._base = base
-        self._recent: dict[bytes, Record | None] = {} if recent is None else recent
+        self._recent = recent
         self._changed: dict[bytes, Record | None] = {}
         self.archived: dict[bytes, bytes] = {}
         """History that this block adds: store key to value, outside the state root."""
@@ -93,11 +93,12 @@ class State:
         if full in changed:
             return changed[full]  # type: ignore[return-value]
         recent = self._recent
-        if full in recent:
+        if recent is not None and full in recent:
             return recent[full]  # type: ignore[return-value]
         raw = self._base.get(full)
         record = None if raw is None else table.codec.load(raw)
-        recent[full] = record
+        if recent is not None:
+            recent[full] = record
         return record
 
     def one(self, table: Table[R], key: bytes = b"") -> R:

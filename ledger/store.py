@@ -76,11 +76,10 @@ class _Table:
         self._gone: dict[bytes, None] = {}
 
     def copy(self) -> "_Table":
+        """Return a table of its own with the same records; this one is settled."""
         other = _Table({})
         other.values = dict(self.values)
         other._keys = list(self._keys)
-        other._fresh = dict(self._fresh)
-        other._gone = dict(self._gone)
         return other
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
@@ -268,7 +267,7 @@ class CrashStore:
         self.at("store.before_write")
         if self._failed:
             raise OSError("a write failed before: open the store again")
-        landed, self._fail_landed = self._fail_landed, None
+        landed = self._fail_landed
         self._failed = landed is not None
         if landed is not False:
             self._land(dict(changes), sync)

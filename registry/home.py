@@ -11,7 +11,7 @@ GENESIS: Final = "genesis.bin"
 """The genesis file of a home."""
 
 LISTS: Final = "lists"
-"""Folder of a home in which verified lists are kept."""
+"""Folder of a home in which verified lists are kept, in a folder for each network."""
 
 
 def default_home() -> Path:

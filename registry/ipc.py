@@ -84,6 +84,7 @@ class Server:
         self._greeting = greeting
         self._under_way = 0
         self._subscribers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
@@ -99,13 +100,15 @@ class Server:
         self._path = path
 
     async def close(self) -> None:
-        """Stop listening and drop every connection."""
-        for writer in list(self._subscribers):
+        """Stop listening, drop every connection, and wait until their work has ended."""
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._connections):
             writer.close()
         for task in list(self._tasks):
             task.cancel()
-        if self._server is not None:
-            self._server.close()
+        while self._connections or self._tasks:
+            await asyncio.sleep(0)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -121,6 +124,7 @@ class Server:
                 writer.write(raw)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
         try:
             while True:
                 request_id, method, arguments = await read_frame(reader)
@@ -137,6 +141,7 @@ class Server:
             pass
         finally:
             self._subscribers.discard(writer)
+            self._connections.discard(writer)
             writer.close()
 
     def _subscribe(self, writer: asyncio.StreamWriter) -> None:

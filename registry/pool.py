@@ -10,6 +10,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ledger.chain import PAUSE_TRANSACTIONS, Chain
@@ -127,7 +128,7 @@ class Pool:
             items += added
         answers = iter(await self._verifier.verify(items)) if items else iter(())
         for place, count in wanted:
-            if not all([next(answers) for _ in range(count)]):
+            if not all(list(islice(answers, count))):
                 outcomes[place] = Refusal("bad_signature")
 
     def _take(self, tx: Transaction) -> Refusal | None:

@@ -11,7 +11,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from ledger.chain import Chain, View
+from ledger.chain import Chain
 from ledger.history import final_key
 from ledger.messages.lists import (
     SignedHeader,
@@ -23,6 +23,7 @@ from ledger.messages.lists import (
 )
 from ledger.state import SETS
 from ledger.types import Epoch
+from ledger.views import View
 from registry.files import write_atomically
 from registry.formats import FORMATS
 from registry.view import PublishedList
@@ -80,7 +81,8 @@ class Publisher:
         self._forget()
 
     def _freeze(self, view: View, epoch: Epoch) -> None:
-        known, raw = self._lists.get(epoch), view.reader.get(final_key(epoch))
+        known = self._lists.get(epoch)
+        raw = None if known is None else view.reader.get(final_key(epoch))
         if known is None or raw is None:
             return
         final = self._is_final(view, decode_signed_header(raw))

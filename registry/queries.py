@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
 
-from ledger.chain import Chain, View
+from ledger.chain import Chain
 from ledger.codec import Record
 from ledger.errors import REFUSALS
 from ledger.history import final_key, journal_key
@@ -49,6 +49,7 @@ from ledger.state import (
 from ledger.transactions.envelope import Transaction
 from ledger.transactions.stake import get_open
 from ledger.types import Epoch, Hash, Height, Key
+from ledger.views import View
 from registry.addresses import encode_account, encode_node
 from registry.census import Census
 from registry.formats.fingerprint import fingerprint_words
@@ -108,7 +109,7 @@ class Queries:
             "pool": str(pool.balance),
             "supply": str(pool.supply),
             "attestors": len(sets.current),
-            "single_signer": len(sets.current) == 1,
+            "single_signer": _is_single_signer(sets),
             "newest_header": _header_summary(newest, sets),
             "latest_final": None if latest is None else _header_summary(latest, sets),
             "fingerprint": None if latest is None else list(self._fingerprint(latest)),
@@ -194,7 +195,7 @@ class Queries:
             "attestors": rows,
             "total_weight": sum(seat.weight for seat in sets.current),
             "policy": "fixed",
-            "single_signer": len(rows) == 1,
+            "single_signer": _is_single_signer(sets),
         }
 
     # ------------------------------------------------------------- nodes and accounts
@@ -367,6 +368,12 @@ NEXT_STEPS: Final = {
 
 def _is_final(signed: SignedHeader, sets: AttestorSets) -> bool:
     return is_final(*_weights(signed, sets))
+
+
+def _is_single_signer(sets: AttestorSets) -> bool:
+    """Whether one attestor can make a list final alone."""
+    total = sum(seat.weight for seat in sets.current)
+    return any(is_final(seat.weight, total) for seat in sets.current)
 
 
 def _weights(signed: SignedHeader, sets: AttestorSets) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     """Folder of this node: genesis file, keys, database, publication."""
     host: str = "127.0.0.1"
     """Address on which the service listens."""
-    port: int = Field(8420, ge=0, le=65535)
+    port: int = Field(default=8420, ge=0, le=65535)
     """Port on which the service listens; 0 takes a free one."""
     engine: Literal["solo", "follow"] = "solo"
     """What orders blocks."""
@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     """Key file of the producer, for the engine `solo`."""
     web: bool = True
     """Whether to serve; a replica that only attests does not."""
-    workers: int = Field(0, ge=0, le=64)
+    workers: int = Field(default=0, ge=0, le=64)
     """Worker processes; 0 means one for each core."""
 
     @property

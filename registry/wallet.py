@@ -12,8 +12,8 @@ from ledger.messages import tags
 from ledger.messages.contact import Contact
 from ledger.messages.transactions import (
     VERSION,
-    Contribute,
     ContactUpdate,
+    Contribute,
     Envelope,
     Free,
     Paid,

@@ -66,6 +66,7 @@ class WorkerVerifier:
     def __init__(self, sockets: Sequence[Path]) -> None:
         self._sockets = list(sockets)
         self._connections: dict[Path, Connection] = {}
+        self._connecting = asyncio.Lock()
         self._free: asyncio.Queue[Path] = asyncio.Queue()
         for path in (*sockets, *sockets):
             # two pieces of work for each worker, so that none waits for the next
@@ -91,11 +92,12 @@ class WorkerVerifier:
         raise Lost("no worker answers")
 
     async def _connect(self, path: Path) -> Connection:
-        connection = self._connections.get(path)
-        if connection is None:
-            connection = await Connection.open(path)
-            self._connections[path] = connection
-        return connection
+        async with self._connecting:
+            connection = self._connections.get(path)
+            if connection is None:
+                connection = await Connection.open(path)
+                self._connections[path] = connection
+            return connection
 
     async def close(self) -> None:
         """End the connections."""

@@ -11,7 +11,7 @@ A name stands for a key wherever one is wanted: `network.transfer("alice", "bob"
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -72,7 +72,8 @@ from ledger.types import COIN
 
 START_MS: Final = 1_700_000_000_000
 DAY_MS: Final = 86_400_000
-BLOCK_MS: Final = 1_000
+BLOCK_MS: Final = 100
+"""From one block of a `Network` to the next: an epoch has room for many."""
 EPOCH_MS: Final = 10_000
 REQUIREMENT: Final = 100 * COIN
 """Stake of a funded node of the `minimal` preset."""
@@ -96,7 +97,7 @@ TAG: Final = {kind.name: kind.tag for kind in TX_KINDS}
 _pairs: dict[bytes, KeyPair] = {}
 
 
-@lru_cache(maxsize=None)
+@cache
 def keys(name: str) -> KeyPair:
     """The key pair of a name."""
     pair = key_pair(sha256(name.encode()))
@@ -114,7 +115,7 @@ def pair_of(key: bytes) -> KeyPair:
     return _pairs[key]
 
 
-@lru_cache(maxsize=None)
+@cache
 def links(list_key: bytes, length: int = LINKS) -> tuple[bytes, ...]:
     """The hash chain of an attestor: each value is the SHA-256 of the one before, last the tip."""
     values = [sha256(b"links" + list_key)]
@@ -191,7 +192,7 @@ def make_registration(node: str = "node", operator: str = "alice", **changes: An
     return replace(registration, **changes)
 
 
-def attestor_roles(node: str) -> dict[str, bytes]:
+def attestor_roles(node: str) -> dict[str, Any]:
     """The fields of a registration that make the node able to attest and to sign blocks."""
     list_key = public(f"{node} list")
     return {
@@ -355,7 +356,7 @@ class Network:
 
     # ------------------------------------------------------------ transactions
 
-    def paid(self, kind: str, sender: str, body: Record, **changes: Any) -> bytes:
+    def paid(self, kind: str, sender: str, body: Record, /, **changes: Any) -> bytes:
         """A transaction of `sender` with the next nonce; `changes` are fields of its envelope."""
         key = public(sender)
         nonce = self._sent.get(key, self.state.account(key).nonce)

@@ -11,6 +11,7 @@ These are fixed binary layouts, big-endian, hashed and signed as the bytes they 
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ledger.codec import U32, Bytes32, Record
@@ -298,9 +299,9 @@ def unpack_columns(raw: bytes) -> list[Entry]:
 def _check_columns(
     keys: Sequence[bytes], flags: bytes, swarm_ids: Sequence[int], places: Sequence[int]
 ) -> None:
-    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(keys)):
         raise Refusal("bad_list", why="its keys are not in ascending order")
-    if any(a >= b for a, b in zip(swarm_ids, swarm_ids[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(swarm_ids)):
         raise Refusal("bad_list", why="its swarm ids are not in ascending order")
     if swarm_ids and swarm_ids[-1] == 2**64 - 1:
         raise Refusal("bad_list", why="a node has no swarm")

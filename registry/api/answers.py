@@ -6,7 +6,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -28,15 +28,15 @@ encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
 def wants_msgpack(request: Request) -> bool:
-    """Whether `Accept` ranks MessagePack above JSON; a tie is JSON's, as is silence."""
+    """Whether `Accept` ranks MessagePack above JSON. A tie is JSON's if it was named."""
     accept = request.headers.get("accept", "")
     if MSGPACK not in accept:
         return False
     ranks = _accepted(accept)
-    json_rank = ranks.get(JSON, ranks.get("application/*", ranks.get("*/*", 0)))
-    return ranks.get(MSGPACK, 0) > 0 and (
-        ranks[MSGPACK] > json_rank or (JSON not in ranks and ranks[MSGPACK] == json_rank)
-    )
+    rank = ranks.get(MSGPACK, 0)
+    if JSON in ranks:
+        return rank > ranks[JSON]
+    return rank > 0 and rank >= ranks.get("application/*", ranks.get("*/*", 0))
 
 
 def _accepted(accept: str) -> dict[str, int]:
@@ -66,6 +66,14 @@ def answer(
         body, media = shape.model_dump_json().encode(), JSON
     common = {"Vary": "Accept", "Cache-Control": "no-cache"}
     return Response(body, status, common | dict(headers or {}), media)
+
+
+def parsed(decode: Callable[[str], bytes], text: str) -> bytes:
+    """Return the key of an address. Ends with `bad_request` and the decoder's own words."""
+    try:
+        return decode(text)
+    except ValueError as error:
+        raise ProblemError("bad_request", why=str(error)) from None
 
 
 def found(result: Any, what: str) -> Any:
@@ -112,10 +120,9 @@ def described(
 ) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that answers with `shape` or one of the problems."""
     example = example_of(shape)
-    name = shape.model_config.get("title") or shape.__name__
     forms = {
         JSON: {"example": example},
-        MSGPACK: {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": example},
+        MSGPACK: {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}, "example": example},
     }
     success = {"description": description, "content": forms}
     return {status: success, **problem_responses(*codes)}

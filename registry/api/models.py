@@ -66,10 +66,8 @@ def _example(field: Any) -> Any:
 # -------------------------------------------------------------------------------- problems
 
 
-class ProblemShape(Shape):
+class Problem(Shape):
     """An error, as RFC 9457 has it."""
-
-    model_config = ConfigDict(frozen=True, title="Problem")
 
     type: str = shown("Stable code of what is wrong.", "code", "nonce_used")
     title: str = shown("The code in words.", "text", "nonce used")
@@ -201,10 +199,8 @@ class HeaderSignature(Shape):
     signature: str = shown("Ed25519 signature.", "hex", SIGNATURE)
 
 
-class EpochAnswer(Shape):
+class Epoch(Shape):
     """The header of one epoch with its signatures."""
-
-    model_config = ConfigDict(frozen=True, title="Epoch")
 
     epoch: int = shown("Number of the epoch.", "epoch", EPOCH)
     header: Header = nested("The header that was made at its end.")

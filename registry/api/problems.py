@@ -77,7 +77,7 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
 
 
-class Problem(NamedTuple):
+class ProblemAnswer(NamedTuple):
     """A problem as it goes over the wire."""
 
     status: int
@@ -103,7 +103,7 @@ def make_problem(
     *,
     detail: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Problem:
+) -> ProblemAnswer:
     """Return the problem of a code; `detail` takes the place of the code's own text."""
     values = dict(values or {})
     status = status_of(code)
@@ -120,7 +120,7 @@ def make_problem(
     extra = {"Cache-Control": "no-store"} | dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         extra.setdefault("Retry-After", str(RETRY_S))
-    return Problem(status, encode(body), extra)
+    return ProblemAnswer(status, encode(body), extra)
 
 
 def install(app: FastAPI) -> None:
@@ -129,35 +129,35 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _handler(to_problem))
 
 
-def _handler(to_problem: Callable[[Request, Any], Problem]) -> Any:
+def _handler(to_problem: Callable[[Request, Any], ProblemAnswer]) -> Any:
     async def handle(request: Request, error: Exception) -> Response:
         return to_problem(request, error).response()
 
     return handle
 
 
-def _of_problem(_request: Request, error: ProblemError) -> Problem:
+def _of_problem(_request: Request, error: ProblemError) -> ProblemAnswer:
     return make_problem(error.code, error.values, headers=error.headers)
 
 
-def _of_refusal(_request: Request, refusal: Refusal) -> Problem:
+def _of_refusal(_request: Request, refusal: Refusal) -> ProblemAnswer:
     return make_problem(refusal.code, refusal.values)
 
 
-def _of_busy(_request: Request, _error: Busy) -> Problem:
+def _of_busy(_request: Request, _error: Busy) -> ProblemAnswer:
     return make_problem("busy")
 
 
-def _of_gone(_request: Request, _error: Gone) -> Problem:
+def _of_gone(_request: Request, _error: Gone) -> ProblemAnswer:
     return make_problem("height_gone")
 
 
-def _of_lost(request: Request, error: Lost) -> Problem:
+def _of_lost(request: Request, error: Lost) -> ProblemAnswer:
     log.warning("ledger process lost", path=request.url.path, error=str(error))
     return make_problem("unavailable")
 
 
-def _of_framework(request: Request, error: HTTPException) -> Problem:
+def _of_framework(request: Request, error: HTTPException) -> ProblemAnswer:
     """Keep the status and the headers (`Allow` of a 405 above all), replace the body."""
     status, headers = error.status_code, dict(error.headers or {})
     if status == HTTPStatus.NOT_FOUND:
@@ -172,18 +172,18 @@ def _of_framework(request: Request, error: HTTPException) -> Problem:
     return make_problem("internal", headers=headers)
 
 
-def _of_validation(_request: Request, error: RequestValidationError) -> Problem:
+def _of_validation(_request: Request, error: RequestValidationError) -> ProblemAnswer:
     """Say which parameter is wrong and how; several are joined."""
     whys = [f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
     return make_problem("bad_request", {"why": "; ".join(whys)})
 
 
-def _of_unexpected(_request: Request, _error: Exception) -> Problem:
+def _of_unexpected(_request: Request, _error: Exception) -> ProblemAnswer:
     # `edge` logs it: the framework raises it again after it has answered
     return make_problem("internal")
 
 
-_HANDLERS: Final[dict[type[Exception], Callable[[Request, Any], Problem]]] = {
+_HANDLERS: Final[dict[type[Exception], Callable[[Request, Any], ProblemAnswer]]] = {
     ProblemError: _of_problem,
     Refusal: _of_refusal,
     Busy: _of_busy,

@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from ledger.crypto import is_public_key, sha256, verify_all
+from ledger.crypto import SIGNATURE_BYTES, is_public_key, sha256, verify_all
 from ledger.errors import Misuse, Refusal
 from ledger.messages.genesis import FIXED, GENESIS, GENESIS_VERSION, Genesis
 from ledger.messages.lists import (
+    HEADER_BYTES,
+    MAX_ATTESTORS,
     Attestor,
     Entry,
     ListHeader,
@@ -43,6 +45,9 @@ from registry.formats.full import compute_columns_bound, decode_full
 
 MAX_AHEAD_MS: Final = 5 * MINUTE
 """How far the reference time may be behind that of the network."""
+
+MAX_SIGNED_HEADER_BYTES: Final = HEADER_BYTES + 4 + MAX_ATTESTORS * SIGNATURE_BYTES
+"""What everybody's signature makes of a header; nobody has to read more."""
 
 
 class Status(StrEnum):
@@ -149,6 +154,11 @@ class TrustedLists:
         check_list(header, len(entries), len(swarms))
         self._entries, self._swarms = entries, swarms
         return list(entries)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no header was verified yet."""
+        return self._header is None
 
     @property
     def header(self) -> ListHeader:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from ledger.chain import Executed, View
+from ledger.chain import Executed
 from ledger.codec import encode
 from ledger.history import final_key
 from ledger.messages.blocks import Block
@@ -19,6 +19,7 @@ from ledger.messages.transactions import VERSION, Attest, Free
 from ledger.state import CHAINLINKS, SETS
 from ledger.transactions import TX_KINDS
 from ledger.types import Epoch
+from ledger.views import View
 from registry.ipc import Busy, Lost
 from registry.replica import Replica
 from registry.signer import HeaderSigner, SignerRefuses

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -100,6 +100,32 @@ def test_a_failed_write_stops_leveldb_until_it_is_opened_again(tmp_path: Path) -
     again.close()
 
 
+class Noting:
+    """A database that notes how it is written to."""
+
+    def __init__(self, database: Any, notes: list[bool]) -> None:
+        self._database = database
+        self._notes = notes
+
+    def write_batch(self, *, sync: bool) -> Any:
+        self._notes.append(sync)
+        return self._database.write_batch(sync=sync)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def test_leveldb_is_told_to_sync(tmp_path: Path) -> None:
+    notes: list[bool] = []
+    store = LevelStore(tmp_path / "db")
+    store._source = Noting(store._source, notes)
+    store.write({b"a": b"1"})
+    store.write({b"a": b"2"}, sync=False)
+    store.write({b"a": b"3"}, sync=True)
+    assert notes == [True, False, True]
+    store.close()
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """Let no file of this process grow beyond `size` bytes, as a full disk would."""
@@ -157,6 +183,10 @@ def damage(file: Path, offset: int) -> None:
     file.write_bytes(data)
 
 
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
 def test_a_changed_byte_in_the_log_is_found_or_reads_as_a_torn_tail(tmp_path: Path) -> None:
     contents = write_batches(tmp_path / "sound")
     log = the_file(tmp_path / "sound", ".log").read_bytes()
@@ -198,6 +228,19 @@ def test_a_torn_log_loses_whole_batches_without_an_error(tmp_path: Path) -> None
     assert sorted(set(seen)) == list(range(BATCH_COUNT))
 
 
+def test_a_torn_manifest_loses_batches_in_the_middle_without_an_error(tmp_path: Path) -> None:
+    store = LevelStore(tmp_path / "db")
+    written = {b"block %02d" % number: b"%02d" % number * 2**19 for number in range(30)}
+    for key, value in written.items():  # 30 MB: three tables, and the last batches in the log
+        store.write({key: value}, sync=False)
+    store.close()
+    cut(the_file(tmp_path / "db", "MANIFEST-*"))
+    left = content_or_damage(tmp_path / "db")
+    assert left is not None
+    assert left.items() < written.items()
+    assert b"block 29" in left
+
+
 def test_a_changed_byte_in_a_table_is_found_or_harmless(tmp_path: Path) -> None:
     contents = write_batches(tmp_path / "sound")
     LevelStore(tmp_path / "sound").close()  # turns the log into a table
@@ -229,10 +272,6 @@ def test_a_damaged_record_is_found_by_get_alone(tmp_path: Path) -> None:
             read()
         assert caught.value.where == str(tmp_path / "db")
     store.close()
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What a proof of the sparse tree shows, what it cannot be made to show, and its bytes."""
 
+import re
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from ledger.merkle import (
     sparse_root,
     sparse_update,
     sparse_verify,
+    tree_root,
 )
 
 ZERO = bytes(32)
@@ -295,3 +298,24 @@ def test_bytes_that_are_no_proof_are_refused(data: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         SparseProof.decode(data)
     assert caught.value.code == "not_canonical"
+
+
+# ---- the specification ----
+
+SPECIFICATION = Path(__file__).resolve().parents[2] / "docs" / "spec" / "merkle.md"
+
+
+def test_the_examples_of_the_specification() -> None:
+    leaves = [leaf_hash(data) for data in (b"", b"\x00", b"\x10")]
+    records = {b"a": b"1", b"b": b"2", b"c": b"3"}
+    tree = tree_of(records)
+    shown = [*leaves, node_hash(leaves[0], leaves[1]), tree_root([]), tree_root(leaves)]
+    for key, value in records.items():
+        path, value_hash = sparse_change(key, value)
+        shown += [path, value_hash or b"", sparse_root(tree_of({key: value}))]
+    shown += [sparse_prove(tree, sha(b"a")).siblings[0], sparse_prove(tree, sha(b"d")).siblings[2]]
+    shown += [sparse_root(tree), sparse_root(tree_of({b"a": b"1", b"c": b"3"}))]
+    shown += [sparse_prove(tree, sha(key)).encode() for key in (b"b", b"d")]
+    text = re.sub(r"(?<=[0-9a-f])\n +(?=[0-9a-f]{6,}\n)", "", SPECIFICATION.read_text("utf-8"))
+    found = re.findall(r"\b[0-9a-f]{64,}\b", text)
+    assert {data.hex() for data in shown} == set(found)

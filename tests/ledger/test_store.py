@@ -51,6 +51,18 @@ def test_a_record_is_there_until_it_is_deleted(store: Store) -> None:
     assert list(store.items()) == []
 
 
+def test_a_deleted_key_can_come_back(store: Store) -> None:
+    store.write({b"a": b"1", b"b": b"1"})
+    for value in (b"2", b"3"):
+        store.write({b"a": None})
+        assert [key for key, _ in store.items()] == [b"b"]
+        store.write({b"a": value})
+        assert list(store.items()) == [(b"a", value), (b"b", b"1")]
+    store.write({b"a": None})
+    store.write({b"a": b"4"})
+    assert list(store.items()) == [(b"a", b"4"), (b"b", b"1")]
+
+
 def test_empty_keys_and_values_are_records_too(store: Store) -> None:
     store.write({b"": b"at the empty key", b"a": b""})
     assert store.get(b"") == b"at the empty key"

@@ -1,0 +1,118 @@
+"""All of it put together: `make_app` returns the ASGI application of the web process."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from registry.api import accounts, bare, events, health, models, network, nodes, problems
+from registry.api import transactions
+from registry.api.bare import Lists
+from registry.api.edge import Edge
+from registry.api.feed import Feed
+from registry.api.library import Library
+from registry.api.live import WAIT_S, Clock, Live, wall_clock
+from registry.api.ports import Ledger
+from registry.metrics import WebMetrics
+
+Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+ROUTES: Final = (
+    transactions.routes,
+    nodes.routes,
+    accounts.routes,
+    network.routes,
+    events.routes,
+    health.routes,
+)
+"""Every route of the framework, by area; `bare.PATHS` are the others."""
+
+TAGS: Final = [
+    {"name": "transactions", "description": "Send them, and see what became of them."},
+    {"name": "lists", "description": "Signed lists, for programs that check them."},
+    {"name": "network", "description": "The network, its epochs and blocks."},
+    {"name": "nodes", "description": "Service nodes."},
+    {"name": "accounts", "description": "Accounts and their stakes."},
+    {"name": "events", "description": "What happens, as it happens."},
+    {"name": "health", "description": "For those who run the service."},
+]
+
+DESCRIPTION: Final = (
+    "Nodes, stake and the signed node list of a service node network. Answers are JSON, or "
+    "MessagePack of the same shape with `Accept: application/msgpack`. Errors are problems of "
+    "RFC 9457, whose `type` is a stable code."
+)
+
+
+class App:
+    """The ASGI application; `live` is what it knows, `close` lets go of everybody who waits."""
+
+    def __init__(self, edge: Edge, framework: FastAPI, live: Live) -> None:
+        self._edge = edge
+        self.framework = framework
+        self.live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self._edge(scope, receive, send)
+
+    def close(self) -> None:
+        """End streams and waiting requests, so that the server can stop."""
+        self.live.close()
+
+
+def make_app(
+    ledger: Ledger,
+    publish: Path,
+    *,
+    lifespan: Lifespan | None = None,
+    clock: Clock = wall_clock,
+    feed: Feed | None = None,
+    wait_s: float = WAIT_S,
+) -> App:
+    """Return the web side over a ledger process and the publication directory of its lists."""
+    framework = _Framework(
+        title="Waypost",
+        version=_version(),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        # their pages load programs from elsewhere
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    for router in ROUTES:
+        framework.include_router(router)
+    problems.install(framework)
+    metrics = WebMetrics()
+    lists = Lists(framework, Library(publish), clock)
+    live = Live(ledger, feed or Feed(), metrics, lists.show, clock, wait_s)
+    framework.state.live = live
+    return App(Edge(lists, metrics), framework, live)
+
+
+class _Framework(FastAPI):
+    """FastAPI, whose description tells of the lists and of problems too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["paths"].update(bare.PATHS)
+            shape = models.Problem.model_json_schema()
+            document["components"]["schemas"]["Problem"] = shape
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
+def _version() -> str:
+    """Return the version of the project, also where it is not installed."""
+    try:
+        return version("waypost")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,216 @@
+"""Signed lists past the framework: bytes ready in memory, one look-up and one send.
+
+    GET /v1/lists/latest          signed header of the newest final list
+    GET /v1/lists/{epoch}         signed header of one epoch
+    GET /v1/lists/{epoch}/full    the whole list, compressed
+
+- Answers are made when a view arrives. Older epochs come from the publication directory, through
+  a small cache.
+- What cannot change any more may be kept for ever; `latest`, and a header that still takes
+  attestations, for about a block.
+- ETags are strong: the first half of the bytes' SHA-256.
+- Every origin may read, so that pages can check lists by themselves.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.api.answers import problem_responses
+from registry.api.library import CORS, FOREVER, MEDIA_TYPES, Library, Ready, make_ready
+from registry.api.models import EPOCH
+from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
+from registry.view import PublishedList, PushedView
+
+PREFIX: Final = "/v1/lists/"
+LATEST: Final = f"{PREFIX}latest"
+METHODS: Final = "GET, HEAD, OPTIONS"
+MAX_SHORT_S: Final = 10
+"""Longest time, in seconds, that what still changes may be kept by others."""
+
+# no sign and no leading zeros, so that a list has one name in every cache
+_PATH: Final = re.compile(re.escape(PREFIX) + r"(0|[1-9][0-9]{0,18})(/full)?\Z", re.ASCII)
+
+_EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
+_PREFLIGHT: Final[Message] = {
+    "type": "http.response.start",
+    "status": 204,
+    "headers": [
+        *CORS,
+        (b"allow", METHODS.encode()),
+        (b"access-control-allow-methods", METHODS.encode()),
+        (b"access-control-allow-headers", b"If-None-Match"),
+        (b"access-control-max-age", b"86400"),
+    ],
+}
+
+
+class Lists:
+    """An ASGI application that answers for the lists and hands all else to the next one."""
+
+    def __init__(self, app: ASGIApp, library: Library, clock: Callable[[], int]) -> None:
+        self._app = app
+        self._library = library
+        self._clock = clock
+        self._view: PushedView | None = None
+        self._ready: dict[str, Ready] = {}
+
+    def show(self, view: PushedView) -> None:
+        """Make the answers of a view; bytes that did not change keep what was made of them."""
+        short = b"public, max-age=%d" % _short_s(view)
+        ready: dict[str, Ready] = {}
+        for each in view.lists:
+            path = f"{PREFIX}{each.epoch}"
+            caching = FOREVER if each.is_frozen else short
+            ready[path] = self._make(path, "header", each.header, caching)
+            full = f"{path}/full"
+            ready[full] = self._make(full, "full", each.full, FOREVER)
+            if each.epoch == view.latest:
+                ready[LATEST] = self._make(LATEST, "header", each.header, short)
+        self._ready, self._view = ready, view
+
+    def _make(self, path: str, form: str, body: bytes, caching: bytes) -> Ready:
+        old = self._ready.get(path)
+        if old is not None and old.caching == caching and old.body == body:
+            return old
+        return make_ready(form, body, caching)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"]
+        if method == "OPTIONS":
+            await send(_PREFLIGHT)
+            await send(_EMPTY)
+        elif method not in ("GET", "HEAD"):
+            values = {"allowed": METHODS, "method": method}
+            await _refuse(
+                make_problem("method_not_allowed", values, headers={"Allow": METHODS}), method, send
+            )
+        else:
+            ready = self._ready.get(scope["path"]) or await self._find(scope["path"])
+            if isinstance(ready, ProblemAnswer):
+                await _refuse(ready, method, send)
+            else:
+                await _send_ready(ready, scope, send)
+
+    async def _find(self, path: str) -> Ready | ProblemAnswer:
+        """Return what is not in memory: an older list, or the reason why there is none."""
+        view = self._view
+        if view is None:
+            return make_problem("unavailable")
+        if path == LATEST:
+            headers = {"Retry-After": str(_short_s(view))}
+            return make_problem("not_found", {"what": "final list yet"}, headers=headers)
+        match = _PATH.match(path)
+        if match is None:
+            return make_problem("not_found", {"what": f"path {path}"})
+        epoch = int(match[1])
+        if epoch > max((each.epoch for each in view.lists), default=-1):
+            return self._not_due(view, epoch)
+        found = await self._library.get(epoch, "full" if match[2] else "header")
+        return found or make_problem("not_kept", {"epoch": epoch})
+
+    def _not_due(self, view: PushedView, epoch: int) -> ProblemAnswer:
+        """Say when the list of an epoch is due at the earliest: at that epoch's end."""
+        due_ms = view.epoch_ends_ms + (epoch - view.epoch) * view.network["epoch_ms"]
+        seconds = max(1, -(-(due_ms - self._clock()) // 1_000))
+        # a second in caches takes the rush off the service, and nobody waits much longer for it
+        headers = {"Retry-After": str(seconds), "Cache-Control": "public, max-age=1"}
+        return make_problem("not_due", {"epoch": epoch, "seconds": seconds}, headers=headers)
+
+
+def _short_s(view: PushedView) -> int:
+    return max(1, min(MAX_SHORT_S, view.network["block_ms"] // 1_000))
+
+
+async def _send_ready(ready: Ready, scope: Scope, send: Send) -> None:
+    for name, value in scope["headers"]:
+        if name == b"if-none-match" and (ready.etag in value or value.strip() == b"*"):
+            await send(ready.not_modified)
+            await send(_EMPTY)
+            return
+    await send(ready.start)
+    if scope["method"] == "HEAD":
+        await send(_EMPTY)
+    else:
+        await send({"type": "http.response.body", "body": ready.body})
+
+
+async def _refuse(problem: ProblemAnswer, method: str, send: Send) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    own = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(problem.body)),
+    ]
+    start = {"type": "http.response.start", "status": problem.status}
+    await send(start | {"headers": own + headers + list(CORS)})
+    await send(_EMPTY if method == "HEAD" else {"type": "http.response.body", "body": problem.body})
+
+
+def _described(summary: str, operation: str, form: str, text: str, *codes: str) -> dict[str, Any]:
+    media = MEDIA_TYPES[form].decode()
+    schema = {"type": "string", "format": "binary"}
+    success = {
+        "description": text,
+        "content": {media: {"schema": schema, "example": "00010001"}},
+        "headers": {
+            "ETag": {"description": "Names these bytes.", "schema": {"type": "string"}},
+            "Cache-Control": {"description": "How long they stay.", "schema": {"type": "string"}},
+        },
+    }
+    responses = {
+        "200": success,
+        "304": {"description": "They are the bytes that `If-None-Match` names."},
+        **{str(status): shown for status, shown in problem_responses(*codes).items()},
+    }
+    return {
+        "get": {
+            "tags": ["lists"],
+            "summary": summary,
+            "description": text,
+            "operationId": operation,
+            "responses": responses,
+        }
+    }
+
+
+_EPOCH_PARAMETER: Final = {
+    "name": "epoch",
+    "in": "path",
+    "required": True,
+    "description": "The epoch at whose end the list was made.",
+    "schema": {"type": "integer", "minimum": 0},
+    "example": EPOCH,
+}
+
+PATHS: Final[dict[str, dict[str, Any]]] = {
+    LATEST: _described(
+        "Signed header of the newest final list",
+        "get_latest_list",
+        "header",
+        "The header's 342 bytes, u32 bit set of the signers, their signatures.",
+        *("not_found", "unavailable"),
+    ),
+    f"{PREFIX}{{epoch}}": {"parameters": [_EPOCH_PARAMETER]}
+    | _described(
+        "Signed header of one epoch",
+        "get_list",
+        "header",
+        "As at `latest`, final or not. A list that is not due yet is a 404 with `Retry-After`.",
+        *("not_due", "not_kept", "unavailable"),
+    ),
+    f"{PREFIX}{{epoch}}/full": {"parameters": [_EPOCH_PARAMETER]}
+    | _described(
+        "The whole list of one epoch",
+        "get_full_list",
+        "full",
+        "Format byte 1, then the columns as raw deflate; their SHA-256 stands in the header.",
+        *("not_due", "not_kept", "unavailable"),
+    ),
+}
+"""How OpenAPI shows what the framework never sees."""

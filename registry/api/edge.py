@@ -1,0 +1,108 @@
+"""The outermost layer: bounds what comes in, counts what goes out, and is the last net.
+
+- A body is at most `MAX_BODY_BYTES`, and all of it arrives within `BODY_S`. What is too long is
+  read off up to `DRAIN_BYTES`, so that a client that is still sending gets to see the answer.
+- An exception that nobody expected is logged here, once, and answered as `internal`.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.api.problems import MAX_BODY_BYTES, ProblemError, make_problem
+from registry.metrics import WebMetrics
+
+BODY_S: Final = 30
+DRAIN_BYTES: Final = 4 * MAX_BODY_BYTES
+
+GROUPS: Final = frozenset(
+    ("accounts", "attestors", "blocks", "epochs", "events", "genesis", "lists", "network", "nodes")
+) | {"transactions"}
+"""Groups of paths below `/v1`, as the metrics name them."""
+
+UNTIMED: Final = frozenset(("events", "lists"))
+"""A stream has no end, and a list takes less than the measurement."""
+
+log = structlog.get_logger()
+
+
+class Edge:
+    """An ASGI application round all the others."""
+
+    def __init__(self, app: ASGIApp, metrics: WebMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+        began = time.perf_counter()
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, Body(receive), counted)
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if status == 0:
+                await make_problem("internal").response()(scope, receive, counted)
+        finally:
+            group = group_of(scope["path"])
+            self._metrics.count_request(group, status)
+            if group not in UNTIMED:
+                self._metrics.time_request(group, time.perf_counter() - began)
+
+
+def group_of(path: str) -> str:
+    """Return the group of a path: a word of our own, never one of the client's."""
+    _, first, *rest = path.split("/", 3) if path.startswith("/") else ("", "")
+    if first == "v1" and rest and rest[0] in GROUPS:
+        return rest[0]
+    return first if first in ("health", "metrics") else "other"
+
+
+class Body:
+    """Receives a request's body within its bounds."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._size = 0
+        self._is_whole = False
+        self._deadline = 0.0
+
+    async def __call__(self) -> Message:
+        """Return the next message. Ends with `body_too_large` or `too_slow`."""
+        if self._is_whole:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        self._deadline = self._deadline or loop.time() + BODY_S
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._next()
+                while self._size > MAX_BODY_BYTES and not self._is_whole:
+                    message = await self._next()
+        except TimeoutError:
+            raise ProblemError("too_slow", seconds=BODY_S, headers=_CLOSE) from None
+        if self._size > MAX_BODY_BYTES:
+            raise ProblemError("body_too_large", limit=MAX_BODY_BYTES, headers=_CLOSE)
+        return message
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        self._is_whole = not message.get("more_body", False) or self._size > DRAIN_BYTES
+        return message
+
+
+_CLOSE: Final = {"Connection": "close"}
+"""The connection may hold more of the body: nothing else comes over it."""

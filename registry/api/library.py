@@ -1,0 +1,117 @@
+"""Answers that are ready to be sent, and those that are read from the publication directory."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from starlette.types import Message
+
+CACHE_BYTES: Final = 2**25
+"""Files of older epochs that are kept in memory, together."""
+
+MAX_FILE_BYTES: Final = 2**26
+"""No list is longer: what is, is none of ours."""
+
+FOREVER: Final = b"public, max-age=31536000, immutable"
+
+CORS: Final = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"ETag, Retry-After"),
+)
+
+MEDIA_TYPES: Final = {
+    "header": b"application/vnd.waypost.header",
+    "full": b"application/vnd.waypost.full",
+}
+"""By name of the file, which is that of its form too."""
+
+
+class Ready(NamedTuple):
+    """An answer with nothing left to compute."""
+
+    body: bytes
+    etag: bytes
+    """Quoted, as it stands in the header."""
+    caching: bytes
+    """The value of Cache-Control."""
+    start: Message
+    """First ASGI message of a 200."""
+    not_modified: Message
+    """First ASGI message of a 304."""
+
+
+def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
+    """Return the answer for a file; `form` is `header` or `full`."""
+    etag = b'"%s"' % hashlib.sha256(body).digest()[:16].hex().encode()
+    shared = [(b"etag", etag), (b"cache-control", caching), *CORS]
+    own = [
+        (b"content-type", MEDIA_TYPES[form]),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return Ready(
+        body,
+        etag,
+        caching,
+        {"type": "http.response.start", "status": 200, "headers": own + shared},
+        {"type": "http.response.start", "status": 304, "headers": shared},
+    )
+
+
+class Library:
+    """Files of epochs that are not in memory any more: `<folder>/lists/<epoch>/<form>`.
+
+    What is there was written whole and never changes, so what was read may be kept. Requests for
+    the same file at the same time read it once.
+    """
+
+    def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        self._folder = folder / "lists"
+        self._cache_bytes = cache_bytes
+        self._cache: OrderedDict[tuple[int, str], Ready] = OrderedDict()
+        self._held = 0
+        self._reading: dict[tuple[int, str], asyncio.Task[Ready | None]] = {}
+
+    async def get(self, epoch: int, form: str) -> Ready | None:
+        """Return the answer for a file; None if there is no such file."""
+        name = (epoch, form)
+        ready = self._cache.get(name)
+        if ready is not None:
+            self._cache.move_to_end(name)
+            return ready
+        task = self._reading.get(name)
+        if task is None:
+            task = asyncio.create_task(self._read(name))
+            self._reading[name] = task
+            task.add_done_callback(lambda _: self._reading.pop(name, None))
+        # whoever asked first may hang up; the others still want the file
+        return await asyncio.shield(task)
+
+    async def _read(self, name: tuple[int, str]) -> Ready | None:
+        epoch, form = name
+        path = self._folder / str(epoch) / form
+        body = await asyncio.to_thread(_read_bounded, path)
+        if body is None:
+            return None
+        ready = make_ready(form, body, FOREVER)
+        self._keep(name, ready)
+        return ready
+
+    def _keep(self, name: tuple[int, str], ready: Ready) -> None:
+        self._cache[name] = ready
+        self._held += len(ready.body)
+        while self._held > self._cache_bytes:
+            _, oldest = self._cache.popitem(last=False)
+            self._held -= len(oldest.body)
+
+
+def _read_bounded(path: Path) -> bytes | None:
+    """Return the bytes of a file; None if there is none, or one that cannot be ours."""
+    try:
+        with path.open("rb") as file:
+            body = file.read(MAX_FILE_BYTES + 1)
+    except OSError:
+        return None
+    return None if len(body) > MAX_FILE_BYTES else body

@@ -1,0 +1,63 @@
+"""`waypost devnet`: a whole network on this machine, to look at and to try things on.
+
+One producer that serves and attests, two replicas that attest, 25 nodes. All keys come from one
+seed that lies in the open, so it is worth nothing and protects nothing.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.home import default_home
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def devnet(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Folder in which `devnet` is made.")] = None,
+    port: Annotated[int, typer.Option(help="First port to try.")] = 8420,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over from genesis.")] = False,
+) -> None:
+    """Run a development network until Ctrl-C; the next start goes on where it stopped."""
+    from ledger.errors import WaypostError
+    from registry.devnet import Devnet
+
+    folder = (home or default_home()).absolute() / "devnet"
+    context.obj = folder
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        network = Devnet(folder)
+        if fresh:
+            network.remove()
+        code = network.run(port)
+    except WaypostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    raise typer.Exit(code)
+
+
+@app.command()
+def faucet(
+    context: typer.Context,
+    account: Annotated[str, typer.Argument(help="Address that gets the coins.")],
+    coins: Annotated[int, typer.Argument(help="How many whole coins.")] = 1000,
+    url: Annotated[
+        str, typer.Option(help="The service.", envvar="WAYPOST_URL")
+    ] = "http://127.0.0.1:8420",
+) -> None:
+    """Give coins of the development network to an account."""
+    from ledger.errors import WaypostError
+    from registry.addresses import decode_account
+    from registry.devnet import Devnet
+
+    try:
+        height = Devnet(context.obj).give(url, decode_account(account), coins)
+    except (WaypostError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"{coins} coins for {account} in block {height}")

@@ -1,0 +1,50 @@
+"""`waypost run`: one service, its processes under a supervisor."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.home import default_home
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    home: Annotated[Path | None, typer.Option(help="Folder of this node.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    follow: Annotated[
+        list[str] | None, typer.Option(help="URL of a node to follow; may be repeated.")
+    ] = None,
+    attest: Annotated[Path | None, typer.Option(help="Key file of an attestor.")] = None,
+    producer: Annotated[Path | None, typer.Option(help="Key file of the producer.")] = None,
+    web: Annotated[
+        bool | None, typer.Option(help="Whether to serve; a replica may only attest.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; 0: one a core.")] = None,
+) -> None:
+    """Run a node: order blocks, or follow others and check every block."""
+    from ledger.errors import WaypostError
+    from registry import supervisor
+    from registry.settings import load_settings
+
+    flags = {
+        "host": host,
+        "port": port,
+        "engine": "follow" if follow else None,
+        "follow": tuple(follow) if follow else None,
+        "attest": None if attest is None else attest.absolute(),
+        "producer": None if producer is None else producer.absolute(),
+        "web": web,
+        "workers": workers,
+    }
+    try:
+        settings = load_settings(home or default_home(), flags)
+        code = supervisor.main(settings)
+    except WaypostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    raise typer.Exit(code)

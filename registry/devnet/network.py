@@ -1,0 +1,159 @@
+"""The keys, the genesis file and the processes of a development network."""
+
+import asyncio
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from ledger.codec import encode
+from ledger.errors import WaypostError
+from ledger.messages.genesis import (
+    FIXED,
+    GENESIS_VERSION,
+    SOLO,
+    Genesis,
+    GenesisAccount,
+    GenesisAttestor,
+)
+from ledger.params import preset
+from ledger.types import COIN, Key
+from registry.devnet.story import Story
+from registry.files import write_durably
+from registry.home import GENESIS
+from registry.keystore import CHAIN, derive, derive_secret, load_seed, named_seed, save_seed
+from registry.settings import Settings
+from registry.signer import HashChain
+from registry.supervisor import Child, PortTaken, Supervisor, listen
+
+ATTESTORS: Final = 3
+FAUCET_COINS: Final = 10_000_000
+POOL_COINS: Final = 1_000_000
+PORTS_TRIED: Final = 100
+
+SEED: Final = "insecure-seed.json"
+
+
+class Devnet:
+    """A development network in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seed_path = folder / SEED
+
+    def remove(self) -> None:
+        """Forget everything, if the folder is one of a development network."""
+        if self._seed_path.exists():
+            shutil.rmtree(self._folder)
+
+    def run(self, first_port: int) -> int:
+        """Run until told to stop; return the exit code. Raises `PortTaken`."""
+        is_new = not self._seed_path.exists()
+        if is_new:
+            self._make()
+        return asyncio.run(self._run(find_port(first_port), is_new))
+
+    def give(self, url: str, account: Key, coins: int) -> int:
+        """Send coins from the faucet; return the height of their block."""
+        return Story(self._load_seed(), self._genesis_path.read_bytes(), url).give(account, coins)
+
+    # ------------------------------------------------------------------------ making
+
+    @property
+    def _genesis_path(self) -> Path:
+        return self._folder / "0" / GENESIS
+
+    def _load_seed(self) -> bytes:
+        if not self._seed_path.exists():
+            raise WaypostError(f"there is no development network in {self._folder}: start one")
+        return load_seed(self._seed_path)
+
+    def _make(self) -> None:
+        """Make keys and genesis; the seed comes last, so that a half-made one is made again."""
+        seed = secrets.token_bytes(32)
+        genesis = encode(make_genesis(seed))
+        for number in range(ATTESTORS):
+            home = self._home(number)
+            write_durably(home / GENESIS, genesis)
+            for role in ("producer", "attestor"):
+                (home / f"{role}.json").unlink(missing_ok=True)
+            save_seed(home / "attestor.json", named_seed(seed, f"attestor {number}"))
+        save_seed(self._home(0) / "producer.json", named_seed(seed, "producer"))
+        write_durably(self._folder / GENESIS, genesis)
+        save_seed(self._seed_path, seed)
+
+    def _home(self, number: int) -> Path:
+        return self._folder / str(number)
+
+    def settings(self, number: int, port: int) -> Settings:
+        """Return the settings of one of the processes' homes; number 0 produces and serves."""
+        home = self._home(number)
+        attest = home / "attestor.json"
+        if number == 0:
+            return Settings(home=home, port=port, producer=home / "producer.json", attest=attest)
+        url = f"http://127.0.0.1:{port}"
+        return Settings(home=home, engine="follow", follow=(url,), attest=attest, web=False)
+
+    # ----------------------------------------------------------------------- running
+
+    async def _run(self, port: int, is_new: bool) -> int:
+        url = f"http://127.0.0.1:{port}"
+        genesis = self._genesis_path.read_bytes()
+        story = Story(self._load_seed(), genesis, url)
+        story.introduce(self._folder, is_new)
+        service = asyncio.create_task(Supervisor(self.settings(0, port)).run())
+        served = asyncio.create_task(asyncio.to_thread(story.wait_until_served))
+        replicas: list[Child] = []
+        playing: asyncio.Task[None] | None = None
+        try:
+            await asyncio.wait([service, served], return_when=asyncio.FIRST_COMPLETED)
+            if not service.done() and served.result():
+                replicas = [await self._start_replica(n, port) for n in range(1, ATTESTORS)]
+                playing = asyncio.create_task(asyncio.to_thread(story.play))
+            return await service
+        finally:
+            story.stop()
+            for child in reversed(replicas):
+                await child.stop()
+            if playing is not None:
+                await playing
+
+    async def _start_replica(self, number: int, port: int) -> Child:
+        handed_over = ["--settings", self.settings(number, port).model_dump_json()]
+        return await Child.start(f"attestor {number}", "registry.ledger_process", handed_over)
+
+
+def make_genesis(seed: bytes) -> Genesis:
+    """Return the genesis of a development network: the preset `minimal`, from now on."""
+    attestors = []
+    for number in range(ATTESTORS):
+        own = named_seed(seed, f"attestor {number}")
+        tip = HashChain(derive_secret(own, CHAIN)).tip
+        attestors.append(GenesisAttestor(derive(own, "list").public, 1, tip))
+    faucet = derive(named_seed(seed, "faucet"), "account").public
+    return Genesis(
+        version=GENESIS_VERSION,
+        name=b"devnet",
+        start_ms=time.time_ns() // 1_000_000,
+        engine=SOLO,
+        producer=derive(named_seed(seed, "producer"), "producer").public,
+        policy=FIXED,
+        seed=named_seed(seed, "first seed"),
+        params=tuple(preset("minimal")),
+        pool=POOL_COINS * COIN,
+        attestors=tuple(sorted(attestors, key=lambda row: row.list_key)),
+        accounts=(GenesisAccount(faucet, FAUCET_COINS * COIN),),
+    )
+
+
+def find_port(first: int) -> int:
+    """Return the first free port from `first` on. Raises `PortTaken`."""
+    for port in range(first, first + PORTS_TRIED - 1):
+        try:
+            listen("127.0.0.1", port).close()
+        except PortTaken:
+            continue
+        return port
+    listen("127.0.0.1", first + PORTS_TRIED - 1).close()
+    return first + PORTS_TRIED - 1

@@ -1,0 +1,162 @@
+"""What the web process tells Prometheus at `/metrics`.
+
+| name | meaning |
+|---|---|
+| `waypost_height` | newest block that this process has seen |
+| `waypost_epoch` | the epoch that runs |
+| `waypost_nodes{state}` | nodes by state |
+| `waypost_pool_coins` | reward pool, whole coins |
+| `waypost_final_list_epoch` | epoch of the newest final list, −1 before the first |
+| `waypost_final_list_age_seconds` | time since that list's valid-after, −1 before the first |
+| `waypost_final_list_fresh_seconds` | time for which that list is still fresh; negative past it |
+| `waypost_view_age_seconds` | time since the newest block's time, −1 before the first view |
+| `waypost_ready` | 1 if `/health/ready` says so |
+| `waypost_ledger_connected` | 1 if the ledger process can be asked |
+| `waypost_event_streams` | open streams of `/v1/events` |
+| `waypost_requests_total{group,status}` | answers by group of paths and class of status |
+| `waypost_request_seconds{group}` | time to the end of an answer, without streams and lists |
+| `waypost_transactions_total{state}` | transactions sent to `/v1/transactions`, by what became of them |
+| `process_*`, `python_*` | this process, as the library measures it |
+
+A test holds this table equal to what `/metrics` shows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+NOTHING: Final = -1
+"""Stands for "none yet" where a gauge has no value."""
+
+
+class WebState(NamedTuple):
+    """What the gauges show, read anew for each scrape; `waypost_` goes before the names."""
+
+    height: int = NOTHING
+    """Newest block that this process has seen."""
+    epoch: int = NOTHING
+    """The epoch that runs."""
+    nodes: Mapping[str, int] = {}
+    """Nodes by state."""
+    pool_coins: int = 0
+    """Reward pool, whole coins."""
+    final_list_epoch: int = NOTHING
+    """Epoch of the newest final list."""
+    final_list_age_seconds: float = NOTHING
+    """Time since that list's valid-after."""
+    final_list_fresh_seconds: float = 0
+    """Time for which that list is still fresh; negative past it."""
+    view_age_seconds: float = NOTHING
+    """Time since the newest block's time."""
+    ready: bool = False
+    """1 if /health/ready says so."""
+    ledger_connected: bool = False
+    """1 if the ledger process can be asked."""
+    event_streams: int = 0
+    """Open streams of /v1/events."""
+
+
+class WebMetrics:
+    """The metrics of one web process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._read: Callable[[], WebState] = WebState
+        self._requests = Counter(
+            "waypost_requests",
+            "Answers by group of paths and class of status.",
+            ("group", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "waypost_request_seconds",
+            "Time to the end of an answer, without streams and lists.",
+            ("group",),
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+            registry=self._registry,
+        )
+        self._transactions = Counter(
+            "waypost_transactions",
+            "Transactions sent to /v1/transactions, by what became of them.",
+            ("state",),
+            registry=self._registry,
+        )
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._registry.register(_Gauges(self))
+
+    def watch(self, read: Callable[[], WebState]) -> None:
+        """Have the gauges read from now on."""
+        self._read = read
+
+    @property
+    def state(self) -> WebState:
+        """What the gauges show now."""
+        return self._read()
+
+    def count_request(self, group: str, status: int) -> None:
+        """Count an answer with an HTTP status."""
+        self._requests.labels(group, f"{status // 100}xx").inc()
+
+    def time_request(self, group: str, seconds: float) -> None:
+        """Take down how long an answer took."""
+        self._seconds.labels(group).observe(seconds)
+
+    def count_transactions(self, states: Iterable[str]) -> None:
+        """Count transactions that were sent, by their state in the answer."""
+        for state in states:
+            self._transactions.labels(state).inc()
+
+    def render(self) -> bytes:
+        """Return everything in the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class _Gauges:
+    """Reads the state when it is scraped, so that nothing has to be kept up to date."""
+
+    def __init__(self, metrics: WebMetrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the gauges without reading them."""
+        for name in WebState._fields:
+            yield GaugeMetricFamily(f"waypost_{name}", "")
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every gauge."""
+        state = self._metrics.state
+        helps = _HELPS
+        for name, value in state._asdict().items():
+            if isinstance(value, Mapping):
+                family = GaugeMetricFamily(f"waypost_{name}", helps[name], labels=("state",))
+                for label, count in sorted(value.items()):
+                    family.add_metric((label,), count)
+            else:
+                family = GaugeMetricFamily(f"waypost_{name}", helps[name], value=float(value))
+            yield family
+
+
+_HELPS: Final = {
+    "height": "Newest block that this process has seen.",
+    "epoch": "The epoch that runs.",
+    "nodes": "Nodes by state.",
+    "pool_coins": "Reward pool, whole coins.",
+    "final_list_epoch": "Epoch of the newest final list, -1 before the first.",
+    "final_list_age_seconds": "Time since the newest final list's valid-after, -1 before it.",
+    "final_list_fresh_seconds": "Time for which that list is still fresh; negative past it.",
+    "view_age_seconds": "Time since the newest block's time, -1 before the first view.",
+    "ready": "1 if /health/ready says so.",
+    "ledger_connected": "1 if the ledger process can be asked.",
+    "event_streams": "Open streams of /v1/events.",
+}

@@ -1,0 +1,544 @@
+"""Write those parts of the documentation that are made from the code.
+
+    python -m scripts.generate_docs     rewrites them in place, and tests/vectors/examples.json
+
+A part stands in its page between two markers, `<!-- made: NAME -->` and `<!-- end: NAME -->`; what
+is outside of them is written by hand. tests/house/test_spec.py holds every part to its source.
+"""
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ledger.chain import Chain, run
+from ledger.codec import Codec, encode
+from ledger.crypto import KeyPair, key_pair, sha256, sign, signing_bytes
+from ledger.errors import REFUSALS, Refusal
+from ledger.messages import tags
+from ledger.messages.blocks import Block, BlockInput, block_hash
+from ledger.messages.contact import Contact, Version
+from ledger.messages.genesis import (
+    FIXED,
+    GENESIS_VERSION,
+    SOLO,
+    Genesis,
+    GenesisAccount,
+    GenesisAttestor,
+)
+from ledger.messages.state import NODE_STATES, ROLES
+from ledger.messages.transactions import (
+    VERSION,
+    ContactUpdate,
+    Envelope,
+    Free,
+    Paid,
+    Place,
+    Register,
+    Registration,
+    Transfer,
+    UpdateContact,
+)
+from ledger.params import DAY, HOUR, MINUTE, PARAMETERS, PRESETS, SECOND, Parameter, preset
+from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, Prefix
+from ledger.state import TABLES
+from ledger.store import MemoryStore
+from ledger.transactions import TX_KINDS
+from ledger.types import COIN, MAX_AMOUNT, Hash
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+EXAMPLES: Final = ROOT / "tests" / "vectors" / "examples.json"
+PAGES: Final = (ROOT / "docs" / "spec", ROOT / "genesis")
+"""Folders whose pages have parts."""
+
+PART: Final = re.compile(r"<!-- made: (?P<name>[^>]+) -->\n.*?<!-- end: (?P=name) -->", re.DOTALL)
+
+
+class UnknownPart(Exception):
+    """A page has markers of a part that nothing makes."""
+
+
+def main() -> int:
+    """Rewrite every part, and the examples in bytes."""
+    EXAMPLES.write_text(compose_examples(), encoding="utf-8")
+    for page in find_pages():
+        before = page.read_text(encoding="utf-8")
+        after = fill(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(page.relative_to(ROOT))
+    return 0
+
+
+def find_pages() -> list[Path]:
+    """Every page that may have parts."""
+    return [page for folder in PAGES for page in sorted(folder.glob("*.md"))]
+
+
+def fill(page: str) -> str:
+    """Return a page with each of its parts made anew. Raises `UnknownPart`."""
+
+    def made(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in PARTS:
+            raise UnknownPart(f"nothing makes the part {name!r}; there are {sorted(PARTS)}")
+        return f"<!-- made: {name} -->\n{PARTS[name]()}\n<!-- end: {name} -->"
+
+    return PART.sub(made, page)
+
+
+def table(head: str, rows: Iterator[str]) -> str:
+    """A table of Markdown."""
+    columns = head.count("|") - 1
+    return "\n".join((head, "|" + columns * "---|", *rows))
+
+
+# ---- Tables of the ledger ----
+
+
+def parameter_table() -> str:
+    """Every parameter by its place in the genesis file."""
+    return table(
+        "| place | name | unit | from | to | meaning |",
+        (
+            f"| {place} | `{row.name}` | {row.unit} | {row.low} | {row.high} | {row.meaning} |"
+            for place, row in enumerate(PARAMETERS)
+        ),
+    )
+
+
+def preset_table() -> str:
+    """Every parameter with the values of each preset, for people."""
+    return table(
+        f"| name | unit | range | {' | '.join(PRESETS)} | meaning |",
+        (
+            f"| `{row.name}` | {row.unit} | {spoken(row, row.low)} … {spoken(row, row.high)} | "
+            f"{' | '.join(spoken(row, value) for value in row.presets)} | {row.meaning} |"
+            for row in PARAMETERS
+        ),
+    )
+
+
+UNITS: Final = {
+    "ms": ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s")),
+    "atomic units": ((COIN, "coins"),),
+}
+"""Larger units by the unit of a parameter, largest first."""
+
+
+def spoken(row: Parameter, value: int) -> str:
+    """A value, with the largest unit that it is a multiple of."""
+    if value == MAX_AMOUNT:
+        return "2^63 − 1"
+    for size, name in UNITS.get(row.unit, ()):
+        if value and value % size == 0:
+            count = value // size
+            return f"{value:,} ({count:,} {name.removesuffix('s') if count == 1 else name})"
+    return f"{value:,}"
+
+
+def key_table() -> str:
+    """Every table of the state by its letter."""
+    return table(
+        "| letter | rest of the key | record | holds |",
+        (
+            f"| `{row.letter.decode()}` | {row.key or 'nothing: one record'} | "
+            f"`{row.codec.what}` | {row.meaning} |"
+            for row in TABLES
+        ),
+    )
+
+
+def refusal_table() -> str:
+    """Every code."""
+    return table(
+        "| number | code | text |",
+        (f"| {row.number} | `{code}` | {row.text} |" for code, row in REFUSALS.items()),
+    )
+
+
+def kind_table() -> str:
+    """Every kind of transaction by its tag."""
+    return table(
+        "| tag | kind | body | paid by |",
+        (
+            f"| {kind.tag} | `{kind.name}` | `{kind.body.__name__}` | "
+            f"{'nobody' if kind.is_free else 'its sender'} |"
+            for kind in TX_KINDS
+        ),
+    )
+
+
+def tag_table() -> str:
+    """Every tag with what the code says of it."""
+    return table(
+        "| tag | for |",
+        (f"| `{tag.decode()}` | {meaning} |" for tag, meaning in read_tags()),
+    )
+
+
+def read_tags() -> Iterator[tuple[bytes, str]]:
+    """Each tag of the module with the text below it."""
+    lines = ast.parse(inspect.getsource(tags)).body
+    for line, below in pairwise(lines):
+        match line, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                yield getattr(tags, name), str(text).rstrip(".")
+
+
+def number_table(names: dict[int, str]) -> str:
+    """Numbers that stand for names."""
+    return table("| number | name |", (f"| {one} | {name} |" for one, name in names.items()))
+
+
+def prefix_table(prefixes: tuple[Prefix, ...], separator: str, width: int, form: str) -> str:
+    """Prefixes with their bytes in groups of `width`."""
+
+    def written(address: bytes) -> str:
+        groups = [address[at : at + width] for at in range(0, len(address), width)]
+        return separator.join(format(int.from_bytes(group, "big"), form) for group in groups)
+
+    return table(
+        "| first address | bits | why |",
+        (f"| `{written(row.address)}` | {row.bits} | {row.why} |" for row in prefixes),
+    )
+
+
+# ---- What is refused, in bytes ----
+
+ENCODINGS: Final = (
+    ("93 01 02 03", "it is one"),
+    ("93 cc 80 02 03", "it is one: 128 takes two bytes"),
+    ("93 01 02 cc 03", "an integer that is longer than it has to be"),
+    ("dc 00 03 01 02 03", "an array's head that is longer than it has to be"),
+    ("92 01 02", "a field is missing"),
+    ("94 01 02 03 04", "a field too many"),
+    ("93 01 02 03 00", "a byte is left over"),
+    ("93 01 02", "the end is cut off"),
+    ("93 01 02 cd 01 00", "256 does not fit a u8"),
+    ("93 01 02 ff", "a negative integer"),
+    ("93 01 02 ca 40 40 00 00", "a float, although its value is 3"),
+    ("93 01 02 c3", "a truth value"),
+    ("93 01 02 c0", "nil"),
+    ("93 01 02 c4 01 03", "bytes instead of an integer"),
+    ("93 01 02 a1 33", "text"),
+    ("93 01 02 d4 00 03", "an extension type"),
+    ("81 01 02", "a map"),
+)
+"""Encodings of a `Version`, and what is to be said of them; a test holds them to the decoder."""
+
+
+def is_canonical_version(raw: bytes) -> bool:
+    """Whether the decoder takes these bytes as a version."""
+    try:
+        Codec[Version](Version, "version").decode(raw)
+    except Refusal:
+        return False
+    return True
+
+
+def encoding_table() -> str:
+    """The encodings, with what the decoder makes of them."""
+    return table(
+        "| bytes | answer | because |",
+        (
+            f"| `{raw}` | "
+            f"{'a `Version`' if is_canonical_version(bytes.fromhex(raw)) else '`not_canonical`'}"
+            f" | {why} |"
+            for raw, why in ENCODINGS
+        ),
+    )
+
+
+# ---- Examples in bytes ----
+
+SEEDS: Final = {
+    "operator": 0x01,
+    "other": 0x02,
+    "node": 0x11,
+    "duty": 0x12,
+    "list": 0x13,
+    "consensus": 0x14,
+    "producer": 0x21,
+    "attestor": 0x22,
+}
+"""Keys of the examples: the seed of each is this byte 32 times."""
+
+START_MS: Final = 1_800_000_000_000
+TIP: Final = sha256(32 * b"\x33")
+"""The one link of the hash chains of the examples."""
+
+
+SIGNED: Final = ("envelope", "registration", "duty key", "list key", "consensus key", "contact")
+SENT: Final = ("transfer", "register", "update_contact")
+"""Names of the examples, beside the block that carries them."""
+
+
+class Example(NamedTuple):
+    """Something signed."""
+
+    signer: str
+    tag: bytes
+    payload: bytes
+    message: bytes
+    signature: bytes
+
+
+def example_keys() -> dict[str, KeyPair]:
+    """The keys of the examples by name."""
+    return {name: key_pair(32 * bytes([byte])) for name, byte in SEEDS.items()}
+
+
+def example_genesis() -> bytes:
+    """A genesis file of the preset `minimal`."""
+    keys = example_keys()
+    accounts = sorted(keys[name].public for name in ("operator", "other"))
+    return encode(
+        Genesis(
+            version=GENESIS_VERSION,
+            name=b"example",
+            start_ms=START_MS,
+            engine=SOLO,
+            producer=keys["producer"].public,
+            policy=FIXED,
+            seed=32 * b"\x44",
+            params=tuple(preset("minimal")),
+            pool=1_000 * COIN,
+            attestors=(GenesisAttestor(keys["attestor"].public, 1, TIP),),
+            accounts=tuple(GenesisAccount(account, 500 * COIN) for account in accounts),
+        )
+    )
+
+
+def example_envelope() -> Envelope[Transfer]:
+    """A transfer of one coin."""
+    keys = example_keys()
+    return Envelope(
+        version=VERSION,
+        kind=1,
+        sender=keys["operator"].public,
+        nonce=0,
+        fee=1_000,
+        expiry=100,
+        body=Transfer(keys["other"].public, COIN),
+    )
+
+
+def example_contact(last: int) -> Contact:
+    """Contact data with both kinds of address."""
+    v6 = bytes.fromhex("2a00147040") + bytes(10)
+    return Contact(
+        ipv4=bytes((8, 8, 8, last)),
+        ipv6=v6 + bytes([last]),
+        storage_port=22021,
+        router_port=22020,
+        storage_version=Version(2, 8, 0),
+        router_version=Version(11, 5, 1),
+    )
+
+
+def example_registration() -> Registration:
+    """A registration with every role key and a reserved place."""
+    keys = example_keys()
+    return Registration(
+        node=keys["node"].public,
+        life=1,
+        operator=keys["operator"].public,
+        beneficiary=keys["operator"].public,
+        fee=1_000,
+        reserved=(Place(keys["other"].public, 25 * COIN),),
+        contact=example_contact(8),
+        duty_key=keys["duty"].public,
+        list_key=keys["list"].public,
+        list_tip=TIP,
+        consensus_key=keys["consensus"].public,
+        expiry_ms=START_MS + HOUR,
+    )
+
+
+def example_update() -> ContactUpdate:
+    """A node's first change of its contact data."""
+    return ContactUpdate(example_keys()["node"].public, 1, 1, example_contact(4))
+
+
+def signed_example(signer: str, tag: bytes, payload: bytes) -> Example:
+    """Sign a payload under a tag for the network of the examples."""
+    message = signing_bytes(tag, sha256(example_genesis()), payload)
+    return Example(signer, tag, payload, message, sign(example_keys()[signer], message))
+
+
+def signed_examples() -> dict[str, Example]:
+    """Whatever a signature covers, once."""
+    registration = encode(example_registration())
+    return {
+        "envelope": signed_example("operator", tags.TRANSACTION, encode(example_envelope())),
+        "registration": signed_example("node", tags.REGISTRATION, registration),
+        "duty key": signed_example("duty", tags.DUTY_KEY, registration),
+        "list key": signed_example("list", tags.LIST_KEY, registration),
+        "consensus key": signed_example("consensus", tags.CONSENSUS_KEY, registration),
+        "contact": signed_example("node", tags.CONTACT, encode(example_update())),
+    }
+
+
+def example_transactions() -> dict[str, bytes]:
+    """The examples as they are sent."""
+    signature = {name: one.signature for name, one in signed_examples().items()}
+    register: Envelope[Register] = Envelope(
+        version=VERSION,
+        kind=2,
+        sender=example_keys()["operator"].public,
+        nonce=1,
+        fee=1_000,
+        expiry=100,
+        body=Register(
+            registration=example_registration(),
+            node_signature=signature["registration"],
+            duty_signature=signature["duty key"],
+            list_signature=signature["list key"],
+            consensus_signature=signature["consensus key"],
+            stake=75 * COIN,
+        ),
+    )
+    by_operator = signed_example("operator", tags.TRANSACTION, encode(register)).signature
+    update = UpdateContact(example_update(), signature["contact"])
+    return {
+        "transfer": encode(Paid(example_envelope(), signature["envelope"])),
+        "register": encode(Paid(register, by_operator)),
+        "update_contact": encode(Free(VERSION, 5, update)),
+    }
+
+
+class ExampleChain(NamedTuple):
+    """The chain of the examples up to its first block, which carries all of them."""
+
+    genesis_root: Hash
+    block: Block
+    seal: Example
+
+
+@cache
+def example_chain() -> ExampleChain:
+    """Execute the transactions of the examples in one block."""
+    chain = Chain(MemoryStore(), example_genesis())
+    chain.init()
+    genesis_root = chain.tip.root
+    producer = example_keys()["producer"].public
+    given = BlockInput(1, START_MS + SECOND, producer, (), tuple(example_transactions().values()))
+    run(chain.validate(given))
+    run(chain.finalize(given))
+    seal = signed_example("producer", tags.BLOCK, encode(chain.header()))
+    return ExampleChain(genesis_root, chain.commit(seal.signature), seal)
+
+
+def all_signed() -> dict[str, Example]:
+    """Every signed example by name."""
+    return {**signed_examples(), "block": example_chain().seal}
+
+
+def compose_examples() -> str:
+    """Return the text of the file of examples: all bytes in hexadecimal."""
+    document: dict[str, Any] = {
+        "about": "Made by scripts/generate_docs.py. A seed is its byte, 32 times.",
+        "seeds": {name: f"{byte:02x}" for name, byte in SEEDS.items()},
+        "keys": {name: pair.public.hex() for name, pair in example_keys().items()},
+        "genesis": {
+            "file": example_genesis().hex(),
+            "hash": sha256(example_genesis()).hex(),
+            "state_root": example_chain().genesis_root.hex(),
+        },
+        "signed": {
+            name: {
+                "signer": one.signer,
+                "tag": one.tag.decode(),
+                "payload": one.payload.hex(),
+                "message": one.message.hex(),
+                "signature": one.signature.hex(),
+            }
+            for name, one in all_signed().items()
+        },
+        "transactions": {
+            name: {"bytes": raw.hex(), "hash": sha256(raw).hex()}
+            for name, raw in example_transactions().items()
+        },
+        "block": {
+            "bytes": encode(example_chain().block).hex(),
+            "hash": block_hash(example_chain().block.header).hex(),
+            "state_root": example_chain().block.header.state_root.hex(),
+        },
+        "encodings": [
+            {"bytes": raw.replace(" ", ""), "canonical": is_canonical_version(bytes.fromhex(raw))}
+            for raw, _ in ENCODINGS
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def quote(*lines: tuple[str, bytes]) -> str:
+    """Named bytes in hexadecimal, 32 in a line."""
+    shown = []
+    for name, raw in lines:
+        text = raw.hex()
+        shown.append(f"{name}, {len(raw)} bytes")
+        shown += [f"    {text[at : at + 64]}" for at in range(0, len(text), 64)]
+    return "\n".join(("```text", *shown, "```"))
+
+
+def quote_signed(name: str) -> str:
+    """A signed example: the first line of the message is the tag, the second the genesis hash."""
+    one = all_signed()[name]
+    key = example_keys()[one.signer].public
+    return quote(("message", one.message), ("key", key), ("signature", one.signature))
+
+
+def quote_transaction(name: str) -> str:
+    """A transaction as it is sent."""
+    raw = example_transactions()[name]
+    return quote((name, raw), ("its hash", sha256(raw)))
+
+
+def quote_genesis() -> str:
+    """The genesis file of the examples."""
+    raw = example_genesis()
+    root = example_chain().genesis_root
+    return quote(("genesis file", raw), ("its hash", sha256(raw)), ("state root", root))
+
+
+def quote_block() -> str:
+    """The header of the block of the examples, and its hash."""
+    header = example_chain().block.header
+    return quote(
+        ("header", encode(header)),
+        ("inputs", header.inputs),
+        ("state root", header.state_root),
+        ("block hash", block_hash(header)),
+    )
+
+
+PARTS: Final[dict[str, Callable[[], str]]] = {
+    "parameters": parameter_table,
+    "presets": preset_table,
+    "state keys": key_table,
+    "node states": lambda: number_table(NODE_STATES),
+    "roles": lambda: number_table(ROLES),
+    "refusals": refusal_table,
+    "kinds": kind_table,
+    "tags": tag_table,
+    "encodings": encoding_table,
+    "IPv4": lambda: prefix_table(UNROUTABLE_IPV4, ".", 1, "d"),
+    "IPv6": lambda: prefix_table(UNROUTABLE_IPV6, ":", 2, "04x"),
+    "genesis example": quote_genesis,
+    "block example": quote_block,
+    **{f"{name} signed": partial(quote_signed, name) for name in (*SIGNED, "block")},
+    **{f"{name} sent": partial(quote_transaction, name) for name in SENT},
+}
+"""What each part is made by."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

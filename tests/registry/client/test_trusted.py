@@ -1,0 +1,582 @@
+"""What a client takes and what it refuses: each check by its name, and what is left afterwards."""
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from ledger.codec import encode
+from ledger.errors import Misuse, Refusal
+from ledger.messages.genesis import GENESIS
+from ledger.messages.lists import Attestor, attestor_set_hash, decode_signed_header, pack_columns
+from ledger.params import PARAMETERS, preset
+from ledger.rules.swarms import nearest_swarm, position_of
+from registry.client import Status, TrustedLists, trusted
+from registry.client.trusted import MAX_AHEAD_MS, MAX_SIGNED_HEADER_BYTES, Signers
+from registry.formats.full import encode_full
+from tests.registry.client import factory
+from tests.registry.client.factory import (
+    EPOCH,
+    EPOCH_MS,
+    FRESH_MS,
+    NOW_MS,
+    START_MS,
+    VALID_MS,
+    MadeList,
+    make_entries,
+    make_genesis,
+    make_list,
+)
+
+
+def start(made: MadeList | None = None, now_ms: int = NOW_MS, **options: Any) -> TrustedLists:
+    """A client of the network of `made`, which has not seen anything yet."""
+    genesis = make_genesis() if made is None else made.genesis
+    return TrustedLists(genesis, now_ms, **options)
+
+
+def holding(made: MadeList, now_ms: int = NOW_MS, **options: Any) -> TrustedLists:
+    """A client that has verified `made`."""
+    client = start(made, now_ms, **options)
+    client.update(made.signed)
+    client.load_full(made.full)
+    return client
+
+
+def snapshot(client: TrustedLists) -> tuple[object, ...]:
+    """Everything that an update may change."""
+    if client.is_empty:
+        return (client.needs_list, client.evidence)
+    return (client.signed_header, client.entries, client.swarm_ids, client.evidence)
+
+
+def refused(code: str, act: Callable[[], object]) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        act()
+    assert caught.value.code == code
+    return caught.value
+
+
+# --- a list that holds ----------------------------------------------------------------------------
+
+
+def test_a_client_that_has_only_the_genesis_file_verifies_a_list() -> None:
+    made = make_list()
+    client = start(made)
+    assert client.is_empty
+    assert not client.needs_list
+    assert client.update(made.signed) == made.header == client.header
+    assert client.needs_list
+    assert client.load_full(made.full) == made.entries == client.entries
+    assert not client.needs_list
+    assert client.signed_header == made.signed
+    assert client.status is Status.FRESH
+    assert client.genesis_hash == sha256(made.genesis).digest()
+    assert len(client.fingerprint) == 12
+
+
+def test_a_newer_header_takes_over_and_wants_its_own_list() -> None:
+    client = holding(make_list())
+    newer = make_list(EPOCH + 1, entries=make_entries(28, 4))
+    client.start_update(NOW_MS + EPOCH_MS)
+    client.update(newer.signed)
+    assert client.header == newer.header
+    refused("list_missing", lambda: client.entries)
+    refused("list_missing", lambda: client.swarm_of(bytes(33)))
+    assert client.load_full(newer.full) == newer.entries
+    assert len(client.swarm_ids) == 4
+
+
+def test_a_list_that_stayed_the_same_is_not_loaded_again() -> None:
+    made = make_list()
+    client = holding(made)
+    client.start_update(NOW_MS + EPOCH_MS)
+    client.update(make_list(EPOCH + 1).signed)
+    assert not client.needs_list
+    assert client.entries == made.entries
+
+
+def test_epochs_that_were_never_final_may_be_left_out() -> None:
+    client = holding(make_list())
+    client.start_update(NOW_MS + 50 * EPOCH_MS)
+    assert client.update(make_list(EPOCH + 50).signed).epoch == EPOCH + 50
+
+
+def test_the_header_of_genesis_holds() -> None:
+    made = make_list(0)
+    client = start(made, now_ms=START_MS)
+    assert client.update(made.signed).epoch == 0
+    client.start_update(START_MS + EPOCH_MS)
+    assert client.update(make_list(1).signed).epoch == 1
+
+
+def test_the_same_header_adds_its_signatures() -> None:
+    weights = (1, 1, 1, 1)
+    client = start(make_list(weights=weights))
+    client.update(make_list(weights=weights, signers=(0, 1, 2)).signed)
+    assert client.signers == Signers(3, 4, 3, 4)
+    client.update(make_list(weights=weights, signers=(1, 2, 3)).signed)
+    assert client.signers == Signers(4, 4, 4, 4)
+    assert client.signed_header == make_list(weights=weights).signed
+    client.update(make_list(weights=weights, signers=(0, 1, 3)).signed)
+    assert client.signers == Signers(4, 4, 4, 4), "what was verified stays"
+
+
+def test_an_empty_list_holds() -> None:
+    client = holding(make_list(entries=[]))
+    assert client.entries == []
+    assert client.swarm_ids == []
+    assert client.swarm_of(bytes(32)) == []
+
+
+def test_what_a_caller_gets_is_the_callers() -> None:
+    client = holding(make_list())
+    client.load_full(make_list().full).clear()
+    client.entries.clear()
+    client.swarm_ids.clear()
+    client.swarm_of(bytes(32)).clear()
+    assert client.entries == make_entries()
+    assert len(client.swarm_of(bytes(32))) == 7
+
+
+def test_the_longest_signed_header_is_as_long_as_the_bound() -> None:
+    assert len(make_list(weights=[1] * 25).signed) == MAX_SIGNED_HEADER_BYTES
+
+
+# --- headers that are refused ---------------------------------------------------------------------
+
+OTHER_GENESIS = make_genesis(start_ms=START_MS - 1)
+GOOD = make_list()
+SIGNATURES = dict(decode_signed_header(GOOD.signed).signatures)
+
+
+def with_bits(signed: bytes, bits: int) -> bytes:
+    """The same with another set of signers, and as many signatures as that takes."""
+    return signed[:342] + bits.to_bytes(4, "big") + bits.bit_count() * signed[346:410]
+
+
+HEADERS: dict[str, tuple[str, bytes]] = {
+    "nothing": ("bad_header", b""),
+    "half a header": ("bad_header", GOOD.signed[:200]),
+    "no set of signers": ("bad_header", GOOD.signed[:342]),
+    "half a set of signers": ("bad_header", GOOD.signed[:344]),
+    "the last byte is missing": ("bad_header", GOOD.signed[:-1]),
+    "a byte is left over": ("bad_header", GOOD.signed + b"\0"),
+    "a signature is missing": ("bad_header", GOOD.signed[:-64]),
+    "a signature too many": ("bad_header", GOOD.signed + GOOD.signed[-64:]),
+    "an index that no set has": ("bad_header", with_bits(GOOD.signed, 1 << 25)),
+    "another format": ("unknown_format", make_list(format_version=2).signed),
+    "fresh until before it is valid": ("bad_header", make_list(fresh_until_ms=1).signed),
+    "valid until before it is not fresh": ("bad_header", make_list(valid_until_ms=1).signed),
+    "more swarms than nodes": ("bad_header", make_list(node_count=2).signed),
+    "more nodes than a list has": ("bad_header", make_list(node_count=2**18 + 1).signed),
+    "another set": ("wrong_set", make_list(weights=(1, 1, 2)).signed),
+    "a set of one of them": ("wrong_set", make_list(weights=(1,)).signed),
+    "a set that does not sign": ("wrong_set", make_list(set_hash=bytes(32)).signed),
+    "nobody signed": ("not_final", make_list(signers=()).signed),
+    "one of three signed": ("not_final", make_list(signers=(1,)).signed),
+    "two of three signed": ("not_final", make_list(signers=(0, 2)).signed),
+    "an index beyond the set": ("unknown_attestor", with_bits(GOOD.signed, 0b1111)),
+    "another network": ("bad_signature", make_list(genesis=OTHER_GENESIS).signed),
+    "a signature of zeros": ("bad_signature", make_list(signatures={1: bytes(64)}).signed),
+    "the signature of another header": (
+        "bad_signature",
+        make_list(EPOCH + 1, signatures={0: SIGNATURES[0]}).signed,
+    ),
+    "two signatures the wrong way round": (
+        "bad_signature",
+        make_list(signatures={0: SIGNATURES[1], 1: SIGNATURES[0]}).signed,
+    ),
+    "one signer for all": ("bad_signature", make_list(signatures={1: SIGNATURES[0]}).signed),
+    "later than now and 5 min": (
+        "from_the_future",
+        make_list(
+            valid_after_ms=NOW_MS + MAX_AHEAD_MS + 1,
+            fresh_until_ms=NOW_MS + MAX_AHEAD_MS + 2,
+        ).signed,
+    ),
+    "more epochs than there was time for": (
+        "from_the_future",
+        make_list(EPOCH + 1, valid_after_ms=START_MS + (EPOCH + 1) * EPOCH_MS - 1).signed,
+    ),
+    "an epoch at the end of time": (
+        "from_the_future",
+        make_list(
+            2**64 - 1,
+            height=1,
+            valid_after_ms=NOW_MS,
+            fresh_until_ms=2**63,
+            valid_until_ms=2**63,
+        ).signed,
+    ),
+    "a time before genesis": ("from_the_future", make_list(0, valid_after_ms=START_MS - 1).signed),
+    "expired": (
+        "list_expired",
+        make_list(fresh_until_ms=NOW_MS - 1, valid_until_ms=NOW_MS - 1).signed,
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "signed"), HEADERS.values(), ids=HEADERS.keys())
+def test_a_header_is_refused_and_changes_nothing(code: str, signed: bytes) -> None:
+    client = start(GOOD)
+    before = snapshot(client)
+    refused(code, lambda: client.update(signed))
+    assert snapshot(client) == before
+    client.update(GOOD.signed)
+
+
+@pytest.mark.parametrize(("code", "signed"), HEADERS.values(), ids=HEADERS.keys())
+def test_a_client_that_holds_a_list_keeps_it(code: str, signed: bytes) -> None:
+    held = make_list(EPOCH - 1)
+    client = holding(held)
+    before = snapshot(client)
+    refused(code if "genesis" not in code else code, lambda: _either(client, signed))
+    assert snapshot(client) == before
+    client.update(GOOD.signed)
+
+
+def _either(client: TrustedLists, signed: bytes) -> None:
+    """Epoch 0 is no longer from before genesis for this client but a roll-back; the same to us."""
+    try:
+        client.update(signed)
+    except Refusal as refusal:
+        if refusal.code == "roll_back":
+            raise Refusal("from_the_future", ahead_ms=0) from None
+        raise
+
+
+def test_roll_back() -> None:
+    client = holding(make_list())
+    before = snapshot(client)
+    refusal = refused("roll_back", lambda: client.update(make_list(EPOCH - 1).signed))
+    assert refusal.values == {"epoch": EPOCH - 1, "newest": EPOCH}
+    assert snapshot(client) == before
+
+
+def test_the_set_that_signs_next_is_the_one_that_the_newest_header_names() -> None:
+    other = attestor_set_hash([Attestor(factory.seat(5).public, 1)])
+    client = start()
+    client.update(make_list(next_set_hash=other).signed)
+    client.start_update(NOW_MS + EPOCH_MS)
+    refused("wrong_set", lambda: client.update(make_list(EPOCH + 1).signed))
+    # Its members are not known to this client.
+    unknown = make_list(EPOCH + 1, set_hash=other).signed
+    refused("wrong_set", lambda: client.update(unknown))
+
+
+FINALITY: dict[str, tuple[Sequence[int], Sequence[int], bool]] = {
+    "one of one": ((1,), (0,), True),
+    "two of two": ((1, 1), (0, 1), True),
+    "one of two": ((1, 1), (0,), False),
+    "exactly two thirds": ((1, 1, 1), (0, 1), False),
+    "three of four": ((1, 1, 1, 1), (0, 1, 3), True),
+    "two of four": ((1, 1, 1, 1), (0, 3), False),
+    "the one that weighs enough": ((9, 1, 1), (0,), True),
+    "all but the one that weighs enough": ((9, 1, 1), (1, 2), False),
+    "just two thirds of the weight": ((4, 1, 1), (0,), False),
+    "one more than two thirds": ((5, 1, 1), (0,), True),
+    "the largest weights": ((2**32 - 1,) * 25, range(17), True),
+    "the largest weights and one too few": ((2**32 - 1,) * 25, range(16), False),
+}
+
+
+@pytest.mark.parametrize(("weights", "signers", "holds"), FINALITY.values(), ids=FINALITY.keys())
+def test_more_than_two_thirds_of_the_weight(
+    weights: Sequence[int], signers: Sequence[int], holds: bool
+) -> None:
+    made = make_list(weights=weights, signers=signers)
+    client = start(made)
+    if holds:
+        assert client.update(made.signed) == made.header
+    else:
+        refused("not_final", lambda: client.update(made.signed))
+
+
+def test_a_signature_too_many_that_does_not_hold_is_one_too_many() -> None:
+    weights = (1, 1, 1, 1)
+    made = make_list(weights=weights, signatures={3: bytes(64)})
+    refused("bad_signature", lambda: start(made).update(made.signed))
+
+
+# --- forks ----------------------------------------------------------------------------------------
+
+
+def test_a_fork_stops_everything_and_keeps_both_headers() -> None:
+    made, other = make_list(), make_list(state_root=bytes(32))
+    client = holding(made)
+    refusal = refused("fork", lambda: client.update(other.signed))
+    assert refusal.values == {"epoch": EPOCH}
+    assert client.evidence == (made.signed, other.signed)
+    newer = make_list(EPOCH + 1)
+    client.start_update(NOW_MS + EPOCH_MS)
+    for act in (
+        lambda: client.update(newer.signed),
+        lambda: client.update(made.signed),
+        lambda: client.resume(made.signed),
+        lambda: client.load_full(made.full),
+        lambda: client.entries,
+        lambda: client.swarm_ids,
+        lambda: client.swarm_of(bytes(33)),
+    ):
+        refused("fork", act)
+    assert client.header == made.header
+    assert len(client.fingerprint) == 12
+
+
+def test_a_header_that_is_not_final_forks_nothing() -> None:
+    client = holding(make_list())
+    other = make_list(state_root=bytes(32), signers=(0, 1))
+    refused("not_final", lambda: client.update(other.signed))
+    assert client.evidence is None
+
+
+TIMES_OF_FORKS: dict[str, dict[str, int]] = {
+    "expired": {"valid_after_ms": 1, "fresh_until_ms": 2, "valid_until_ms": 3},
+    "from the future": {
+        "valid_after_ms": 2**62,
+        "fresh_until_ms": 2**62 + 1,
+        "valid_until_ms": 2**62 + 1,
+    },
+}
+
+
+@pytest.mark.parametrize("times", TIMES_OF_FORKS.values(), ids=TIMES_OF_FORKS.keys())
+def test_a_fork_is_one_whatever_time_the_second_header_claims(times: dict[str, int]) -> None:
+    client = holding(make_list())
+    refused("fork", lambda: client.update(make_list(**times).signed))
+    assert client.evidence is not None
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "status"),
+    [
+        (0, Status.FRESH),
+        (FRESH_MS, Status.FRESH),
+        (FRESH_MS + 1, Status.DEGRADED),
+        (VALID_MS, Status.DEGRADED),
+    ],
+)
+def test_a_list_is_fresh_then_degraded(after_ms: int, status: Status) -> None:
+    made = make_list()
+    client = holding(made, now_ms=made.header.valid_after_ms + after_ms)
+    assert client.status is status
+    assert client.entries == made.entries
+
+
+def test_a_list_expires_in_the_hands_of_a_client() -> None:
+    made = make_list()
+    client = holding(made)
+    client.start_update(made.header.valid_until_ms + 1)
+    assert client.status is Status.EXPIRED
+    for act in (lambda: client.entries, lambda: client.swarm_of(bytes(32))):
+        refused("list_expired", act)
+    refused("list_expired", lambda: client.update(made.signed))
+    refused("list_expired", lambda: client.load_full(made.full))
+    assert client.header == made.header
+
+
+def test_who_asks_for_it_uses_an_expired_list() -> None:
+    made = make_list()
+    client = holding(made, made.header.valid_until_ms + 1, allow_expired=True)
+    assert client.status is Status.EXPIRED
+    assert client.entries == made.entries
+    assert len(client.swarm_of(bytes(32))) == 7
+
+
+def test_one_reference_time_for_all_until_the_next_update() -> None:
+    made = make_list()
+    client = start(made, now_ms=made.header.valid_after_ms - MAX_AHEAD_MS - 1)
+    refused("from_the_future", lambda: client.update(made.signed))
+    client.start_update(made.header.valid_after_ms - MAX_AHEAD_MS)
+    client.update(made.signed)
+
+
+def test_a_header_cannot_jump_ahead_of_time_in_steps() -> None:
+    client = start(now_ms=NOW_MS)
+    for step in range(1, 5):
+        header = {"valid_after_ms": START_MS + (EPOCH + step) * EPOCH_MS - 1}
+        refused("from_the_future", lambda h=header, s=step: client.update(  # type: ignore[misc]
+            make_list(EPOCH + s, **h).signed
+        ))  # fmt: skip
+    ahead = MAX_AHEAD_MS // EPOCH_MS
+    client.update(make_list(EPOCH + ahead).signed)
+    refused("from_the_future", lambda: client.update(make_list(EPOCH + ahead + 1).signed))
+
+
+def test_a_client_that_was_off_for_long_still_knows_how_far_it_had_come() -> None:
+    made = make_list()
+    client = start(made, now_ms=made.header.valid_until_ms + 1)
+    refused("list_expired", lambda: client.update(made.signed))
+    assert client.is_empty
+    assert client.resume(made.signed) == made.header
+    refused("list_expired", lambda: client.load_full(made.full))
+    refused("list_expired", lambda: client.entries)
+    refused("roll_back", lambda: client.update(make_list(EPOCH - 1).signed))
+    days = 2 * VALID_MS // EPOCH_MS
+    client.start_update(NOW_MS + days * EPOCH_MS)
+    client.update(make_list(EPOCH + days).signed)
+    assert client.status is Status.FRESH
+
+
+# --- lists that are refused -----------------------------------------------------------------------
+
+LISTS: dict[str, tuple[str, bytes]] = {
+    "nothing": ("bad_list", b""),
+    "the format byte alone": ("bad_list", b"\1"),
+    "another format": ("unknown_format", b"\2" + GOOD.full[1:]),
+    "cut off": ("bad_list", GOOD.full[:-1]),
+    "a byte left over": ("bad_list", GOOD.full + b"\0"),
+    "the list of another epoch": ("bad_list", make_list(entries=make_entries(28, 4)).full),
+    "no list": ("bad_list", make_list(entries=[]).full),
+    "more than its header names": ("too_large", GOOD.full + bytes(2000)),
+}
+
+
+@pytest.mark.parametrize(("code", "full"), LISTS.values(), ids=LISTS.keys())
+def test_a_list_is_refused_and_changes_nothing(code: str, full: bytes) -> None:
+    client = holding(GOOD)
+    before = snapshot(client)
+    refused(code, lambda: client.load_full(full))
+    assert snapshot(client) == before
+
+
+@pytest.mark.parametrize("change", [{"node_count": 22}, {"swarm_count": 2}, {"swarm_count": 4}])
+def test_a_list_has_as_many_nodes_and_swarms_as_its_header_says(change: dict[str, int]) -> None:
+    made = make_list(**change)
+    client = start(made)
+    client.update(made.signed)
+    refused("bad_list", lambda: client.load_full(made.full))
+    assert client.needs_list
+
+
+def test_columns_that_were_signed_but_hold_no_list() -> None:
+    columns = pack_columns(make_entries()[::-1])
+    made = make_list(list_hash=sha256(columns).digest())
+    client = start(made)
+    client.update(made.signed)
+    refused("bad_list", lambda: client.load_full(encode_full(columns)))
+
+
+def test_without_a_header_there_is_nothing() -> None:
+    client = start()
+    for act in (
+        lambda: client.header,
+        lambda: client.signed_header,
+        lambda: client.entries,
+        lambda: client.status,
+        lambda: client.signers,
+        lambda: client.fingerprint,
+        lambda: client.swarm_ids,
+        lambda: client.swarm_of(bytes(33)),
+        lambda: client.load_full(GOOD.full),
+    ):
+        refused("list_missing", act)
+
+
+# --- genesis --------------------------------------------------------------------------------------
+
+GENESIS_FIELDS = GENESIS.decode(make_genesis())
+PARAMS = preset("minimal")
+SEATS = GENESIS_FIELDS.attestors
+LOW_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
+
+GENESES: dict[str, tuple[str, bytes]] = {
+    "nothing": ("not_canonical", b""),
+    "half of it": ("not_canonical", make_genesis()[:50]),
+    "a byte left over": ("not_canonical", make_genesis() + b"\0"),
+    "something else": ("not_canonical", encode((1, 2, 3))),
+    "another version": ("bad_genesis", make_genesis(version=2)),
+    "another policy": ("bad_genesis", make_genesis(policy=2)),
+    "no attestors": ("not_canonical", make_genesis(())),
+    "attestors out of order": ("bad_genesis", make_genesis(attestors=SEATS[::-1])),
+    "an attestor twice": ("bad_genesis", make_genesis(attestors=SEATS[:1] * 2)),
+    "an attestor without weight": ("bad_genesis", make_genesis((1, 0, 1))),
+    "a key of low order": (
+        "bad_genesis",
+        make_genesis(attestors=(type(SEATS[0])(LOW_ORDER, 1, bytes(32)),)),
+    ),
+    "too few parameters": ("bad_genesis", make_genesis(params=tuple(PARAMS)[:-1])),
+    "a parameter out of range": (
+        "bad_parameter",
+        make_genesis(params=(PARAMETERS[0].low - 1, *tuple(PARAMS)[1:])),
+    ),
+    "parameters that do not fit": (
+        "bad_relation",
+        make_genesis(params=tuple(PARAMS._replace(fresh_ms=PARAMS.valid_ms + 1))),
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "genesis"), GENESES.values(), ids=GENESES.keys())
+def test_a_genesis_file_is_refused(code: str, genesis: bytes) -> None:
+    refused(code, lambda: TrustedLists(genesis, NOW_MS))
+
+
+SINGLE: dict[str, tuple[Sequence[int], bool]] = {
+    "one": ((1,), True),
+    "two": ((1, 1), False),
+    "one with two thirds": ((4, 1, 1), False),
+    "one with more": ((5, 1, 1), True),
+    "twenty-five": ((1,) * 25, False),
+}
+
+
+@pytest.mark.parametrize(("weights", "is_single"), SINGLE.values(), ids=SINGLE.keys())
+def test_a_single_signer_is_called_one(weights: Sequence[int], is_single: bool) -> None:
+    made = make_list(weights=weights)
+    client = start(made)
+    assert client.is_single_signer is is_single
+    client.update(made.signed)
+    assert client.is_single_signer is is_single
+
+
+# --- swarms ---------------------------------------------------------------------------------------
+
+
+def test_the_swarm_of_an_account_is_the_nearest() -> None:
+    made = make_list(entries=make_entries(50, 7))
+    client = holding(made)
+    assert client.swarm_ids == sorted({entry.swarm_id for entry in made.entries})
+    for number in range(200):
+        key = factory.digest(f"account {number}")
+        nearest = nearest_swarm(client.swarm_ids, position_of(key))
+        expected = [entry for entry in made.entries if entry.swarm_id == nearest]
+        assert client.swarm_of(key) == client.swarm_of(b"\x05" + key) == expected
+
+
+@pytest.mark.parametrize("length", [0, 31, 34, 66])
+def test_an_account_id_of_another_length_is_the_callers_mistake(length: int) -> None:
+    with pytest.raises(Misuse):
+        holding(make_list()).swarm_of(bytes(length))
+
+
+# --- how it is written ----------------------------------------------------------------------------
+
+
+def test_each_rule_of_the_module_is_quoted_where_it_is_enforced() -> None:
+    source = inspect.getsource(trusted)
+    head, _, code = source.partition('"""\n\nfrom ')
+    rules = [re.sub(r"\s+", " ", rule) for rule in re.findall(r"^- (.+(?:\n  .+)*)", head, re.M)]
+    comments = re.sub(r"\n\s*# ", " ", code)
+    assert len(rules) == 11
+    for rule in rules:
+        assert f"# {rule}" in comments or f" {rule}" in comments, rule
+
+
+def test_the_core_loads_neither_files_nor_the_network() -> None:
+    code = (
+        "import sys, registry.client.trusted;"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert not loaded & {"httpx2", "socket", "ssl", "numpy", "mnemonic", "fcntl", "asyncio"}
