@@ -34,12 +34,20 @@ from ledger.history import (
     Location,
     Tip,
     encode_location,
+    find_gap,
     journal_key,
     location_key,
 )
 from ledger.lists import BuiltList, build_list
 from ledger.merkle import SparseTree, sparse_root
-from ledger.messages.blocks import BLOCK, Block, BlockHeader, BlockInput, block_hash
+from ledger.messages.blocks import (
+    BLOCK,
+    Block,
+    BlockHeader,
+    BlockInput,
+    block_hash,
+    inputs_hash,
+)
 from ledger.messages.lists import SignedHeader
 from ledger.state import (
     STATE_START,
@@ -159,6 +167,10 @@ class Chain:
         newest = self.store.get(journal_key(tip.height))
         if newest is None or block_hash(BLOCK.load(newest).header) != tip.block_hash:
             raise CorruptStore("of this chain", f"its journal has no block {tip.height}")
+        # a damaged database may lose batches in the middle without a word
+        missing = find_gap(self.store, tip.height)
+        if missing is not None:
+            raise CorruptStore("of this chain", f"its journal has lost block {missing}")
         if self.store.get(GENESIS_KEY) != self.genesis_hash:
             raise Refusal("bad_genesis", why="the store belongs to another network")
 
@@ -335,10 +347,18 @@ class Chain:
         ready.changes = ready.state.changes()
         yield None
         ready.tree = update_tree(self._tree, ready.changes)
+        ready.header = BlockHeader(
+            block.height,
+            block.time_ms,
+            block.proposer,
+            self.tip.block_hash,
+            inputs_hash(block.transactions, block.misbehaviour),
+            sparse_root(ready.tree),
+        )
         self._execution = ready
         self._at("finalize.executed")
         codes = tuple(0 if refusal is None else refusal.number for refusal in ready.refusals)
-        return Executed(block, codes, sparse_root(ready.tree), ready.built is not None)
+        return Executed(block, codes, ready.header.state_root, ready.built is not None)
 
     def _execute(self, block: BlockInput, verified: Container[Hash]) -> Steps[_Execution]:
         """Run the transactions of a block on a new overlay, and leave the result ready."""

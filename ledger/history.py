@@ -63,6 +63,20 @@ def journal_key(height: Height) -> bytes:
     return b"J" + height.to_bytes(8, "big")
 
 
+def find_gap(reader: Reader, height: Height) -> Height | None:
+    """Return the first block that a journal up to `height` lacks, or None.
+
+    A journal begins with block 1, or with the block of the snapshot that filled the store.
+    """
+    expected: Height | None = None
+    for key, _ in reader.items(journal_key(0), journal_key(height + 1)):
+        found = int.from_bytes(key[1:], "big")
+        if expected is not None and found != expected:
+            return expected
+        expected = found + 1
+    return None
+
+
 def final_key(epoch: Epoch) -> bytes:
     """Return the store key of the frozen signed header of an epoch."""
     return b"F" + epoch.to_bytes(8, "big")

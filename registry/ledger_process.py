@@ -6,6 +6,7 @@ the loop answers requests from the last committed height.
 
 import argparse
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -170,9 +171,12 @@ def _open_chain(settings: Settings) -> Chain:
         genesis = settings.genesis_path.read_bytes()
     except OSError:
         raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
-    store = LevelStore(settings.database_path)
-    chain = Chain(store, genesis)
+    # a start makes millions of objects that stay: the collector would only walk them again
+    gc.disable()
+    chain = Chain(LevelStore(settings.database_path), genesis)
     chain.init()
+    gc.enable()
+    gc.freeze()
     return chain
 
 

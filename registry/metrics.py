@@ -15,7 +15,7 @@
 | `waypost_event_streams` | open streams of `/v1/events` |
 | `waypost_requests_total{group,status}` | answers by group of paths and class of status |
 | `waypost_request_seconds{group}` | time to the end of an answer, without streams and lists |
-| `waypost_transactions_total{state}` | transactions sent to `/v1/transactions`, by what became of them |
+| `waypost_transactions_total{state}` | transactions that were sent, by what became of them |
 | `process_*`, `python_*` | this process, as the library measures it |
 
 A test holds this table equal to what `/metrics` shows.
@@ -87,7 +87,7 @@ class WebMetrics:
         )
         self._transactions = Counter(
             "waypost_transactions",
-            "Transactions sent to /v1/transactions, by what became of them.",
+            "Transactions that were sent, by what became of them.",
             ("state",),
             registry=self._registry,
         )

@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ledger import crypto
-from ledger.chain import Chain, Executed, View, execute_block, run
+from ledger.chain import Chain, Executed, execute_block, run
 from ledger.codec import Record, encode
 from ledger.crypto import KeyPair, Signed, key_pair, sha256, sign, signing_bytes
 from ledger.history import TIP_KEY, Tip
@@ -69,6 +69,7 @@ from ledger.state import (
 from ledger.store import MemoryStore, Store
 from ledger.transactions import TX_KINDS
 from ledger.types import COIN
+from ledger.views import View
 
 START_MS: Final = 1_700_000_000_000
 DAY_MS: Final = 86_400_000
@@ -273,9 +274,7 @@ class Network:
     @property
     def view(self) -> View:
         """The newest committed height."""
-        view = self.chain.view()
-        assert view is not None
-        return view
+        return self.chain.view()
 
     @property
     def state(self) -> State:

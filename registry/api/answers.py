@@ -132,7 +132,7 @@ def described_bytes(
     media: str, description: str, example: str, *codes: str
 ) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that answers with bytes or text."""
-    kind = {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
+    kind = {"type": "string"} | ({} if media.startswith("text/") else {"format": "binary"})
     success = {
         "description": description,
         "content": {media: {"schema": kind, "example": example}},

@@ -9,8 +9,17 @@ from typing import Any, Final, TypeAlias
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from registry.api import accounts, bare, events, health, models, network, nodes, problems
-from registry.api import transactions
+from registry.api import (
+    accounts,
+    bare,
+    events,
+    health,
+    models,
+    network,
+    nodes,
+    problems,
+    transactions,
+)
 from registry.api.bare import Lists
 from registry.api.edge import Edge
 from registry.api.feed import Feed

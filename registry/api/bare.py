@@ -22,7 +22,7 @@ from registry.api.answers import problem_responses
 from registry.api.library import CORS, FOREVER, MEDIA_TYPES, Library, Ready, make_ready
 from registry.api.models import EPOCH
 from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
-from registry.view import PublishedList, PushedView
+from registry.view import PushedView
 
 PREFIX: Final = "/v1/lists/"
 LATEST: Final = f"{PREFIX}latest"
@@ -125,7 +125,8 @@ class Lists:
 
 
 def _short_s(view: PushedView) -> int:
-    return max(1, min(MAX_SHORT_S, view.network["block_ms"] // 1_000))
+    block_s: int = view.network["block_ms"] // 1_000
+    return max(1, min(MAX_SHORT_S, block_s))
 
 
 async def _send_ready(ready: Ready, scope: Scope, send: Send) -> None:

@@ -107,8 +107,9 @@ class Live:
         reasons = [] if self.is_connected else ["the ledger process does not answer"]
         if self._newest is None:
             return [*reasons, "no view has arrived"]
-        final = self._newest.network.latest_final
-        if final is None:
+        view, network = self._newest
+        final = network.latest_final
+        if final is None or view.latest is None:
             return [*reasons, "no list is final yet"]
         if self.clock() >= final.fresh_until_ms:
             reasons.append(f"the newest final list, {final.epoch}, is not fresh any more")

@@ -18,8 +18,8 @@ TIME_MS: Final = 1_795_132_800_000
 HASH: Final = "5f" * 32
 KEY: Final = "a7" * 32
 SIGNATURE: Final = "3c" * 64
-ACCOUNT: Final = "wpa1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0s7anq22"
-NODE: Final = "wpn1zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygsjlrc8l"
+ACCOUNT: Final = "wpa1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0sm7f0qs"
+NODE: Final = "wpn1zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygsgdg64f"
 WORDS: Final = (
     "legal", "winner", "thank", "year", "wave", "sausage",
     "worth", "useful", "legal", "winner", "thank", "yellow",

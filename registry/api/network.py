@@ -90,7 +90,9 @@ async def list_blocks(
     ],
     limit: Annotated[
         int,
-        Query(description="Blocks at most; there may be fewer.", ge=1, le=MAX_BLOCKS, examples=[50]),
+        Query(
+            description="Blocks at most; there may be fewer.", ge=1, le=MAX_BLOCKS, examples=[50]
+        ),
     ] = 50,
 ) -> Response:
     """Blocks in the form in which they were sealed, from one height on, always as MessagePack."""

@@ -59,9 +59,7 @@ async def list_nodes(
     )
     rest = result["next"]
     following = None if rest is None else encode_cursor(height, rest)
-    page = NodePage.model_validate(
-        {"height": height, "nodes": result["nodes"], "next": following}
-    )
+    page = NodePage.model_validate({"height": height, "nodes": result["nodes"], "next": following})
     return answer(request, page, headers=at_height(height))
 
 
@@ -75,7 +73,9 @@ async def list_nodes(
 async def get_node(
     request: Request,
     live: Here,
-    key: Annotated[str, Path(description="Address of the node, or its key as hex.", examples=[NODE])],
+    key: Annotated[
+        str, Path(description="Address of the node, or its key as hex.", examples=[NODE])
+    ],
 ) -> Response:
     """Stake, contributors, contact data, swarm, and what its operator does next."""
     height, result = await live.query("node", {"key": parsed(decode_node, key)})

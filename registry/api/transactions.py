@@ -110,7 +110,7 @@ async def send_transactions(
     live: Here,
     wait: Annotated[
         Literal["commit"] | None,
-        Query(description="`commit`: answer after a block decided, 60 s at most.", examples=["commit"]),
+        Query(description="`commit`: answer after the block, 60 s at most.", examples=["commit"]),
     ] = None,
 ) -> Response:
     """Send up to 5,000 transactions in one request of at most 4 MB; safe to repeat.

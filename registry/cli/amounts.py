@@ -12,6 +12,9 @@ from ledger.types import BASIS_POINTS, COIN, MAX_AMOUNT, Amount
 DECIMALS: Final = 9
 """Digits behind the point of an amount in coins."""
 
+MAX_LETTERS: Final = 40
+"""Twice as long as any amount has to be."""
+
 _COINS: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 _UNITS: Final = re.compile(r"([0-9]+)u")
 
@@ -21,18 +24,17 @@ SPANS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s
 
 def parse_amount(text: str) -> Amount:
     """Return the atomic units of an amount; `ValueError` says what is wrong."""
-    units = _UNITS.fullmatch(text)
-    if units is not None:
-        return _bounded(int(units[1][:40]))
-    coins = _COINS.fullmatch(text)
-    if coins is None:
+    units, coins = _UNITS.fullmatch(text), _COINS.fullmatch(text)
+    if units is not None and len(text) <= MAX_LETTERS:
+        return _bounded(int(units[1]))
+    if coins is None or len(text) > MAX_LETTERS:
         raise ValueError(
             f"{text!r} is no amount: write coins such as 12 or 0.5, or atomic units such as 500u"
         )
     decimals = coins[2] or ""
     if len(decimals) > DECIMALS:
         raise ValueError(f"{text!r} has more than {DECIMALS} decimals: a coin has 10^9 units")
-    return _bounded(int(coins[1][:40]) * COIN + int(decimals.ljust(DECIMALS, "0")))
+    return _bounded(int(coins[1]) * COIN + int(decimals.ljust(DECIMALS, "0")))
 
 
 def _bounded(amount: int) -> Amount:
@@ -51,8 +53,8 @@ def format_amount(amount: Amount) -> str:
 
 def format_share(parts: int) -> str:
     """Return parts of 10,000 in per cent."""
-    whole, rest = divmod(100 * parts, BASIS_POINTS)
-    decimals = f"{rest // 100:02}".rstrip("0")
+    whole, rest = divmod(parts, BASIS_POINTS // 100)
+    decimals = f"{rest:02}".rstrip("0")
     return f"{whole}.{decimals} %" if decimals else f"{whole} %"
 
 

@@ -14,7 +14,7 @@ import pytest
 from ledger.chain import run
 from ledger.errors import Refusal
 from ledger.transactions.envelope import Transaction
-from tests.factory import Network, make_genesis, verify_cached
+from tests.factory import Network, make_genesis, public, verify_cached
 from tests.ledger.effects import expect_refused
 
 Scene: TypeAlias = Callable[[Network], object]
@@ -129,7 +129,8 @@ def run_done(row: Done) -> None:
     expect(row.code, row.act, network)
     assert dict(network.store.items()) == stored
     assert network.chain.tip == tip
-    network.block(network.transfer("alice", "bob"))
+    nonce = network.state.account(public("alice")).nonce
+    network.block(network.transfer("alice", "bob", nonce=nonce))
 
 
 def run_row(row: Row) -> None:

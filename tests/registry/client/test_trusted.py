@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,8 @@ from tests.registry.client.factory import (
     make_genesis,
     make_list,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def start(made: MadeList | None = None, now_ms: int = NOW_MS, **options: Any) -> TrustedLists:
@@ -68,12 +72,11 @@ def refused(code: str, act: Callable[[], object]) -> Refusal:
 def test_a_client_that_has_only_the_genesis_file_verifies_a_list() -> None:
     made = make_list()
     client = start(made)
-    assert client.is_empty
-    assert not client.needs_list
+    assert (client.is_empty, client.needs_list) == (True, False)
     assert client.update(made.signed) == made.header == client.header
-    assert client.needs_list
+    assert (client.is_empty, client.needs_list) == (False, True)
     assert client.load_full(made.full) == made.entries == client.entries
-    assert not client.needs_list
+    assert (client.is_empty, client.needs_list) == (False, False)
     assert client.signed_header == made.signed
     assert client.status is Status.FRESH
     assert client.genesis_hash == sha256(made.genesis).digest()
@@ -231,24 +234,17 @@ def test_a_header_is_refused_and_changes_nothing(code: str, signed: bytes) -> No
     client.update(GOOD.signed)
 
 
-@pytest.mark.parametrize(("code", "signed"), HEADERS.values(), ids=HEADERS.keys())
+# For who holds a list, one from before genesis is simply older.
+LATER = {name: case for name, case in HEADERS.items() if name != "a time before genesis"}
+
+
+@pytest.mark.parametrize(("code", "signed"), LATER.values(), ids=LATER.keys())
 def test_a_client_that_holds_a_list_keeps_it(code: str, signed: bytes) -> None:
-    held = make_list(EPOCH - 1)
-    client = holding(held)
+    client = holding(make_list(EPOCH - 1))
     before = snapshot(client)
-    refused(code if "genesis" not in code else code, lambda: _either(client, signed))
+    refused(code, lambda: client.update(signed))
     assert snapshot(client) == before
     client.update(GOOD.signed)
-
-
-def _either(client: TrustedLists, signed: bytes) -> None:
-    """Epoch 0 is no longer from before genesis for this client but a roll-back; the same to us."""
-    try:
-        client.update(signed)
-    except Refusal as refusal:
-        if refusal.code == "roll_back":
-            raise Refusal("from_the_future", ahead_ms=0) from None
-        raise
 
 
 def test_roll_back() -> None:
@@ -336,7 +332,7 @@ def test_a_header_that_is_not_final_forks_nothing() -> None:
     assert client.evidence is None
 
 
-TIMES_OF_FORKS: dict[str, dict[str, int]] = {
+TIMES_OF_FORKS: dict[str, dict[str, Any]] = {
     "expired": {"valid_after_ms": 1, "fresh_until_ms": 2, "valid_until_ms": 3},
     "from the future": {
         "valid_after_ms": 2**62,
@@ -347,7 +343,7 @@ TIMES_OF_FORKS: dict[str, dict[str, int]] = {
 
 
 @pytest.mark.parametrize("times", TIMES_OF_FORKS.values(), ids=TIMES_OF_FORKS.keys())
-def test_a_fork_is_one_whatever_time_the_second_header_claims(times: dict[str, int]) -> None:
+def test_a_fork_is_one_whatever_time_the_second_header_claims(times: dict[str, Any]) -> None:
     client = holding(make_list())
     refused("fork", lambda: client.update(make_list(**times).signed))
     assert client.evidence is not None
@@ -403,10 +399,9 @@ def test_one_reference_time_for_all_until_the_next_update() -> None:
 def test_a_header_cannot_jump_ahead_of_time_in_steps() -> None:
     client = start(now_ms=NOW_MS)
     for step in range(1, 5):
-        header = {"valid_after_ms": START_MS + (EPOCH + step) * EPOCH_MS - 1}
-        refused("from_the_future", lambda h=header, s=step: client.update(  # type: ignore[misc]
-            make_list(EPOCH + s, **h).signed
-        ))  # fmt: skip
+        early = START_MS + (EPOCH + step) * EPOCH_MS - 1
+        signed = make_list(EPOCH + step, valid_after_ms=early).signed
+        refused("from_the_future", partial(client.update, signed))
     ahead = MAX_AHEAD_MS // EPOCH_MS
     client.update(make_list(EPOCH + ahead).signed)
     refused("from_the_future", lambda: client.update(make_list(EPOCH + ahead + 1).signed))
@@ -450,7 +445,7 @@ def test_a_list_is_refused_and_changes_nothing(code: str, full: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [{"node_count": 22}, {"swarm_count": 2}, {"swarm_count": 4}])
-def test_a_list_has_as_many_nodes_and_swarms_as_its_header_says(change: dict[str, int]) -> None:
+def test_a_list_has_as_many_nodes_and_swarms_as_its_header_says(change: dict[str, Any]) -> None:
     made = make_list(**change)
     client = start(made)
     client.update(made.signed)
@@ -567,7 +562,7 @@ def test_each_rule_of_the_module_is_quoted_where_it_is_enforced() -> None:
     head, _, code = source.partition('"""\n\nfrom ')
     rules = [re.sub(r"\s+", " ", rule) for rule in re.findall(r"^- (.+(?:\n  .+)*)", head, re.M)]
     comments = re.sub(r"\n\s*# ", " ", code)
-    assert len(rules) == 11
+    assert len(rules) == 10
     for rule in rules:
         assert f"# {rule}" in comments or f" {rule}" in comments, rule
 
@@ -577,6 +572,7 @@ def test_the_core_loads_neither_files_nor_the_network() -> None:
         "import sys, registry.client.trusted;"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert not loaded & {"httpx2", "socket", "ssl", "numpy", "mnemonic", "fcntl", "asyncio"}

@@ -1,0 +1,13 @@
+"""How fast it is, against limits and against peers that are measured in the same run.
+
+Read in this order:
+
+    figures                      a figure with its repetitions and limit; the report
+    sodium                       the peer of execution: libsodium alone, in two processes
+    networks, traffic            networks with many accounts or nodes; transactions for them
+    execution, swarms, lists     one section each, in this process
+    startup                      how long starting takes
+    load, homes, epoch_end       a whole service under load, while its epochs end
+
+`scripts/bench [section…]` runs it; docs/performance.md says how to read it.
+"""

@@ -1,0 +1,145 @@
+"""Bounds below HTTP, where uvicorn and its parser have none of their own.
+
+- A head is at most `MAX_HEAD_BYTES` and arrives within `HEAD_S` of its first byte, or of the
+  connection's beginning; what else drips in between two requests has no more time than that.
+- Who does not read what he asked for is cut off after `STALL_S`: closing politely would wait for
+  him for ever.
+- One connection over the limit is answered `busy` and closed.
+- What is not HTTP is answered by a problem too.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
+
+MAX_HEAD_BYTES: Final = 2**15
+HEAD_S: Final = 10
+STALL_S: Final = 60
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's protocol, for one connection, with the bounds above."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._max_connections = config.limit_concurrency
+        # uvicorn's own limit answers in plain text
+        self.limit_concurrency = None
+        self._usual_app: Any = self.app
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    # ---------------------------------------------------------------------- requests
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the first request its time."""
+        super().connection_made(transport)
+        self._begin_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in, and stop a head that is too long."""
+        before = self._head_timer
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._head_timer is None:
+            if not self._is_answering:
+                self._begin_head()
+        elif self._head_timer is before:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._end(make_problem("head_too_large", {"limit": MAX_HEAD_BYTES}))
+
+    def on_message_begin(self) -> None:
+        """Give each later request its time from its first byte on."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over, or turn it away if there are too many connections."""
+        self._end_head()
+        limit = self._max_connections
+        is_full = limit is not None and len(self.connections) > limit
+        self.app = _busy if is_full else self._usual_app
+        super().on_headers_complete()
+
+    @property
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _begin_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_S, self._on_slow_head)
+
+    def _end_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _on_slow_head(self) -> None:
+        if self._head_bytes:
+            self._end(make_problem("too_slow", {"seconds": HEAD_S}))
+        else:
+            self.transport.close()
+
+    # ----------------------------------------------------------------------- answers
+
+    def pause_writing(self) -> None:
+        """Begin to lose patience with somebody who does not read."""
+        super().pause_writing()
+        self._end_stall()
+        self._stall_timer = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """He reads again."""
+        super().resume_writing()
+        self._end_stall()
+
+    def _end_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the timers."""
+        self._end_head()
+        self._end_stall()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._end(make_problem("bad_request", {"why": msg}))
+
+    def _end(self, problem: ProblemAnswer) -> None:
+        """Write a problem past the application, unless that is writing, and close."""
+        self._end_head()
+        if not self._is_answering:
+            headers = {
+                "content-type": MEDIA_TYPE,
+                "content-length": str(len(problem.body)),
+                "connection": "close",
+            }
+            lines = [f"{name}: {value}\r\n" for name, value in (headers | problem.headers).items()]
+            head = STATUS_LINE[problem.status] + "".join(lines).encode()
+            self.transport.write(head + b"\r\n" + problem.body)
+        self.transport.close()
+
+
+async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Turn a request away; its connection makes room for another."""
+    await make_problem("busy", headers={"Connection": "close"}).response()(scope, receive, send)

@@ -1,0 +1,131 @@
+"""The command line, `waypost`. In reading order:
+
+output, amounts, arguments       what all commands share: printing, reading what people write
+http, sending                    asking a service, and sending it what a key file signs
+genesis, keys, init              making a network, its keys, a node's home
+run, devnet                      starting a node, or a whole network on this machine
+node, accounts, tx, lists        what a network holds, and changing it
+ledger                           replay and audit of a chain, block by block
+reference                        docs/cli.md, made from the help
+
+A group's module is imported when the group is used: the help of the others needs `GROUPS` alone.
+What a command needs beyond that it imports in its own body, so that asking for help is instant.
+"""
+
+from importlib import import_module
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+Command: TypeAlias = TyperCommand | TyperGroup
+
+
+class Group(NamedTuple):
+    """One row of `GROUPS`."""
+
+    name: str
+    module: str
+    """Holds the group's `app`; one with a single command and no callback is that command."""
+    help: str
+
+
+GROUPS: Final = (
+    Group("devnet", "registry.cli.devnet", "Run a whole network on this machine, to try out."),
+    Group("init", "registry.cli.init", "Make the home of a new network, or of a follower."),
+    Group("run", "registry.cli.run", "Run a node: order blocks, or follow and check them."),
+    Group("genesis", "registry.cli.genesis", "Make and check genesis files."),
+    Group("keys", "registry.cli.keys", "Make key files, and show what is public of them."),
+    Group("node", "registry.cli.node", "Register service nodes, fund them, look after them."),
+    Group("account", "registry.cli.accounts", "Show accounts, and send coins."),
+    Group("tx", "registry.cli.tx", "Show transactions, and send those that are signed already."),
+    Group("list", "registry.cli.lists", "Fetch, show and check the signed node list."),
+    Group("ledger", "registry.cli.ledger", "Execute a chain again and check every block."),
+)
+"""Every group, in the order of the help. One more is a row here and a module."""
+
+
+class LazyGroup(TyperGroup):
+    """The commands of `GROUPS`, imported one at a time."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for group in GROUPS:
+            # stands in for the command where its name is enough
+            self.add_command(TyperCommand(group.name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Command | None:
+        """Return a group's command, and import its module now."""
+        return next((load(group) for group in GROUPS if group.name == cmd_name), None)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Show what the table says, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(group.name, group.help) for group in GROUPS])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; an expected error that it let through is printed like all others."""
+        from registry.cli.output import refusals
+
+        with refusals():
+            return super().invoke(ctx)
+
+
+def load(group: Group) -> Command:
+    """Import a group's module and return its command, in this program's style."""
+    app: typer.Typer = import_module(group.module).app
+    parent = _make_app(TyperGroup)
+    is_single = not app.registered_callback and len(app.registered_commands) == 1
+    parent.add_typer(app, name=None if is_single else group.name)
+    # A group of its own, else typer would take a single command for the whole program.
+    parent.callback()(lambda: None)
+    made = typer.main.get_command(parent)
+    assert isinstance(made, TyperGroup)
+    (command,) = made.commands.values()
+    assert isinstance(command, TyperCommand | TyperGroup)
+    command.name = group.name
+    command.help = command.help or group.help
+    return command
+
+
+def _make_app(cls: type[TyperGroup]) -> typer.Typer:
+    # Plain text: what draws boxes takes longer to load than most commands to run.
+    return typer.Typer(
+        name="waypost",
+        cls=cls,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+app = _make_app(LazyGroup)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if not is_wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"waypost {version('waypost')}")
+    except PackageNotFoundError:
+        print("waypost, not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def waypost(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Waypost: a ledger of service nodes that publishes their signed list."""
+
+
+def main() -> None:
+    """Run the command line; the console script and `python -m registry` come here."""
+    app(prog_name="waypost")

@@ -1,0 +1,284 @@
+"""A small client of the service, for commands that ask or send. It believes what it is told:
+`waypost list` is for what has to be proven.
+
+    ServiceError
+    ├── Refused         the service answers with a problem: its code, its text, its values
+    ├── Unreachable     nobody answers; says what to start
+    └── BadAnswer       what answers is no such service
+
+Every answer is bounded. The HTTP library is imported with the first request.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVar
+
+import msgspec
+import typer
+
+from ledger.errors import WaypostError
+
+if TYPE_CHECKING:
+    import httpx2
+
+DEFAULT_URL: Final = "http://127.0.0.1:8420"
+
+TIMEOUT_S: Final = 15.0
+WAIT_S: Final = 75.0
+"""For an answer that waits for a block; the service itself waits for 60 s at most."""
+
+MAX_ANSWER_BYTES: Final = 2**26
+
+NOT_FOUND: Final = "not_found"
+
+UrlOption: TypeAlias = Annotated[
+    str, typer.Option("--url", envvar="WAYPOST_URL", help="The service to ask.")
+]
+"""The type of a command's parameter `url`, whose default is `DEFAULT_URL`."""
+
+T = TypeVar("T")
+
+
+class ServiceError(WaypostError):
+    """Something is wrong with a request or its answer."""
+
+    code = "service_error"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Unreachable(ServiceError):
+    """Nobody answers."""
+
+    code = "unreachable"
+
+
+class BadAnswer(ServiceError):
+    """The answer is none of this service."""
+
+    code = "bad_answer"
+
+
+class Refused(ServiceError):
+    """The service refuses; nothing was changed. `code` and `values` are the problem's."""
+
+    def __init__(self, code: str, text: str, values: dict[str, Any]) -> None:
+        super().__init__(text)
+        self.code = code
+        self.values = values
+
+
+class _Problem(msgspec.Struct):
+    """An error as RFC 9457 has it, of which this is what counts here."""
+
+    type: str
+    detail: str
+    values: dict[str, Any] = {}
+
+
+class Service:
+    """One service at a URL; a context manager that closes its connections."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._client: httpx2.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def get(self, path: str, **parameters: str | int) -> dict[str, Any]:
+        """Return the JSON object that answers. Raises `ServiceError`."""
+        return _read_object(self.url, self.get_bytes(path, **parameters))
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Return what `get` does, or None where the service knows nothing of that name."""
+        try:
+            return self.get(path)
+        except Refused as refused:
+            if refused.code != NOT_FOUND:
+                raise
+            return None
+
+    def get_bytes(self, path: str, **parameters: str | int) -> bytes:
+        """Return the body of the answer. Raises `ServiceError`."""
+        return self._request("GET", path, TIMEOUT_S, params=parameters)
+
+    def submit(self, raw: bytes, wait: bool) -> dict[str, Any]:
+        """Send one transaction and return what became of it.
+
+        Raises `Refused` with the ledger's code if it can never be in a block.
+        """
+        body = self._request(
+            "POST",
+            "/v1/transactions",
+            WAIT_S if wait else TIMEOUT_S,
+            params={"wait": "commit"} if wait else {},
+            json={"transactions": [raw.hex()]},
+        )
+        row = convert(_read_object(self.url, body), Submission).results[0]
+        if row.state not in ("pending", "committed"):
+            raise Refused(row.code or row.state, row.detail or f"it was {row.state}", row.values)
+        return msgspec.to_builtins(row)  # type: ignore[no-any-return]
+
+    def _request(self, method: str, path: str, timeout_s: float, **arguments: Any) -> bytes:
+        import httpx2
+
+        if self._client is None:
+            # No proxies of the environment: the service is mostly on this very machine.
+            self._client = httpx2.Client(trust_env=False)
+        try:
+            with self._client.stream(
+                method, self.url + path, timeout=timeout_s, **arguments
+            ) as response:
+                return self._read(response)
+        except httpx2.ConnectError as error:
+            raise Unreachable(
+                f"nothing answers at {self.url} ({error}): start a node with `waypost run`, a network "
+                "with `waypost devnet`, or name another service with --url"
+            ) from None
+        except httpx2.TimeoutException:
+            raise Unreachable(f"{self.url} did not answer within {timeout_s:g} s") from None
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
+            raise Unreachable(f"{self.url!r} is no URL such as {DEFAULT_URL}") from None
+        except httpx2.HTTPError as error:
+            raise Unreachable(f"{self.url} broke off: {error}") from None
+
+    def _read(self, response: "httpx2.Response") -> bytes:
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise BadAnswer(f"{self.url} answers with more than {MAX_ANSWER_BYTES} bytes")
+        if response.is_success:
+            return bytes(body)
+        try:
+            problem = msgspec.json.decode(bytes(body), type=_Problem)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise BadAnswer(
+                f"{self.url} answers {response.status_code} without a reason: is it a Waypost "
+                "service?"
+            ) from None
+        raise Refused(problem.type, problem.detail, problem.values)
+
+
+def _read_object(url: str, body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise BadAnswer(f"{url} answers with what is no JSON object: is it a Waypost service?") from (
+            None
+        )
+
+
+def convert(answer: Any, shape: type[T]) -> T:
+    """Return an answer's fields that `shape` names. Raises `BadAnswer`."""
+    try:
+        return msgspec.convert(answer, shape)
+    except msgspec.ValidationError as error:
+        raise BadAnswer(
+            f"the service answers in another way than this program expects: {error}"
+        ) from None
+
+
+# ------------------------------------------------------------------------- shapes of answers
+
+Units: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")]
+"""An amount: atomic units as a decimal string."""
+
+
+class Network(msgspec.Struct):
+    """Of the network's summary what commands work with."""
+
+    chain: str
+    genesis_hash: str
+    height: int
+    time_ms: int
+    minimum_fee: Units
+
+
+class Account(msgspec.Struct):
+    """An account."""
+
+    account: str
+    balance: Units
+    nonce: int
+    stakes: list["Stake"]
+
+
+class Stake(msgspec.Struct):
+    """An account's stake in a node."""
+
+    node: str
+    amount: Units
+
+
+class Contact(msgspec.Struct):
+    """Where a node can be reached."""
+
+    ipv4: str | None
+    ipv6: str | None
+    storage_port: int
+    router_port: int
+    storage_version: tuple[int, int, int]
+    router_version: tuple[int, int, int]
+
+
+class Contribution(msgspec.Struct):
+    """One contributor's stake, or a place that is kept for one."""
+
+    account: str
+    amount: Units
+
+
+class Node(msgspec.Struct):
+    """A node."""
+
+    key: str
+    state: str
+    since_ms: int
+    life: int
+    operator: str
+    fee: int
+    requirement: Units
+    staked: Units
+    open: Units
+    open_places: int
+    contributions: list[Contribution]
+    reserved: list[Contribution]
+    contact: Contact
+    pending_contact: Contact | None
+    swarm: str | None
+    list_key: str | None
+    contact_sequence: int
+    queue_position: int | None
+    next_step: str
+
+
+class NodePage(msgspec.Struct):
+    """Some nodes, and the cursor of those that follow."""
+
+    height: int
+    nodes: list[dict[str, Any]]
+    next: str | None
+
+
+class Row(msgspec.Struct):
+    """What became of a transaction that was sent."""
+
+    hash: str
+    state: str
+    height: int | None
+    index: int | None
+    code: str | None
+    detail: str | None
+    values: dict[str, Any]
+
+
+class Submission(msgspec.Struct):
+    """What became of the transactions that were sent."""
+
+    results: Annotated[list[Row], msgspec.Meta(min_length=1)]

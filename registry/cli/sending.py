@@ -1,0 +1,133 @@
+"""Signing with a key file and sending to a service: what `node`, `account` and `tx` share.
+
+- What is signed holds on one network only, the one whose genesis hash it covers. Without
+  `--genesis` that is the one that the service says it is, and the result names it.
+- A nonce that is used by a transaction that still waits is replaced by the next one.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
+
+import typer
+
+from ledger.errors import WaypostError
+from registry.cli.http import Account, BadAnswer, Network, Refused, Service, ServiceError, convert
+from registry.cli.output import Output, align, emit
+
+if TYPE_CHECKING:
+    from ledger.params import Params
+    from registry.wallet import Terms, Wallet
+
+LIFETIME_BLOCKS: Final = 600
+"""How long a transaction may wait for a block, where the network allows it."""
+
+NONCES_TRIED: Final = 20
+
+WaitOption: TypeAlias = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until a block decided, 60 s at most.")
+]
+GenesisOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--genesis",
+        help="Genesis file of the network to sign for; what the service says by default.",
+    ),
+]
+
+
+class WrongNetwork(WaypostError):
+    """The service is of another network than the one to sign for."""
+
+
+class StillPending(WaypostError):
+    """No block decided about a transaction while we waited; it may still come into one."""
+
+
+class Target(NamedTuple):
+    """The network to sign for."""
+
+    name: str
+    genesis_hash: bytes
+    params: "Params"
+    height: int
+    time_ms: int
+    minimum_fee: int
+
+
+def get_target(service: Service, genesis: Path | None) -> Target:
+    """Return the network of a service. Raises `WrongNetwork` if a genesis file says otherwise."""
+    from ledger.crypto import sha256
+    from ledger.genesis import load_genesis
+    from ledger.params import Params
+
+    network = convert(service.get("/v1/network"), Network)
+    raw = service.get_bytes("/v1/genesis") if genesis is None else genesis.read_bytes()
+    parsed = load_genesis(raw)
+    if sha256(raw).hex() != network.genesis_hash:
+        if genesis is None:
+            raise BadAnswer(f"{service.url} names one genesis and gives another")
+        raise WrongNetwork(
+            f"{service.url} serves the network {network.chain} with the genesis "
+            f"{network.genesis_hash}, {genesis} is {sha256(raw).hex()}"
+        )
+    return Target(
+        parsed.name.decode(),
+        sha256(raw),
+        Params(*parsed.params),
+        network.height,
+        network.time_ms,
+        int(network.minimum_fee),
+    )
+
+
+def send_paid(
+    service: Service,
+    target: Target,
+    key_file: Path,
+    make: Callable[["Wallet", "Terms"], bytes],
+    wait: bool,
+) -> dict[str, Any]:
+    """Send the transaction that `make` signs with an account's key; return what became of it."""
+    from registry.addresses import encode_account
+    from registry.keystore import derive, load_seed
+    from registry.wallet import Terms, Wallet
+
+    wallet = Wallet(target.genesis_hash, derive(load_seed(key_file), "account"))
+    answer = service.get(f"/v1/accounts/{encode_account(wallet.account)}")
+    nonce = convert(answer, Account).nonce
+    expiry = target.height + min(LIFETIME_BLOCKS, target.params.max_lifetime_blocks)
+    for _ in range(NONCES_TRIED):
+        raw = make(wallet, Terms(nonce, target.minimum_fee, expiry))
+        try:
+            return send(service, raw, wait)
+        except Refused as refused:
+            expected = refused.values.get("expected")
+            if refused.code != "nonce_used" or type(expected) is not int or expected <= nonce:
+                raise
+            # its transactions that wait for a block are not in the account's nonce
+            nonce = expected
+    raise ServiceError("other transactions of this account get ahead each time: try again")
+
+
+def send(service: Service, raw: bytes, wait: bool) -> dict[str, Any]:
+    """Send a transaction; return what became of it. Raises `StillPending`."""
+    row = service.submit(raw, wait)
+    if wait and row["state"] == "pending":
+        raise StillPending(
+            f"no block took the transaction yet; `waypost tx show {row['hash']}` tells when one did"
+        )
+    return row
+
+
+def emit_sent(
+    row: dict[str, Any], output: Output, what: str, network: str, **facts: Any
+) -> None:
+    """Print what became of a transaction; `what` says what it does."""
+    value = {"network": network, **facts} | {
+        name: row[name] for name in ("hash", "state", "height", "index")
+    }
+    is_committed = row["state"] == "committed"
+    where = f"in block {row['height']}" if is_committed else "waits for a block"
+    facts_shown = align([("network", network), ("hash", row["hash"])])
+    emit(value, output, f"{what}: {where}\n{facts_shown}")

@@ -1,0 +1,174 @@
+"""Refusals of genesis files and their parameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from ledger.chain import Chain
+from ledger.codec import encode
+from ledger.errors import Refusal
+from ledger.genesis import load_genesis
+from ledger.messages.genesis import MAX_GENESIS_BYTES, Genesis, GenesisAccount, GenesisAttestor
+from ledger.params import PARAMETERS, preset
+from ledger.types import MAX_AMOUNT
+from tests.factory import RICH, Network, links, make_genesis, public
+from tests.ledger.refusals.envelope import SMALL_ORDER
+from tests.ledger.refusals.rows import Done, Row
+
+NO_KEY = SMALL_ORDER["of order four"]
+
+
+def load(genesis: Genesis) -> Callable[[Network], object]:
+    """Read a genesis file from its bytes."""
+    return lambda _network: load_genesis(encode(genesis))
+
+
+def bad(**changes: Any) -> Row:
+    """A genesis file that would be good but for this."""
+    return Done("bad_genesis", load(make_genesis(**changes)))
+
+
+def accounts(*names: str | bytes) -> tuple[GenesisAccount, ...]:
+    """Accounts in this order."""
+    return tuple(GenesisAccount(public(name), RICH) for name in names)
+
+
+def seats(*names: str | bytes, weight: int = 1) -> tuple[GenesisAttestor, ...]:
+    """Attestors in this order."""
+    return tuple(GenesisAttestor(public(n), weight, links(public(n))[-1]) for n in names)
+
+
+def sorted_names(*names: str) -> list[str]:
+    """Names in the order of their keys."""
+    return sorted(names, key=public)
+
+
+def with_param(name: str, value: int) -> Genesis:
+    """A genesis file with one parameter as it is, unchecked."""
+    values = list(preset("minimal"))
+    values[[row.name for row in PARAMETERS].index(name)] = value
+    return make_genesis(tuple(values))
+
+
+def opened_for(genesis: Genesis) -> Callable[[Network], object]:
+    """Open a network's store with another genesis file."""
+    return lambda network: Chain(network.store, encode(genesis))
+
+
+def tampered(change: Callable[[bytes], bytes]) -> Callable[[Network], object]:
+    """Read a genesis file whose bytes were changed."""
+    return lambda network: load_genesis(change(network.raw))
+
+
+FIRST, SECOND = sorted_names("alice", "bob")
+SEAT_1, SEAT_2 = sorted_names("attestor 0", "attestor 1")
+OTHER = make_genesis(name=b"other-net")
+
+GENESIS: dict[str, Row] = {
+    "genesis of version 2": bad(version=2),
+    "name with a capital": bad(name=b"Test"),
+    "name with a space": bad(name=b"test net"),
+    "name outside of ASCII": bad(name="tést".encode()),
+    "engine that nobody knows": bad(engine=2),
+    "engine zero": bad(engine=0),
+    "no producer": bad(producer=b""),
+    "producer of 31 bytes": bad(producer=bytes(31)),
+    "producer that is no key": bad(producer=NO_KEY),
+    "policy that nobody knows": bad(policy=2),
+    "accounts out of order": bad(accounts=accounts(SECOND, FIRST)),
+    "account twice": bad(accounts=accounts("alice", "alice")),
+    "account that is no key": bad(accounts=accounts(NO_KEY)),
+    "account without coins": bad(accounts=(GenesisAccount(public("alice"), 0),)),
+    "attestors out of order": bad(attestors=seats(SEAT_2, SEAT_1)),
+    "attestor twice": bad(attestors=seats(SEAT_1, SEAT_1)),
+    "attestor that is no key": bad(attestors=seats(NO_KEY)),
+    "attestor without weight": bad(attestors=seats(SEAT_1, weight=0)),
+    "supply one unit above the largest amount": bad(
+        accounts=accounts("alice"), pool=MAX_AMOUNT - RICH + 1
+    ),
+    "one parameter missing": Done("bad_genesis", load(make_genesis(tuple(preset("minimal"))[:-1]))),
+    "one parameter more": Done("bad_genesis", load(make_genesis((*preset("minimal"), 0)))),
+    "store of another network at height 0": Done("bad_genesis", opened_for(OTHER)),
+    "store of another network": Done("bad_genesis", opened_for(OTHER), lambda n: n.block()),
+    "genesis with a byte behind it": Done("not_canonical", tampered(lambda raw: raw + b"\0")),
+    "genesis cut off": Done("not_canonical", tampered(lambda raw: raw[:-1])),
+    "empty genesis": Done("not_canonical", tampered(lambda _raw: b"")),
+    "no attestors": Done("not_canonical", load(make_genesis(attestors=()))),
+    "26 attestors": Done(
+        "not_canonical",
+        load(make_genesis(attestors=seats(*sorted_names(*[f"seat {i}" for i in range(26)])))),
+    ),
+    "no name": Done("not_canonical", load(make_genesis(name=b""))),
+    "name of 41 letters": Done("not_canonical", load(make_genesis(name=b"a" * 41))),
+    "seed of 31 bytes": Done("not_canonical", load(make_genesis(seed=bytes(31)))),
+    "genesis of 64 MiB and a byte": Done(
+        "too_large", lambda _n: load_genesis(bytes(MAX_GENESIS_BYTES + 1))
+    ),
+}
+
+GENESIS |= {
+    f"{row.name} below its range": Done("bad_parameter", load(with_param(row.name, row.low - 1)))
+    for row in PARAMETERS
+    if row.low
+}
+GENESIS |= {
+    f"{row.name} above its range": Done("bad_parameter", load(with_param(row.name, row.high + 1)))
+    for row in PARAMETERS
+    if row.high < MAX_AMOUNT
+}
+GENESIS["staking_requirement above its range"] = Done(
+    "not_canonical", load(with_param("staking_requirement", MAX_AMOUNT + 1))
+)
+
+RELATIONS: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "epoch shorter than a block": (
+        {"block_ms": 10_001, "attest_blocks": 1},
+        {"block_ms": 10_000, "attest_blocks": 1},
+    ),
+    "attestations after the epoch": ({"attest_blocks": 11}, {"attest_blocks": 10}),
+    "transaction larger than a block": (
+        {"max_transaction_bytes": 1_001, "max_block_bytes": 1_000},
+        {"max_transaction_bytes": 1_000, "max_block_bytes": 1_000},
+    ),
+    "list stale before the next": ({"fresh_ms": 9_999}, {"fresh_ms": 10_000}),
+    "list fresh but not valid": (
+        {"fresh_ms": 10_001, "valid_ms": 10_000},
+        {"fresh_ms": 10_000, "valid_ms": 10_000},
+    ),
+    "forger safe before the report": (
+        {"evidence_ms": 172_800_000 + 43_200_000 - 1},
+        {"evidence_ms": 172_800_000 + 43_200_000},
+    ),
+    "stake gone before the report": (
+        {"unbonding_ms": 259_200_000},
+        {"unbonding_ms": 259_200_001},
+    ),
+}
+"""Parameters that just do not fit together, and those that just do."""
+
+
+def related(changes: Mapping[str, int]) -> Callable[[Network], object]:
+    """Read a genesis file whose parameters are each in range."""
+    values = preset("minimal")._replace(**changes)
+    return load(make_genesis(tuple(values)))
+
+
+GENESIS |= {
+    name: Done("bad_relation", related(bad_values))
+    for name, (bad_values, _good_values) in RELATIONS.items()
+}
+
+
+def is_good(changes: Mapping[str, int]) -> bool:
+    """Whether a genesis file with these parameters is taken."""
+    try:
+        related(changes)(Network())
+    except Refusal:
+        return False
+    return True
+
+
+def with_account(genesis: Genesis, key: bytes) -> Genesis:
+    """The genesis file with one account."""
+    return replace(genesis, accounts=(GenesisAccount(key, 1),))

@@ -1,0 +1,477 @@
+"""Epochs: when they end, what an end changes, and the header that it leaves."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import pytest
+
+from ledger.chain import run
+from ledger.history import final_key
+from ledger.lists import build_list
+from ledger.merkle import leaf_hash, tree_root
+from ledger.messages.lists import (
+    decode_signed_header,
+    encode_header,
+    encode_signed_header,
+    header_signing_bytes,
+    unpack_columns,
+)
+from ledger.messages.state import ACTIVE, QUEUED
+from ledger.rules.swarms import MAX_ID
+from ledger.state import (
+    ATTESTATIONS,
+    CONTACTS,
+    DRAFT,
+    EPOCH,
+    HEADER,
+    HEADERS,
+    NODES,
+    PENDING,
+    POOL,
+    QUEUE,
+    SETS,
+    SWARMS,
+)
+from ledger.transition import EPOCH_STEPS
+from tests.factory import (
+    ATTESTORS,
+    EPOCH_MS,
+    FEE,
+    START_MS,
+    Network,
+    keys,
+    links,
+    make_contact,
+    make_genesis,
+    pair_of,
+    public,
+    verify_cached,
+)
+
+
+def queued_nodes(network: Network, *rows: tuple[str, str]) -> None:
+    """Register `(node, operator)` in this order, all in one block."""
+    network.block(*[network.register(node, operator) for node, operator in rows])
+
+
+def active_nodes(network: Network) -> list[str]:
+    """The names of the active nodes, for nodes that are called `node <n>`."""
+    names = {public(f"node {number}"): f"node {number}" for number in range(100)}
+    active = [key for key, node in network.state.items(NODES) if node.state == ACTIVE]
+    return sorted(names[key] for key in active)
+
+
+def numbers(names: Sequence[str]) -> list[int]:
+    return sorted(int(name.split()[1]) for name in names)
+
+
+# ---- when an epoch ends ----
+
+
+@pytest.mark.parametrize(("ms", "ends"), [(EPOCH_MS - 1, False), (EPOCH_MS, True)])
+def test_epoch_ends_with_the_first_block_that_is_late_enough(ms: int, ends: bool) -> None:
+    network = Network()
+    network.block(ms=100)
+    assert network.block(ms=ms - 100).ended_epoch is ends
+    assert network.state.one(EPOCH).epoch == (2 if ends else 1)
+
+
+def test_next_epoch_starts_with_the_last_block() -> None:
+    network = Network()
+    network.end_epoch(late_ms=300)
+    epoch = network.state.one(EPOCH)
+    assert epoch.start_ms == START_MS + EPOCH_MS + 300
+    assert epoch.start_height == network.chain.tip.height
+    assert not network.block(ms=EPOCH_MS - 1).ended_epoch
+    assert network.block(ms=1).ended_epoch
+
+
+def test_a_halt_makes_one_long_epoch() -> None:
+    network = Network()
+    network.end_epoch(late_ms=1_000 * EPOCH_MS)
+    assert network.state.one(EPOCH).epoch == 2
+    assert network.header.epoch == 1
+    assert not network.block().ended_epoch
+    network.end_epoch()
+    assert network.state.one(EPOCH).epoch == 3
+
+
+def test_an_epoch_may_have_one_block() -> None:
+    network = Network()
+    for epoch in range(1, 5):
+        assert network.block(ms=EPOCH_MS).ended_epoch
+        assert network.header.epoch == epoch
+        assert network.header.height == epoch == network.chain.tip.height
+
+
+def test_the_clock_of_epochs_is_that_of_blocks_and_not_their_number() -> None:
+    network = Network()
+    for _ in range(500):
+        assert not network.block(ms=1).ended_epoch
+
+
+def test_steps_of_an_end() -> None:
+    assert [step.__name__ for step in EPOCH_STEPS] == [
+        "apply_seed",
+        "freeze_attestations",
+        "apply_contacts",
+        "apply_activations",
+        "apply_swarms",
+        "apply_attestors",
+    ]
+
+
+# ---- who becomes active ----
+
+
+def test_queued_nodes_become_active_at_the_end_and_not_before() -> None:
+    network = Network()
+    queued_nodes(network, ("node 0", "alice"))
+    network.block(ms=EPOCH_MS - 200)
+    assert network.node("node 0").state == QUEUED
+    assert list(network.state.items(SWARMS)) == []
+    network.end_epoch()
+    node = network.node("node 0")
+    assert node.state == ACTIVE
+    assert node.since_ms == network.chain.tip.time_ms
+    assert list(network.state.items(QUEUE)) == []
+
+
+def test_operators_take_turns() -> None:
+    network = Network(activation_floor=2, activation_share=0)
+    queued_nodes(
+        network,
+        *(("node 1", "alice"), ("node 2", "alice"), ("node 3", "alice")),
+        *(("node 4", "bob"), ("node 5", "bob"), ("node 6", "carol")),
+    )
+    network.end_epoch()
+    assert numbers(active_nodes(network)) == [1, 4]
+    # turns start anew with those that are left: alice's next, bob's next, carol's first
+    network.end_epoch()
+    assert numbers(active_nodes(network)) == [1, 2, 4, 5]
+    network.end_epoch()
+    assert numbers(active_nodes(network)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_queue_goes_by_height_and_then_by_place_in_the_block() -> None:
+    network = Network(activation_floor=1, activation_share=0)
+    order = ["node 3", "node 1", "node 2"]
+    people = dict(zip(order, ("alice", "bob", "carol"), strict=True))
+    network.block(network.register(order[0], people[order[0]]))
+    queued_nodes(network, *[(name, people[name]) for name in order[1:]])
+    for count in range(1, 4):
+        network.end_epoch()
+        assert active_nodes(network) == sorted(order[:count])
+
+
+def test_nodes_that_wait_for_stake_are_passed_over() -> None:
+    network = Network()
+    network.block(network.register("node 1", stake=network.params.staking_requirement - 1))
+    queued_nodes(network, ("node 2", "bob"))
+    network.end_epoch()
+    assert active_nodes(network) == ["node 2"]
+
+
+def test_limit_grows_with_the_active_nodes() -> None:
+    network = Network(activation_floor=4, activation_share=5_000)
+    people = ("alice", "bob", "carol", "dave")
+    for start in (0, 12):
+        queued_nodes(network, *[(f"node {start + i}", people[i % 4]) for i in range(12)])
+    counts = []
+    for _ in range(5):
+        network.end_epoch()
+        counts.append(len(active_nodes(network)))
+    assert counts == [4, 8, 12, 18, 24]
+
+
+def test_every_active_node_has_a_swarm_and_nobody_else() -> None:
+    network = Network(activation_floor=5, activation_share=0)
+    queued_nodes(network, *[(f"node {i}", "alice") for i in range(8)])
+    for expected in (5, 8):
+        network.end_epoch()
+        swarms = dict(network.state.items(SWARMS))
+        active = [key for key, node in network.state.items(NODES) if node.state == ACTIVE]
+        assert sorted(swarms) == active
+        assert len(active) == expected
+        assert all(0 <= swarm.swarm_id <= MAX_ID for swarm in swarms.values())
+
+
+# ---- contact data ----
+
+
+def test_contact_data_changes_at_the_end_and_not_before() -> None:
+    network = Network()
+    network.block(network.register())
+    network.end_epoch()
+    before = network.chain.newest_list()
+    network.block(network.update_contact(sequence=1, contact=make_contact(77)))
+    network.block(network.update_contact(sequence=2, contact=make_contact(78)))
+    network.block(ms=EPOCH_MS - 1_000)
+    assert network.state.one(CONTACTS, public("node")) == make_contact(8)
+    assert network.chain.newest_list() == before == run(build_list(network.state))
+    header = network.end_epoch()
+    assert network.state.one(CONTACTS, public("node")) == make_contact(78)
+    assert list(network.state.items(PENDING)) == []
+    columns = network.chain.newest_list().columns
+    assert [entry.contact for entry in unpack_columns(columns)] == [make_contact(78)]
+    assert header.list_hash == sha256(columns).digest()
+
+
+def test_contact_data_of_a_node_that_is_not_active_changes_too() -> None:
+    network = Network()
+    network.block(network.register(stake=network.params.staking_requirement - 1))
+    network.block(network.update_contact(contact=make_contact(77)))
+    network.end_epoch()
+    assert network.state.one(CONTACTS, public("node")) == make_contact(77)
+
+
+def test_limit_of_contact_changes_begins_anew_each_epoch() -> None:
+    network = Network()
+    network.block(network.register())
+    for epoch in range(3):
+        for change in (1, 2):
+            network.block(network.update_contact(sequence=2 * epoch + change))
+        network.end_epoch()
+
+
+# ---- the seed ----
+
+
+def next_seed(seed: bytes, *reveals: tuple[int, bytes]) -> bytes:
+    """The rule, written down a second time."""
+    data = b"waypost seed".ljust(32, b"\0") + seed
+    for index, reveal in reveals:
+        data += bytes([index]) + reveal
+    return sha256(data).digest()
+
+
+def test_seed_follows_from_the_reveals_in_order_of_seats() -> None:
+    network = Network()
+    network.attesting = False
+    first = network.genesis.seed
+    assert network.header.seed == first
+    chains = [links(seat.list_key) for seat in network.state.one(SETS).current]
+
+    # epoch 1: seats 2 and 0 attest, in this order
+    network.block(network.attest(2), network.attest(0))
+    second = next_seed(first, (0, chains[0][-2]), (2, chains[2][-2]))
+    assert network.end_epoch().seed == second
+
+    # epoch 2: nobody does
+    third = next_seed(second)
+    assert network.end_epoch().seed == third
+
+    # epoch 3: all do, each from where its own chain is
+    network.block()
+    network.block(network.attest(1))
+    network.block(network.attest(2), network.attest(0))
+    fourth = next_seed(third, (0, chains[0][-3]), (1, chains[1][-2]), (2, chains[2][-3]))
+    assert network.end_epoch().seed == fourth
+    assert network.state.one(EPOCH).seed == fourth
+
+
+def test_transactions_do_not_move_the_seed() -> None:
+    one, other = Network(), Network()
+    other.block(other.transfer("alice", "bob"))
+    assert one.end_epoch().seed == other.end_epoch().seed
+
+
+# ---- the header ----
+
+
+def test_every_field_of_a_header() -> None:
+    network = Network()
+    queued_nodes(network, *[(f"node {i}", "alice") for i in range(3)])
+    seed = network.genesis.seed
+    reveals = [
+        (index, links(seat.list_key)[-2])
+        for index, seat in enumerate(network.state.one(SETS).current)
+    ]
+    before = encode_header(Network(network.genesis).header)
+    header = network.end_epoch()
+    tip = network.chain.tip
+    built = run(build_list(network.state))
+    attestors = b"".join(a.list_key + (1).to_bytes(4, "big") for a in network.genesis.attestors)
+    set_hash = sha256(b"waypost attestors".ljust(32, b"\0") + bytes([3]) + attestors).digest()
+    parameters = network.store.get(b"p")
+    assert parameters is not None
+    assert header._asdict() == {
+        "format_version": 1,
+        "rules_version": 1,
+        "next_format": 1,
+        "epoch": 1,
+        "height": tip.height,
+        "valid_after_ms": tip.time_ms,
+        "fresh_until_ms": tip.time_ms + network.params.fresh_ms,
+        "valid_until_ms": tip.time_ms + network.params.valid_ms,
+        "node_count": 3,
+        "swarm_count": len({swarm.swarm_id for _, swarm in network.state.items(SWARMS)}),
+        "list_hash": sha256(built.columns).digest(),
+        "swarm_root": tree_root([leaf_hash(leaf) for leaf in built.leaves]),
+        "set_hash": set_hash,
+        "next_set_hash": set_hash,
+        "history_root": leaf_hash(before),
+        "state_root": tip.root,
+        "params_digest": sha256(b"waypost parameters".ljust(32, b"\0") + parameters).digest(),
+        "seed": next_seed(seed, *reveals),
+        "successor": bytes(32),
+    }
+
+
+def test_header_of_genesis() -> None:
+    network = Network()
+    header = network.header
+    assert (header.epoch, header.height, header.valid_after_ms) == (0, 0, START_MS)
+    assert (header.node_count, header.swarm_count) == (0, 0)
+    assert header.seed == network.genesis.seed
+    assert header.state_root == network.chain.tip.root
+    assert header.history_root == sha256(b"").digest()
+    assert header.list_hash == sha256(bytes(8)).digest()
+
+
+def test_header_is_stored_by_the_next_block() -> None:
+    network = Network()
+    network.end_epoch()
+    root, signed = network.chain.tip.root, network.chain.newest_header()
+    state = network.state
+    draft = state.one(DRAFT).header
+    assert signed.signatures == ()
+    assert draft == encode_header(network.header._replace(state_root=bytes(32)))
+    assert state.one(HEADERS).size == 1
+    network.attesting = False
+    network.block()
+    state = network.state
+    assert state.get(DRAFT) is None
+    assert state.one(HEADER).header == signed.header == network.chain.newest_header().header
+    assert network.header.state_root == root
+    assert state.one(HEADERS).size == 2
+    assert root != network.chain.tip.root
+
+
+def test_history_grows_by_one_header_each_epoch() -> None:
+    network = Network()
+    headers = [network.chain.newest_header().header]
+    for _ in range(9):
+        header = network.end_epoch()
+        assert header.history_root == tree_root([leaf_hash(raw) for raw in headers])
+        headers.append(encode_header(header))
+    assert len(set(headers)) == 10
+
+
+def test_list_stays_the_same_within_an_epoch() -> None:
+    network = Network()
+    queued_nodes(network, ("node 1", "alice"))
+    network.end_epoch()
+    built = network.chain.newest_list()
+    network.block(network.register("node 2", "bob"), network.transfer("alice", "carol"))
+    assert run(build_list(network.state)) == built
+    assert network.reopen().newest_list() == built
+
+
+# ---- attestations ----
+
+
+def test_attestations_are_signatures_of_the_header() -> None:
+    network = Network()
+    network.settle()
+    signed = network.chain.newest_header()
+    message = header_signing_bytes(network.hash, signed.header)
+    seats = network.state.one(SETS).current
+    assert [index for index, _ in signed.signatures] == [0, 1, 2]
+    for index, signature in signed.signatures:
+        pair = pair_of(seats[index].list_key)
+        assert pair == keys(next(n for n in ATTESTORS if public(n) == pair.public))
+        item = network.chain.signatures(network.chain.decode(network.attest(index)))[0]
+        assert item == (pair.public, message, signature)
+        assert verify_cached([item]) == [True]
+
+
+def test_attestations_are_frozen_at_the_epochs_end() -> None:
+    network = Network()
+    network.attesting = False
+    network.block(network.attest(2), network.attest(0))
+    signed = network.chain.newest_header()
+    assert network.store.get(final_key(0)) is None
+    network.end_epoch()
+    frozen = network.store.get(final_key(0))
+    assert frozen == encode_signed_header(signed)
+    assert decode_signed_header(frozen) == signed
+    assert [index for index, _ in signed.signatures] == [0, 2]
+    assert list(network.state.items(ATTESTATIONS)) == []
+    for _ in range(3):
+        network.block(network.attest(1))
+        network.end_epoch()
+    assert network.store.get(final_key(0)) == frozen
+
+
+def test_every_header_is_kept_whether_anybody_signed_it_or_not() -> None:
+    network = Network()
+    signers = [0, 3, 1, 0, 2]
+    expected = []
+    for count in signers:
+        network.attesting = False
+        network.block(*[network.attest(index) for index in range(count)])
+        expected.append(network.chain.newest_header())
+        network.end_epoch()
+    for epoch, signed in enumerate(expected):
+        raw = network.store.get(final_key(epoch))
+        assert raw is not None
+        assert decode_signed_header(raw) == signed
+        assert len(signed.signatures) == signers[epoch]
+
+
+@pytest.mark.parametrize(("blocks", "is_open"), [(7, True), (8, False)])
+def test_attestations_are_taken_in_the_first_blocks_only(blocks: int, is_open: bool) -> None:
+    network = Network()
+    network.attesting = False
+    network.end_epoch()
+    for _ in range(blocks):
+        network.block()
+    network.block(network.attest(0), codes=[0 if is_open else 80])
+
+
+def test_the_block_that_ends_the_epoch_still_takes_attestations() -> None:
+    network = Network()
+    network.attesting = False
+    reveal = links(network.state.one(SETS).current[1].list_key)[-2]
+    assert network.block(network.attest(1), ms=EPOCH_MS).ended_epoch
+    raw = network.store.get(final_key(0))
+    assert raw is not None
+    assert [index for index, _ in decode_signed_header(raw).signatures] == [1]
+    assert network.header.seed == next_seed(network.genesis.seed, (1, reveal))
+
+
+def test_the_set_stays_under_the_policy_fixed() -> None:
+    network = Network()
+    sets = network.state.one(SETS)
+    assert sets.current == sets.next
+    for _ in range(3):
+        network.end_epoch()
+    assert network.state.one(SETS) == sets
+
+
+# ---- money ----
+
+
+def test_fees_go_to_the_pool() -> None:
+    network = Network()
+    network.block(network.transfer("alice", "bob"), network.transfer("bob", "carol", fee=7 * FEE))
+    assert network.state.one(POOL).balance == network.genesis.pool + 8 * FEE
+
+
+def test_an_end_moves_no_money() -> None:
+    network = Network()
+    queued_nodes(network, ("node 1", "alice"))
+    before = [network.balance(name) for name in ("alice", "bob")]
+    pool = network.state.one(POOL)
+    for _ in range(3):
+        network.end_epoch()
+    assert [network.balance(name) for name in ("alice", "bob")] == before
+    assert network.state.one(POOL) == pool
+
+
+def test_a_network_without_accounts_lives() -> None:
+    network = Network(make_genesis(accounts=(), pool=0))
+    for _ in range(3):
+        network.end_epoch()
+    assert network.header.node_count == 0

@@ -1,0 +1,168 @@
+"""A ledger in memory behind `registry.api.ports.Ledger`, and what it pushes.
+
+`FakeLedger()` answers every question with the example of the model that shows it; a test changes
+the one thing that it is about. `handlers` and `greeting` put the same ledger behind a real socket.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from ledger.errors import Refusal
+from registry.addresses import encode_node
+from registry.api import models
+from registry.api.models import EPOCH, HEIGHT, TIME_MS, example_of
+from registry.api.ports import OnEvent
+from registry.ipc import Gone
+from registry.view import Event, PublishedList, PushedView
+
+NODE_KEYS = [bytes([index]) * 32 for index in range(1, 8)]
+GENESIS = b"a genesis file"
+FRESH_UNTIL_MS = TIME_MS + 10_800_000
+EPOCH_ENDS_MS = TIME_MS + 1_800_000
+
+
+def make_header(epoch: int, signatures: int = 1) -> bytes:
+    """Bytes of the length of a signed header, different for each epoch."""
+    return hashlib.sha256(b"%d" % epoch).digest() + bytes(314) + bytes(64 * signatures)
+
+
+def make_full(epoch: int, size: int = 1_000) -> bytes:
+    """Bytes for a whole list, different for each epoch."""
+    return b"\x01" + (hashlib.sha256(b"full %d" % epoch).digest() * (size // 32 + 1))[:size]
+
+
+def make_list(epoch: int, *, is_final: bool = True, is_frozen: bool = True) -> PublishedList:
+    """The published list of an epoch."""
+    return PublishedList(epoch, make_header(epoch), is_final, is_frozen, make_full(epoch))
+
+
+def make_view(height: int = HEIGHT, **changes: Any) -> dict[str, Any]:
+    """A push: the running epoch is 49, list 48 is final and takes attestations, 47 is frozen."""
+    network = example_of(models.Network) | {"height": height, "epoch": EPOCH + 1}
+    network |= changes.pop("network", {})
+    fields: dict[str, Any] = {
+        "height": height,
+        "time_ms": TIME_MS,
+        "root": network["state_root"],
+        "epoch": EPOCH + 1,
+        "epoch_ends_ms": EPOCH_ENDS_MS,
+        "chain": network["chain"],
+        "genesis": GENESIS,
+        "ready": True,
+        "network": network,
+        "lists": [make_list(EPOCH - 1), make_list(EPOCH, is_frozen=False)],
+        "latest": EPOCH,
+        "events": [make_event(height)],
+    }
+    view = PushedView(**fields | changes)
+    plain: dict[str, Any] = msgspec.to_builtins(view, builtin_types=(bytes,))
+    return plain
+
+
+def make_event(height: int, name: str = "block") -> Event:
+    """An event as the ledger process makes it."""
+    return Event(name, height, {"transactions": 3})
+
+
+def make_fate(raw: bytes, state: str = "pending", **changes: Any) -> dict[str, Any]:
+    """What the ledger process says of one transaction that was sent."""
+    fate = {
+        "hash": hashlib.sha256(raw).hexdigest(),
+        "state": state,
+        "height": None,
+        "index": None,
+        "code": None,
+        "detail": None,
+        "values": {},
+    }
+    return fate | changes
+
+
+def refused(raw: bytes, code: str, **values: int | str) -> dict[str, Any]:
+    """What it says of one that it refuses."""
+    text = Refusal(code, **values).text
+    return make_fate(raw, "refused", code=code, detail=text, values=values)
+
+
+class FakeLedger:
+    """A ledger process in memory."""
+
+    def __init__(self) -> None:
+        self.is_connected = True
+        self.calls: list[tuple[Any, ...]] = []
+        """Every call: the method, then its arguments."""
+        self.error: Exception | None = None
+        """What each call raises."""
+        self.fates: dict[bytes, dict[str, Any]] = {}
+        """What becomes of a transaction, if it is not that it waits for a block."""
+        self.never_commits = False
+        """Whether waiting for a block never ends."""
+        self.results: dict[str, Any] = {
+            "node": example_of(models.Node),
+            "account": example_of(models.Account),
+            "epoch": example_of(models.Epoch),
+            "block": example_of(models.Block),
+            "blocks": [b"block one", b"block two"],
+            "transaction": example_of(models.Transaction),
+            "attestors": example_of(models.Attestors),
+        }
+        """What is answered to each question, but for `nodes`."""
+        self.kept = {HEIGHT}
+        self.view: dict[str, Any] | None = make_view()
+        """What a new subscriber is greeted with."""
+        self._on_event: OnEvent = lambda _event, _payload: None
+
+    # ------------------------------------------------------------- api.ports.Ledger
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        self.calls.append((method, *arguments))
+        if self.error is not None:
+            raise self.error
+        answer: Callable[..., Awaitable[Any]] = self.handlers()[method]
+        return await answer(*arguments)
+
+    def subscribe(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        if self.view is not None:
+            on_event("view", self.view)
+
+    def push(self, view: dict[str, Any]) -> None:
+        """Hand a view to whoever subscribed."""
+        self.view = view
+        self._on_event("view", view)
+
+    # ------------------------------------------------------- behind registry.ipc.Server
+
+    def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
+        """The methods, by name."""
+        return {"submit": self._submit, "query": self._query}
+
+    def greeting(self) -> tuple[str, Any] | None:
+        """What a new subscriber gets first."""
+        return None if self.view is None else ("view", self.view)
+
+    async def _submit(self, raws: Sequence[bytes], wait: bool) -> list[dict[str, Any]]:
+        if wait and self.never_commits:
+            await asyncio.Event().wait()
+        usual: dict[str, Any] = {"state": "pending"}
+        if wait:
+            usual = {"state": "committed", "height": HEIGHT + 1, "index": 0}
+        return [self.fates.get(raw) or make_fate(raw, **usual) for raw in raws]
+
+    async def _query(
+        self, name: str, arguments: dict[str, Any], height: int | None
+    ) -> dict[str, Any]:
+        if height is not None and height not in self.kept:
+            raise Gone("not kept")
+        result = self._page(**arguments) if name == "nodes" else self.results[name]
+        return {"height": HEIGHT if height is None else height, "result": result}
+
+    @staticmethod
+    def _page(after: bytes, limit: int, state: str) -> dict[str, Any]:
+        found = [key for key in NODE_KEYS if key > after and state in ("", "active")]
+        rows = [example_of(models.Node) | {"key": encode_node(key)} for key in found[:limit]]
+        return {"nodes": rows, "next": found[limit - 1] if len(found) > limit else None}
