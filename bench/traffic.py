@@ -10,8 +10,8 @@ from typing import Final
 
 from ledger.crypto import KeyPair
 from ledger.messages.contact import Contact, Version
-from ledger.rules.stakes import minimum_operator_stake
 from ledger.params import Params
+from ledger.rules.stakes import minimum_operator_stake
 from ledger.types import Amount, Hash, Key
 from registry.keystore import derive, named_seed
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
@@ -25,7 +25,7 @@ LIFETIME_BLOCKS: Final = 1_000
 def make_contact(number: int) -> Contact:
     """Return contact data that a real node could have; a fifth of the nodes have IPv6 too."""
     mixed = (number * 2_654_435_761) & 0xFFFFFFFF
-    ipv4 = bytes([51 + mixed % 60, *(mixed >> 8).to_bytes(3, "big")])
+    ipv4 = bytes([51 + mixed % 49, *(mixed >> 8).to_bytes(3, "big")])
     ipv6 = bytes.fromhex("2a01") + mixed.to_bytes(4, "big") + bytes(9) + b"\1"
     return Contact(
         ipv4, ipv6 if number % 5 == 0 else b"", 22_021, 22_020, Version(2, 11, 0), Version(11, 6, 0)
@@ -46,6 +46,7 @@ class Traffic:
         self._wallets = [Wallet(genesis_hash, pair) for pair in pairs]
         self._nonces = [0] * len(pairs)
         self._open: list[tuple[Key, int, set[int]]] = []
+        self._fresh: list[tuple[Key, int, set[int]]] = []
         self._nodes = 0
 
     def draw(self, count: int, height: int) -> list[bytes]:
@@ -55,13 +56,10 @@ class Traffic:
         kinds = [self._register] * registers + [self._contribute] * contributes
         kinds += [self._transfer] * (count - len(kinds))
         self._random.shuffle(kinds)
+        raws = [draw(height) for draw in kinds]
         # nodes registered in this block take contributions from the next one on
-        fresh, waiting = [], self._open
-        raws = []
-        for kind in kinds:
-            self._open = fresh if kind == self._register else waiting
-            raws.append(kind(height))
-        self._open = waiting + fresh
+        self._open += self._fresh
+        self._fresh = []
         return raws
 
     def _draw_sender(self, height: int) -> tuple[int, Wallet, Terms]:
@@ -95,7 +93,7 @@ class Traffic:
             ),
             self._operator_stake,
         )
-        self._open.append((derive(seed, "node").public, CONTRIBUTIONS, {place}))
+        self._fresh.append((derive(seed, "node").public, CONTRIBUTIONS, {place}))
         return wallet.register(terms, registration)
 
     def _contribute(self, height: int) -> bytes:

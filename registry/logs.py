@@ -2,16 +2,19 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import structlog
 
 
-def set_up_logs(process: str) -> None:
-    """Have every line of this process bear its name and a time in UTC."""
+def set_up_logs(process: str, path: Path | None = None) -> None:
+    """Have every line of this process bear its name and a time in UTC.
+
+    With a path they are appended to that file instead.
+    """
+    file = sys.stderr if path is None else path.open("a")
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if file.isatty() else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
@@ -22,7 +25,7 @@ def set_up_logs(process: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file),
     )
     structlog.contextvars.bind_contextvars(process=process)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, stream=file)

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import IO, Final
 
 import structlog
 
@@ -43,16 +43,27 @@ class Child:
         self._lifeline = lifeline
 
     @classmethod
-    async def start(cls, name: str, module: str, arguments: Sequence[str], *fds: int) -> "Child":
-        """Start `python -m module` with a lifeline; it inherits `fds` too."""
+    async def start(
+        cls,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        fds: Sequence[int] = (),
+        log_file: IO[bytes] | None = None,
+    ) -> "Child":
+        """Start `python -m module` with a lifeline; it inherits `fds` too.
+
+        It logs to standard error, or to `log_file`.
+        """
         reading, writing = os.pipe()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments, "--lifeline", str(reading),
+            *(sys.executable, "-m", module, *arguments, "--lifeline", str(reading)),
             pass_fds=(reading, *fds),
             # Ctrl-C reaches the supervisor alone, which stops the others in order
             start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+            stderr=log_file,
+        )
         os.close(reading)
         return cls(name, process, writing)
 
@@ -72,8 +83,9 @@ class Child:
 class Supervisor:
     """The processes of one service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log_file: IO[bytes] | None = None) -> None:
         self._settings = settings
+        self._log_file = log_file
         self._children: list[Child] = []
         self.port = settings.port
 
@@ -92,24 +104,25 @@ class Supervisor:
     async def _start(self) -> None:
         settings = self._settings
         settings.run_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if settings.web:
-            listening = listen(settings.host, settings.port)
-            self.port = listening.getsockname()[1]
-            for path in settings.worker_sockets:
-                await self._add("worker", "registry.workers", ["--socket", str(path)])
         handed_over = ["--settings", settings.model_dump_json()]
+        if not settings.web:
+            await self._add("ledger", "registry.ledger_process", handed_over)
+            return
+        listening = listen(settings.host, settings.port)
+        self.port = listening.getsockname()[1]
+        for path in settings.worker_sockets:
+            await self._add("worker", "registry.workers", ["--socket", str(path)])
         await self._add("ledger", "registry.ledger_process", handed_over)
-        if settings.web:
-            await self._add(
-                "web", "registry.web_process",
-                ["--socket", str(settings.ledger_socket), "--fd", str(listening.fileno()),
-                 "--publish", str(settings.publish_path)],
-                listening.fileno(),
-            )  # fmt: skip
-            listening.close()
+        web = ["--socket", str(settings.ledger_socket), "--publish", str(settings.publish_path)]
+        fd = listening.fileno()
+        await self._add("web", "registry.web_process", [*web, "--fd", str(fd)], [fd])
+        listening.close()
 
-    async def _add(self, name: str, module: str, arguments: list[str], *fds: int) -> None:
-        self._children.append(await Child.start(name, module, arguments, *fds))
+    async def _add(
+        self, name: str, module: str, arguments: list[str], fds: Sequence[int] = ()
+    ) -> None:
+        child = await Child.start(name, module, arguments, fds, self._log_file)
+        self._children.append(child)
 
     async def _wait(self, lifeline: int) -> int:
         stop = asyncio.create_task(until_stopped(lifeline))

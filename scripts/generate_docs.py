@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from ledger.chain import Chain, run
 from ledger.codec import Codec, encode
-from ledger.crypto import KeyPair, key_pair, sha256, sign, signing_bytes
+from ledger.crypto import key_pair, sha256, sign, signing_bytes
 from ledger.errors import REFUSALS, Refusal
 from ledger.messages import tags
 from ledger.messages.blocks import Block, BlockInput, block_hash
@@ -127,19 +127,18 @@ def preset_table() -> str:
 
 UNITS: Final = {
     "ms": ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (SECOND, "s")),
-    "atomic units": ((COIN, "coins"),),
+    "atomic units": ((COIN, "COIN"),),
 }
 """Larger units by the unit of a parameter, largest first."""
 
 
 def spoken(row: Parameter, value: int) -> str:
-    """A value, with the largest unit that it is a multiple of."""
+    """A value, and what it is in the largest unit that it is a multiple of."""
     if value == MAX_AMOUNT:
         return "2^63 − 1"
     for size, name in UNITS.get(row.unit, ()):
         if value and value % size == 0:
-            count = value // size
-            return f"{value:,} ({count:,} {name.removesuffix('s') if count == 1 else name})"
+            return f"{value:,} ({value // size:,} {name})"
     return f"{value:,}"
 
 
@@ -259,21 +258,68 @@ def encoding_table() -> str:
 # ---- Examples in bytes ----
 
 SEEDS: Final = {
-    "operator": 0x01,
-    "other": 0x02,
-    "node": 0x11,
-    "duty": 0x12,
-    "list": 0x13,
-    "consensus": 0x14,
-    "producer": 0x21,
-    "attestor": 0x22,
+    **{"operator": 0x01, "other": 0x02, "producer": 0x21, "attestor": 0x22},
+    **{"node": 0x11, "duty": 0x12, "list": 0x13, "consensus": 0x14},
 }
 """Keys of the examples: the seed of each is this byte 32 times."""
+PAIRS: Final = {name: key_pair(32 * bytes([byte])) for name, byte in SEEDS.items()}
+KEYS: Final = {name: pair.public for name, pair in PAIRS.items()}
 
 START_MS: Final = 1_800_000_000_000
 TIP: Final = sha256(32 * b"\x33")
 """The one link of the hash chains of the examples."""
 
+GENESIS: Final = encode(
+    Genesis(
+        version=GENESIS_VERSION,
+        name=b"example",
+        start_ms=START_MS,
+        engine=SOLO,
+        producer=KEYS["producer"],
+        policy=FIXED,
+        seed=32 * b"\x44",
+        params=tuple(preset("minimal")),
+        pool=1_000 * COIN,
+        attestors=(GenesisAttestor(KEYS["attestor"], 1, TIP),),
+        accounts=tuple(
+            GenesisAccount(account, 500 * COIN)
+            for account in sorted((KEYS["operator"], KEYS["other"]))
+        ),
+    )
+)
+
+TRANSFER: Final = Envelope(
+    VERSION, 1, KEYS["operator"], nonce=0, fee=1_000, expiry=100, body=Transfer(KEYS["other"], COIN)
+)
+
+
+def example_contact(last: int) -> Contact:
+    """Contact data with both kinds of address, which end with this byte."""
+    return Contact(
+        ipv4=bytes((8, 8, 8, last)),
+        ipv6=bytes.fromhex("2a00147040") + bytes(10) + bytes([last]),
+        storage_port=22021,
+        router_port=22020,
+        storage_version=Version(2, 8, 0),
+        router_version=Version(11, 5, 1),
+    )
+
+
+REGISTRATION: Final = Registration(
+    node=KEYS["node"],
+    life=1,
+    operator=KEYS["operator"],
+    beneficiary=KEYS["operator"],
+    fee=1_000,
+    reserved=(Place(KEYS["other"], 25 * COIN),),
+    contact=example_contact(8),
+    duty_key=KEYS["duty"],
+    list_key=KEYS["list"],
+    list_tip=TIP,
+    consensus_key=KEYS["consensus"],
+    expiry_ms=START_MS + HOUR,
+)
+UPDATE: Final = ContactUpdate(KEYS["node"], life=1, sequence=1, contact=example_contact(4))
 
 SIGNED: Final = ("envelope", "registration", "duty key", "list key", "consensus key", "contact")
 SENT: Final = ("transfer", "register", "update_contact")
@@ -290,99 +336,22 @@ class Example(NamedTuple):
     signature: bytes
 
 
-def example_keys() -> dict[str, KeyPair]:
-    """The keys of the examples by name."""
-    return {name: key_pair(32 * bytes([byte])) for name, byte in SEEDS.items()}
-
-
-def example_genesis() -> bytes:
-    """A genesis file of the preset `minimal`."""
-    keys = example_keys()
-    accounts = sorted(keys[name].public for name in ("operator", "other"))
-    return encode(
-        Genesis(
-            version=GENESIS_VERSION,
-            name=b"example",
-            start_ms=START_MS,
-            engine=SOLO,
-            producer=keys["producer"].public,
-            policy=FIXED,
-            seed=32 * b"\x44",
-            params=tuple(preset("minimal")),
-            pool=1_000 * COIN,
-            attestors=(GenesisAttestor(keys["attestor"].public, 1, TIP),),
-            accounts=tuple(GenesisAccount(account, 500 * COIN) for account in accounts),
-        )
-    )
-
-
-def example_envelope() -> Envelope[Transfer]:
-    """A transfer of one coin."""
-    keys = example_keys()
-    return Envelope(
-        version=VERSION,
-        kind=1,
-        sender=keys["operator"].public,
-        nonce=0,
-        fee=1_000,
-        expiry=100,
-        body=Transfer(keys["other"].public, COIN),
-    )
-
-
-def example_contact(last: int) -> Contact:
-    """Contact data with both kinds of address."""
-    v6 = bytes.fromhex("2a00147040") + bytes(10)
-    return Contact(
-        ipv4=bytes((8, 8, 8, last)),
-        ipv6=v6 + bytes([last]),
-        storage_port=22021,
-        router_port=22020,
-        storage_version=Version(2, 8, 0),
-        router_version=Version(11, 5, 1),
-    )
-
-
-def example_registration() -> Registration:
-    """A registration with every role key and a reserved place."""
-    keys = example_keys()
-    return Registration(
-        node=keys["node"].public,
-        life=1,
-        operator=keys["operator"].public,
-        beneficiary=keys["operator"].public,
-        fee=1_000,
-        reserved=(Place(keys["other"].public, 25 * COIN),),
-        contact=example_contact(8),
-        duty_key=keys["duty"].public,
-        list_key=keys["list"].public,
-        list_tip=TIP,
-        consensus_key=keys["consensus"].public,
-        expiry_ms=START_MS + HOUR,
-    )
-
-
-def example_update() -> ContactUpdate:
-    """A node's first change of its contact data."""
-    return ContactUpdate(example_keys()["node"].public, 1, 1, example_contact(4))
-
-
 def signed_example(signer: str, tag: bytes, payload: bytes) -> Example:
     """Sign a payload under a tag for the network of the examples."""
-    message = signing_bytes(tag, sha256(example_genesis()), payload)
-    return Example(signer, tag, payload, message, sign(example_keys()[signer], message))
+    message = signing_bytes(tag, sha256(GENESIS), payload)
+    return Example(signer, tag, payload, message, sign(PAIRS[signer], message))
 
 
 def signed_examples() -> dict[str, Example]:
     """Whatever a signature covers, once."""
-    registration = encode(example_registration())
+    registration = encode(REGISTRATION)
     return {
-        "envelope": signed_example("operator", tags.TRANSACTION, encode(example_envelope())),
+        "envelope": signed_example("operator", tags.TRANSACTION, encode(TRANSFER)),
         "registration": signed_example("node", tags.REGISTRATION, registration),
         "duty key": signed_example("duty", tags.DUTY_KEY, registration),
         "list key": signed_example("list", tags.LIST_KEY, registration),
         "consensus key": signed_example("consensus", tags.CONSENSUS_KEY, registration),
-        "contact": signed_example("node", tags.CONTACT, encode(example_update())),
+        "contact": signed_example("node", tags.CONTACT, encode(UPDATE)),
     }
 
 
@@ -390,14 +359,14 @@ def example_transactions() -> dict[str, bytes]:
     """The examples as they are sent."""
     signature = {name: one.signature for name, one in signed_examples().items()}
     register: Envelope[Register] = Envelope(
-        version=VERSION,
-        kind=2,
-        sender=example_keys()["operator"].public,
+        VERSION,
+        2,
+        KEYS["operator"],
         nonce=1,
         fee=1_000,
         expiry=100,
         body=Register(
-            registration=example_registration(),
+            registration=REGISTRATION,
             node_signature=signature["registration"],
             duty_signature=signature["duty key"],
             list_signature=signature["list key"],
@@ -406,9 +375,9 @@ def example_transactions() -> dict[str, bytes]:
         ),
     )
     by_operator = signed_example("operator", tags.TRANSACTION, encode(register)).signature
-    update = UpdateContact(example_update(), signature["contact"])
+    update = UpdateContact(UPDATE, signature["contact"])
     return {
-        "transfer": encode(Paid(example_envelope(), signature["envelope"])),
+        "transfer": encode(Paid(TRANSFER, signature["envelope"])),
         "register": encode(Paid(register, by_operator)),
         "update_contact": encode(Free(VERSION, 5, update)),
     }
@@ -425,20 +394,15 @@ class ExampleChain(NamedTuple):
 @cache
 def example_chain() -> ExampleChain:
     """Execute the transactions of the examples in one block."""
-    chain = Chain(MemoryStore(), example_genesis())
+    chain = Chain(MemoryStore(), GENESIS)
     chain.init()
     genesis_root = chain.tip.root
-    producer = example_keys()["producer"].public
-    given = BlockInput(1, START_MS + SECOND, producer, (), tuple(example_transactions().values()))
+    transactions = tuple(example_transactions().values())
+    given = BlockInput(1, START_MS + SECOND, KEYS["producer"], (), transactions)
     run(chain.validate(given))
     run(chain.finalize(given))
     seal = signed_example("producer", tags.BLOCK, encode(chain.header()))
     return ExampleChain(genesis_root, chain.commit(seal.signature), seal)
-
-
-def all_signed() -> dict[str, Example]:
-    """Every signed example by name."""
-    return {**signed_examples(), "block": example_chain().seal}
 
 
 def compose_examples() -> str:
@@ -446,10 +410,10 @@ def compose_examples() -> str:
     document: dict[str, Any] = {
         "about": "Made by scripts/generate_docs.py. A seed is its byte, 32 times.",
         "seeds": {name: f"{byte:02x}" for name, byte in SEEDS.items()},
-        "keys": {name: pair.public.hex() for name, pair in example_keys().items()},
+        "keys": {name: key.hex() for name, key in KEYS.items()},
         "genesis": {
-            "file": example_genesis().hex(),
-            "hash": sha256(example_genesis()).hex(),
+            "file": GENESIS.hex(),
+            "hash": sha256(GENESIS).hex(),
             "state_root": example_chain().genesis_root.hex(),
         },
         "signed": {
@@ -460,7 +424,7 @@ def compose_examples() -> str:
                 "message": one.message.hex(),
                 "signature": one.signature.hex(),
             }
-            for name, one in all_signed().items()
+            for name, one in {**signed_examples(), "block": example_chain().seal}.items()
         },
         "transactions": {
             name: {"bytes": raw.hex(), "hash": sha256(raw).hex()}
@@ -491,9 +455,9 @@ def quote(*lines: tuple[str, bytes]) -> str:
 
 def quote_signed(name: str) -> str:
     """A signed example: the first line of the message is the tag, the second the genesis hash."""
-    one = all_signed()[name]
-    key = example_keys()[one.signer].public
-    return quote(("message", one.message), ("key", key), ("signature", one.signature))
+    one = example_chain().seal if name == "block" else signed_examples()[name]
+    key = ("key", KEYS[one.signer])
+    return quote(("message", one.message), key, ("signature", one.signature))
 
 
 def quote_transaction(name: str) -> str:
@@ -504,20 +468,15 @@ def quote_transaction(name: str) -> str:
 
 def quote_genesis() -> str:
     """The genesis file of the examples."""
-    raw = example_genesis()
-    root = example_chain().genesis_root
-    return quote(("genesis file", raw), ("its hash", sha256(raw)), ("state root", root))
+    root = ("state root", example_chain().genesis_root)
+    return quote(("genesis file", GENESIS), ("its hash", sha256(GENESIS)), root)
 
 
 def quote_block() -> str:
     """The header of the block of the examples, and its hash."""
     header = example_chain().block.header
-    return quote(
-        ("header", encode(header)),
-        ("inputs", header.inputs),
-        ("state root", header.state_root),
-        ("block hash", block_hash(header)),
-    )
+    roots = (("inputs", header.inputs), ("state root", header.state_root))
+    return quote(("header", encode(header)), *roots, ("block hash", block_hash(header)))
 
 
 PARTS: Final[dict[str, Callable[[], str]]] = {

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import typer
 
@@ -45,13 +45,14 @@ class ProgramVersion(NamedTuple):
     patch: int
 
 
-KeyFile: TypeAlias = Path
-"""A key file, as `waypost keys new` makes it."""
+Preset: TypeAlias = Literal["mainnet", "testnet", "minimal"]
+"""A name in `ledger.params.PRESETS`."""
 
 KEY_FILE: Final = "KEYFILE"
 AMOUNT: Final = "AMOUNT"
 ADDRESS: Final = "ADDRESS"
 VERSION: Final = "X.Y.Z"
+NAME: Final = "NAME"
 
 NO_ADDRESS: Final = "none"
 """Stands for "no such address", where one is taken away."""
@@ -120,6 +121,14 @@ def parse_setting(text: str) -> Setting:
     if not re.fullmatch("[0-9]{1,19}", value):
         raise ValueError(f"{name}={value!r}: an integer in the parameter's own unit is needed")
     return Setting(name, int(value))
+
+
+@parser
+def parse_network_name(text: str) -> str:
+    """Return the name of a network to be made."""
+    if not re.fullmatch("[a-z0-9-]{1,40}", text):
+        raise ValueError(f"{text!r} is no name: 1 to 40 of the letters a-z, 0-9 and -")
+    return text
 
 
 @parser

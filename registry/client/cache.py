@@ -53,9 +53,7 @@ class ListCache:
         if kept is not None and kept != self._genesis:
             raise Refusal("bad_genesis", why=f"{self.folder} keeps the lists of another network")
         for name in (*EVIDENCE, HEADER):
-            raw = self._read(name, MAX_SIGNED_HEADER_BYTES)
-            if raw is not None:
-                self._resume_header(trusted, name, raw)
+            self._resume_header(trusted, name)
         self.load_list(trusted)
 
     def load_list(self, trusted: TrustedLists) -> bool:
@@ -91,9 +89,11 @@ class ListCache:
             for name, raw in zip(EVIDENCE, evidence, strict=True):
                 write_durably(self.folder / name, raw)
 
-    def _resume_header(self, trusted: TrustedLists, name: str, raw: bytes) -> None:
+    def _resume_header(self, trusted: TrustedLists, name: str) -> None:
         try:
-            trusted.resume(raw)
+            raw = self._read(name, MAX_SIGNED_HEADER_BYTES)
+            if raw is not None:
+                trusted.resume(raw)
         except Refusal as refusal:
             refusal.add_note(f"it is kept in {self.folder / name}")
             raise

@@ -180,7 +180,7 @@ def _read(client: "httpx2.Client", url: str, limit: int, total_s: float) -> byte
                 if monotonic() > deadline:
                     raise Unavailable(f"it took longer than {total_s:g} s")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise Unavailable(f"it could not be read: {error or type(error).__name__}") from error
+        raise Unavailable(f"it could not be read: {str(error) or type(error).__name__}") from error
     return bytes(body)
 
 

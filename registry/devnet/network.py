@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from ledger.codec import encode
 from ledger.errors import WaypostError
@@ -23,6 +23,7 @@ from registry.devnet.story import Story
 from registry.files import write_durably
 from registry.home import GENESIS
 from registry.keystore import CHAIN, derive, derive_secret, load_seed, named_seed, save_seed
+from registry.logs import set_up_logs
 from registry.settings import Settings
 from registry.signer import HashChain
 from registry.supervisor import Child, PortTaken, Supervisor, listen
@@ -52,13 +53,20 @@ class Devnet:
         is_new = not self._seed_path.exists()
         if is_new:
             self._make()
-        return asyncio.run(self._run(find_port(first_port), is_new))
+        port = find_port(first_port)
+        with self._log_path.open("ab") as log_file:
+            set_up_logs("supervisor", self._log_path)
+            return asyncio.run(self._run(port, is_new, log_file))
 
     def give(self, url: str, account: Key, coins: int) -> int:
         """Send coins from the faucet; return the height of their block."""
         return Story(self._load_seed(), self._genesis_path.read_bytes(), url).give(account, coins)
 
     # ------------------------------------------------------------------------ making
+
+    @property
+    def _log_path(self) -> Path:
+        return self._folder / "log"
 
     @property
     def _genesis_path(self) -> Path:
@@ -97,31 +105,38 @@ class Devnet:
 
     # ----------------------------------------------------------------------- running
 
-    async def _run(self, port: int, is_new: bool) -> int:
+    async def _run(self, port: int, is_new: bool, log_file: IO[bytes]) -> int:
         url = f"http://127.0.0.1:{port}"
         genesis = self._genesis_path.read_bytes()
         story = Story(self._load_seed(), genesis, url)
         story.introduce(self._folder, is_new)
-        service = asyncio.create_task(Supervisor(self.settings(0, port)).run())
+        service = asyncio.create_task(Supervisor(self.settings(0, port), log_file).run())
         served = asyncio.create_task(asyncio.to_thread(story.wait_until_served))
         replicas: list[Child] = []
         playing: asyncio.Task[None] | None = None
         try:
             await asyncio.wait([service, served], return_when=asyncio.FIRST_COMPLETED)
             if not service.done() and served.result():
-                replicas = [await self._start_replica(n, port) for n in range(1, ATTESTORS)]
+                # each is known before the next one starts, so that all of them get stopped
+                for number in range(1, ATTESTORS):
+                    replicas += [await self._start_replica(number, port, log_file)]
                 playing = asyncio.create_task(asyncio.to_thread(story.play))
-            return await service
+            code = await service
+            if code:
+                story.say(f"error: a process ended with code {code}: see {self._log_path}")
+            return code
         finally:
             story.stop()
             for child in reversed(replicas):
                 await child.stop()
             if playing is not None:
                 await playing
+            story.say("stopped: nothing of it runs any more")
 
-    async def _start_replica(self, number: int, port: int) -> Child:
-        handed_over = ["--settings", self.settings(number, port).model_dump_json()]
-        return await Child.start(f"attestor {number}", "registry.ledger_process", handed_over)
+    async def _start_replica(self, number: int, port: int, log_file: IO[bytes]) -> Child:
+        arguments = ["--settings", self.settings(number, port).model_dump_json()]
+        name = f"attestor {number}"
+        return await Child.start(name, "registry.ledger_process", arguments, (), log_file)
 
 
 def make_genesis(seed: bytes) -> Genesis:

@@ -60,8 +60,9 @@ class Story:
     def introduce(self, folder: Path, is_new: bool) -> None:
         """Say what is about to run, and what it is worth."""
         what = "new network" if is_new else "the network goes on"
-        self._say(f"waypost devnet: {what}, in {folder}")
-        self._say("  INSECURE: every key comes from one seed in the clear; for trying out only")
+        self.say(f"waypost devnet: {what}, in {folder}")
+        self.say(f"  log        {folder / 'log'}")
+        self.say("  INSECURE: every key comes from one seed in the clear; for trying out only")
 
     def wait_until_served(self) -> bool:
         """Wait until the service answers; False if it was stopped before."""
@@ -72,8 +73,8 @@ class Story:
             except WaypostError:
                 self._stop.wait(POLL_S)
                 continue
-            self._say(f"  service    {self._url}   (docs at {self._url}/docs)")
-            self._say("  attestors  3 processes, each executes every block itself")
+            self.say(f"  service    {self._url}   (docs at {self._url}/docs)")
+            self.say("  attestors  3 processes, each executes every block itself")
             return True
         return False
 
@@ -86,13 +87,14 @@ class Story:
             self._watch()
         except WaypostError as error:
             if not self._stop.is_set():
-                self._say(f"error: {error}")
+                self.say(f"error: {error}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Tell one line."""
         print(text, flush=True)
 
     def _tell(self, text: str) -> None:
-        self._say(f"{time.monotonic() - self._started:7.1f} s  {text}")
+        self.say(f"{time.monotonic() - self._started:7.1f} s  {text}")
 
     # ------------------------------------------------------------------------ acting
 
@@ -187,15 +189,15 @@ class Story:
             f"{header.swarm_count} swarms, final by {signers.signed} of {signers.seats} "
             f"attestors, verified from the genesis file"
         )
-        self._say(f"           fingerprint: {' '.join(lists.fingerprint)}")
+        self.say(f"           fingerprint: {' '.join(lists.fingerprint)}")
 
     def _say_where_to_look(self) -> None:
         node = encode_node(derive(self._node_seed(0), "node").public)
         at = "" if self._url.endswith(":8420") else f"export WAYPOST_URL={self._url}; "
-        self._say("           look around, in another terminal:")
+        self.say("           look around, in another terminal:")
         for command in ("list fetch", "list show", "node list", f"node status {node}"):
-            self._say(f"             {at}waypost {command}")
-        self._say("           Ctrl-C stops everything; the next start goes on; --fresh starts over")
+            self.say(f"             {at}waypost {command}")
+        self.say("           Ctrl-C stops everything; the next start goes on; --fresh starts over")
 
     # ------------------------------------------------------------------------ helpers
 

@@ -126,8 +126,7 @@ def test_a_damaged_header_is_refused_and_named(
     keep(tmp_path, MADE)
     (tmp_path / HEADER).write_bytes(change(MADE.signed))
     refusal = refused(code, lambda: restart(tmp_path))
-    if code != "too_large":
-        assert str(tmp_path / HEADER) in refusal.__notes__[0]
+    assert str(tmp_path / HEADER) in refusal.__notes__[0]
 
 
 @pytest.mark.parametrize("damaged", [b"", MADE.full[:-1], NEW.full, bytes(100)])
@@ -194,8 +193,7 @@ def test_a_write_that_failed_but_is_there_does_no_harm(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail_afterwards)
-        patch.setattr(os, "unlink", lambda name: None)
-        with pytest.raises(PowerCut):
+        with pytest.raises(OSError):  # noqa: PT011
             keep(tmp_path, NEW)
     trusted = restart(tmp_path)
     assert trusted.header == NEW.header

@@ -1,0 +1,61 @@
+"""Giving nodes their swarms: a network that starts, and a network that runs.
+
+- Newcomers: nobody has a swarm yet, and everybody gets one.
+- Steady: of a network of that size one in a hundred is new, one in a hundred has left.
+- Quiet: nothing changed, as in most epochs.
+"""
+
+from typing import Final
+
+from bench.figures import Limit, Section, repeat, timed
+from ledger.crypto import sha256
+from ledger.rules.swarms import UNASSIGNED, nearest_swarm, reassign
+
+NEWCOMERS: Final = {10_000: Limit(0.2), 100_000: Limit(2.5)}
+"""Nodes, and the seconds that they may take."""
+REPETITIONS: Final = {10_000: 9, 100_000: 5}
+LOOK_UPS: Final = 10_000
+SEED: Final = 7
+
+
+def run(section: Section) -> None:
+    """Measure the section."""
+    for count, limit in NEWCOMERS.items():
+        times = REPETITIONS[count]
+        keys = [sha256(b"node %d" % number) for number in range(count)]
+        fresh = dict.fromkeys(keys, UNASSIGNED)
+        section.add(
+            f"{count:,} newcomers", "s", repeat(times, lambda: reassign(fresh, SEED)), limit
+        )
+        settled = reassign(fresh, SEED)
+        quiet = repeat(times, lambda: reassign(settled, SEED + 1))
+        section.add(f"{count:,} nodes, nothing changed", "s", quiet)
+        steady = _measure_steady(settled, times)
+        section.add(f"{count:,} nodes, 1 % new and 1 % gone", "s", steady)
+        _measure_look_ups(section, settled, times)
+
+
+def _measure_steady(swarm_of: dict[bytes, int], times: int) -> list[float]:
+    """Let the network go on for some epochs and return the seconds that each took."""
+    seconds = []
+    change = len(swarm_of) // 100
+    for epoch in range(times):
+        leaving = sorted(swarm_of, key=lambda key: sha256(key + bytes([epoch])))[:change]
+        before = {key: swarm for key, swarm in swarm_of.items() if key not in set(leaving)}
+        before |= {sha256(b"new %d %d" % (epoch, number)): UNASSIGNED for number in range(change)}
+        after: dict[bytes, int] = {}
+        seconds.append(timed(lambda: after.update(reassign(before, epoch))))
+        swarm_of = after
+    return seconds
+
+
+def _measure_look_ups(section: Section, swarm_of: dict[bytes, int], times: int) -> None:
+    swarm_ids = sorted(set(swarm_of.values()))
+    positions = [int.from_bytes(sha256(b"%d" % n)[:8], "big") for n in range(LOOK_UPS)]
+
+    def look_up() -> None:
+        for position in positions:
+            nearest_swarm(swarm_ids, position)
+
+    micro = [1e6 * seconds / LOOK_UPS for seconds in repeat(times, look_up)]
+    section.add(f"nearest of {len(swarm_ids):,} swarms", "µs an account", micro)

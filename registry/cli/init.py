@@ -1,0 +1,207 @@
+"""`waypost init`: make the home of a node.
+
+- Alone it makes a new network: key files of producer, attestor and treasury, a genesis file whose
+  coins the treasury has, and the settings of a node that orders blocks and attests.
+- With `--genesis` and `--follow` it makes the home of a node that follows a network that exists.
+- It never overwrites: a home that holds something is refused.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ledger.errors import WaypostError
+from ledger.types import COIN
+from registry.cli.amounts import format_amount
+from registry.cli.arguments import KEY_FILE, NAME, HomeOption, Preset, parse_network_name
+from registry.cli.keys import INSECURE
+from registry.cli.output import Output, OutputOption, align, emit, refusals, warn
+from registry.home import GENESIS
+
+if TYPE_CHECKING:
+    from ledger.messages.genesis import Genesis
+
+CONFIG: Final = "config.toml"
+"""The settings of a home; `registry.settings` reads them."""
+
+PRODUCER: Final = "producer.json"
+ATTESTOR: Final = "attestor.json"
+TREASURY: Final = "treasury.json"
+
+TREASURY_COINS: Final = 10_000_000
+POOL_COINS: Final = 1_000_000
+DEFAULT_NAME: Final = "waypost-solo"
+
+app = typer.Typer()
+
+
+class HomeInUse(WaypostError):
+    """A home holds something already."""
+
+
+@app.command()
+def init(
+    home: HomeOption = None,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="Parameters of the new network; minimal by default."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            parser=parse_network_name,
+            metavar=NAME,
+            help=f"Name of the new network; {DEFAULT_NAME} by default.",
+        ),
+    ] = None,
+    genesis: Annotated[
+        Path | None, typer.Option(help="Genesis file of the network to follow.")
+    ] = None,
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A node to take blocks from; may be repeated."),
+    ] = None,
+    attest: Annotated[
+        Path | None,
+        typer.Option(metavar=KEY_FILE, help="Key file to attest with, for a node that follows."),
+    ] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Make the home of a new network with one producer, or of a node that follows one.
+
+    A new network gets new key files in the clear, for development only. To follow, name the
+    network's genesis file and a node of it: --genesis FILE --follow URL.
+    """
+    from registry.home import default_home
+
+    is_follower = bool(genesis or follow or attest)
+    if is_follower and not (genesis and follow):
+        raise typer.BadParameter("a follower's home needs both --genesis and --follow")
+    if is_follower and (preset or name):
+        raise typer.BadParameter("--preset and --name are for a new network, not for a follower")
+    with refusals():
+        folder = (home or default_home()).absolute()
+        _check_unused(folder)
+        if genesis and follow:
+            made = _make_follower(folder, genesis, follow, attest)
+        else:
+            made = _make_network(folder, preset or "minimal", name or DEFAULT_NAME)
+        steps = _next_steps(folder, is_named=home is not None, is_follower=is_follower)
+        facts = align([*made.items()])
+        shown = "\n".join((facts, "", "Next:", *(f"  {step}" for step in steps)))
+        emit(made | {"next": steps}, output, shown)
+
+
+def _check_unused(folder: Path) -> None:
+    for name in (GENESIS, CONFIG, PRODUCER, ATTESTOR, TREASURY, "ledger", "watermarks"):
+        if (folder / name).exists():
+            raise HomeInUse(
+                f"{folder / name} exists already: choose another --home, or move the old one away"
+            )
+
+
+def _make_network(folder: Path, preset: str, name: str) -> dict[str, str]:
+    """Make keys, genesis and settings; the settings come last, so nothing runs before all is."""
+    from secrets import token_bytes
+
+    from registry.addresses import encode_account
+    from registry.cli.genesis import make_genesis
+    from registry.files import write_durably
+    from registry.keystore import derive, save_seed
+
+    seeds = {file: token_bytes(32) for file in (PRODUCER, ATTESTOR, TREASURY)}
+    treasury = derive(seeds[TREASURY], "account").public
+    raw = make_genesis(
+        name,
+        preset,
+        {},
+        seeds[PRODUCER],
+        [(seeds[ATTESTOR], 1)],
+        [(treasury, TREASURY_COINS * COIN)],
+        POOL_COINS * COIN,
+    )
+    for file, seed in seeds.items():
+        save_seed(folder / file, seed)
+    write_durably(folder / GENESIS, raw)
+    _write_settings(folder, {"producer": folder / PRODUCER, "attest": folder / ATTESTOR}, ())
+    warn(f"{folder}: {INSECURE}")
+    warn("one attestor signs alone: whoever holds its key can sign what he likes")
+    return {
+        "home": str(folder),
+        "network": f"{name}, a new one of the preset {preset}",
+        "genesis": _hash(raw),
+        "producer": str(folder / PRODUCER),
+        "attestor": str(folder / ATTESTOR),
+        "treasury": str(folder / TREASURY),
+        "account": encode_account(treasury),
+        "coins": format_amount(TREASURY_COINS * COIN),
+    }
+
+
+def _make_follower(
+    folder: Path, genesis: Path, urls: list[str], attest: Path | None
+) -> dict[str, str]:
+    from ledger.genesis import load_genesis
+    from registry.files import write_durably
+
+    raw = genesis.read_bytes()
+    parsed = load_genesis(raw)
+    made = {
+        "home": str(folder),
+        "network": parsed.name.decode(),
+        "genesis": _hash(raw),
+        "follows": ", ".join(urls),
+    }
+    if attest is not None:
+        _check_seat(parsed, attest)
+        made["attests with"] = str(attest.absolute())
+    write_durably(folder / GENESIS, raw)
+    keys = {} if attest is None else {"attest": attest.absolute()}
+    _write_settings(folder, keys, urls)
+    return made
+
+
+def _check_seat(genesis: "Genesis", attest: Path) -> None:
+    """Warn about a key that signs nothing yet; a later set of attestors may have it."""
+    from registry.keystore import derive, load_seed
+
+    key = derive(load_seed(attest), "list").public
+    if all(seat.list_key != key for seat in genesis.attestors):
+        warn(f"{attest} has no seat among the attestors of the genesis file: it signs nothing yet")
+
+
+def _hash(raw: bytes) -> str:
+    from ledger.crypto import sha256
+
+    return sha256(raw).hex()
+
+
+def _write_settings(folder: Path, keys: dict[str, Path], urls: tuple[str, ...] | list[str]) -> None:
+    from registry.files import write_durably
+
+    lines = [
+        "# Settings of this node, for `waypost run`; its flags and WAYPOST_ variables go before.",
+        f"engine = {_toml('follow' if urls else 'solo')}",
+    ]
+    if urls:
+        lines.append(f"follow = [{', '.join(map(_toml, urls))}]")
+    lines += [f"{name} = {_toml(str(path))}" for name, path in keys.items()]
+    write_durably(folder / CONFIG, ("\n".join(lines) + "\n").encode())
+
+
+def _toml(text: str) -> str:
+    """Return a text as TOML writes it: like JSON, but for one character."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _next_steps(folder: Path, *, is_named: bool, is_follower: bool) -> list[str]:
+    import shlex
+
+    home = f" --home {shlex.quote(str(folder))}" if is_named else ""
+    treasury = shlex.quote(str(folder / TREASURY))
+    pay = f"waypost account send --from {treasury} --to ADDRESS --amount 1000"
+    audit = f"waypost ledger audit{home}"
+    return [f"waypost run{home}", "waypost node list", audit if is_follower else pay]

@@ -1,0 +1,133 @@
+"""Replays: the same blocks give the same chain, and a block that lies is found out."""
+
+from itertools import pairwise
+
+import pytest
+from msgspec.structs import replace
+
+from ledger.chain import Chain, execute_block
+from ledger.errors import CorruptStore, Diverged, Refusal
+from ledger.history import TIP_KEY, journal_key
+from ledger.messages.blocks import Block, block_hash
+from ledger.store import MemoryStore
+from tests.factory import FEE, Network, make_genesis, public, replay
+
+
+@pytest.fixture
+def network() -> Network:
+    network = Network()
+    network.settle()
+    return network
+
+
+def twin(network: Network) -> Chain:
+    """A chain that executed the same blocks and nothing else."""
+    return replay(network.raw, network.blocks)
+
+
+# ---- replay ----
+
+
+def test_replay_gives_the_same_chain(network: Network) -> None:
+    network.block(network.register(), network.transfer("a stranger", "bob"), codes=[0, 15])
+    for _ in range(3):
+        network.end_epoch()
+        network.block(network.transfer("alice", "bob"))
+    store = MemoryStore()
+    chain = replay(network.raw, network.blocks, store)
+    assert chain.tip == network.chain.tip
+    assert dict(store.items()) == dict(network.store.items())
+    for before, block in pairwise(network.blocks):
+        assert block.header.previous == block_hash(before.header)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state_root": bytes(32)},
+        {"inputs": bytes(32)},
+    ],
+    ids=["state root", "inputs"],
+)
+def test_a_block_that_states_another_outcome_diverges(
+    network: Network, change: dict[str, bytes]
+) -> None:
+    follower = twin(network)
+    network.block(network.transfer("alice", "bob"))
+    good = network.blocks[-1]
+    before = dict(follower.store.items())
+    with pytest.raises(Diverged) as caught:
+        execute_block(follower, replace(good, header=replace(good.header, **change)))
+    assert caught.value.height == good.header.height
+    assert dict(follower.store.items()) == before
+    assert execute_block(follower, good).root == network.chain.tip.root
+    assert follower.tip == network.chain.tip
+
+
+@pytest.mark.parametrize("place", ["left out", "added", "another"])
+def test_a_block_with_other_transactions_diverges(network: Network, place: str) -> None:
+    follower = twin(network)
+    raw = network.transfer("alice", "bob")
+    network.block(raw)
+    forged = {
+        "left out": (),
+        "added": (raw, b"nonsense"),
+        "another": (Network().transfer("alice", "bob", fee=2 * FEE),),
+    }[place]
+    with pytest.raises(Diverged):
+        execute_block(follower, replace(network.blocks[-1], transactions=forged))
+    assert follower.tip.height == network.chain.tip.height - 1
+
+
+def test_a_block_of_another_network_diverges_or_is_refused(network: Network) -> None:
+    other = Network(make_genesis(name=b"other-net"))
+    other.block()
+    block: Block = other.blocks[0]
+    chain = Network().chain
+    with pytest.raises(Refusal, match="block_link"):
+        execute_block(chain, block)
+    linked = replace(block, header=replace(block.header, previous=chain.tip.block_hash))
+    with pytest.raises(Diverged):
+        execute_block(chain, linked)
+
+
+# ---- stores that are damaged ----
+
+
+def copy_of(network: Network) -> MemoryStore:
+    """What a network's store holds."""
+    return MemoryStore(dict(network.store.items()))
+
+
+DAMAGE: dict[str, tuple[str, bytes, bytes | None]] = {
+    "account lost": ("its state is not that of height 3", b"a" + public("alice"), None),
+    "account changed": ("its state is not that of height 3", b"a" + public("alice"), b"\x92\0\0"),
+    "record added": ("its state is not that of height 3", b"zz", b""),
+    "newest block lost": ("its journal has no block 3", journal_key(3), None),
+    "block in the middle lost": ("its journal has lost block 2", journal_key(2), None),
+    "newest block does not decode": ("a block does not decode", journal_key(3), b"\x90"),
+    "tip does not decode": ("a tip does not decode", TIP_KEY, b"\x90"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found_at_the_start(name: str) -> None:
+    network = Network()
+    for _ in range(3):
+        network.block(network.transfer("alice", "bob"))
+    text, key, value = DAMAGE[name]
+    store = copy_of(network)
+    store.write({key: value})
+    with pytest.raises(CorruptStore, match=text):
+        Chain(store, network.raw)
+    assert Chain(copy_of(network), network.raw).tip == network.chain.tip
+
+
+def test_newest_block_of_another_history_is_found() -> None:
+    network, other = Network(), Network()
+    network.block(network.transfer("alice", "bob"))
+    other.block(other.transfer("alice", "carol"))
+    store = copy_of(network)
+    store.write({journal_key(1): other.store.get(journal_key(1))})
+    with pytest.raises(CorruptStore, match="its journal has no block 1"):
+        Chain(store, network.raw)

@@ -1,0 +1,117 @@
+"""What is read beside the blocks: checks of transactions, committed heights, proofs."""
+
+import pytest
+
+from ledger.chain import PINNED_HEIGHTS
+from ledger.codec import encode
+from ledger.errors import Refusal
+from ledger.merkle import sparse_verify
+from tests.factory import FEE, RICH, Network, public, verify_cached
+
+
+@pytest.fixture
+def network() -> Network:
+    network = Network()
+    network.settle()
+    return network
+
+
+# ---- checks ----
+
+
+def test_checks_follow_each_other_until_the_next_commit(network: Network) -> None:
+    first, second = (network.transfer("alice", "bob") for _ in range(2))
+    chain = network.chain
+    with pytest.raises(Refusal, match="nonce_skipped"):
+        chain.check(chain.decode(second))
+    chain.check(chain.decode(first))
+    chain.peek(chain.decode(second))
+    chain.check(chain.decode(second))
+    with pytest.raises(Refusal, match="nonce_used"):
+        chain.check(chain.decode(first))
+    network.block()
+    chain.check(chain.decode(first))
+
+
+def test_checks_count_the_money(network: Network) -> None:
+    chain = network.chain
+    chain.check(chain.decode(network.transfer("alice", "bob", RICH - FEE)))
+    with pytest.raises(Refusal, match="balance_too_low"):
+        chain.check(chain.decode(network.transfer("alice", "bob", 0)))
+    chain.check(chain.decode(network.transfer("bob", "carol", 2 * RICH - 2 * FEE)))
+
+
+def test_one_update_with_a_sequence_passes(network: Network) -> None:
+    network.block(network.register())
+    chain = network.chain
+    chain.check(chain.decode(network.update_contact()))
+    with pytest.raises(Refusal, match="contact_sequence"):
+        chain.check(chain.decode(network.update_contact()))
+
+
+def test_the_first_block_of_an_epoch_can_be_checked_for(network: Network) -> None:
+    network.attesting = False
+    network.end_epoch()
+    tx = network.chain.decode(network.attest(0))
+    assert all(verify_cached(network.chain.signatures(tx)))
+    network.chain.check(tx)
+    with pytest.raises(Refusal, match="attested_already"):
+        network.chain.check(tx)
+
+
+# ---- views ----
+
+
+def test_the_last_heights_can_be_read(network: Network) -> None:
+    roots = {network.chain.tip.height: network.chain.tip.root}
+    for _ in range(PINNED_HEIGHTS + 10):
+        network.block(network.transfer("alice", "bob", 1))
+        roots[network.chain.tip.height] = network.chain.tip.root
+    newest = network.chain.tip.height
+    assert network.chain.view_at(newest - PINNED_HEIGHTS) is None
+    assert network.chain.view_at(newest + 1) is None
+    assert network.chain.view_at(-1) is None
+    for height in range(newest - PINNED_HEIGHTS + 1, newest + 1):
+        view = network.chain.view_at(height)
+        assert view is not None
+        assert view.tip.height == height
+        assert view.tip.root == roots[height]
+        assert view.state.account(public("alice")).nonce == height - 1
+        raw, proof = view.prove(b"a" + public("alice"))
+        assert sparse_verify(roots[height], b"a" + public("alice"), raw, proof)
+    assert network.chain.view().tip == network.chain.tip
+
+
+def test_a_view_proves_records_and_their_absence(network: Network) -> None:
+    network.block(network.register())
+    old = network.view
+    network.end_epoch()
+    for view in (old, network.view):
+        root = view.tip.root
+        for key in (b"a" + public("alice"), b"n" + public("node"), b"p"):
+            raw, proof = view.prove(key)
+            assert raw is not None
+            assert sparse_verify(root, key, raw, proof)
+            assert not sparse_verify(root, key, raw + b"\0", proof)
+            assert not sparse_verify(root, key, None, proof)
+        raw, proof = view.prove(b"n" + public("nobody"))
+        assert raw is None
+        assert sparse_verify(root, b"n" + public("nobody"), None, proof)
+    key = b"s" + public("node")
+    assert old.prove(key)[0] is None
+    raw, proof = network.view.prove(key)
+    assert sparse_verify(network.chain.tip.root, key, raw, proof)
+    assert not sparse_verify(old.tip.root, key, raw, proof)
+
+
+def test_decoded_records_that_are_kept_are_those_of_the_store(network: Network) -> None:
+    network.block(network.register(stake=25 * 10**9))
+    network.block(network.contribute("bob", 75 * 10**9), network.transfer("alice", "bob", nonce=9),
+                  codes=[0, 13])  # fmt: skip
+    for _ in range(3):
+        network.end_epoch()
+        network.block(network.update_contact(sequence=network.chain.tip.height))
+        kept = network.chain._recent
+        assert len(kept) > 10
+        for key, record in kept.items():
+            assert network.store.get(key) == (None if record is None else encode(record))
