@@ -193,9 +193,7 @@ async def _measure_blocks(section: Section, bench: Bench, sodium: Sodium) -> Non
     section.add("propose, finalize, commit", "ms", [1_000 * one for one in made])
 
 
-def _report(
-    section: Section, size: int, limits: Sequence[float], phases: Sequence[Phases]
-) -> None:
+def _report(section: Section, size: int, limits: Sequence[float], phases: Sequence[Phases]) -> None:
     if size == LARGE:
         section.add("libsodium, two processes", "signatures/s", limits)
     rates = [size / one.total for one in phases]

@@ -128,7 +128,10 @@ def _measure_peers(section: Section, entries: Sequence[Entry], ours: int) -> Non
     whole = _to_json(rows)
     for name, raw in (
         ("the same as JSON", whole),
-        ("JSON of the five fields that clients fetch", _to_json([{f: r[f] for f in fetched} for r in rows])),
+        (
+            "JSON of the five fields that clients fetch",
+            _to_json([{f: r[f] for f in fetched} for r in rows]),
+        ),
         ("unsigned binary, 51 bytes a node", b"".join(map(_binary, entries))),
     ):
         section.add(name, "bytes a node", len(raw) / NODES, note=_times(len(raw), ours))

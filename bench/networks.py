@@ -68,7 +68,9 @@ def make_pairs(count: int) -> list[KeyPair]:
     return [key_pair(named_seed(SEED, f"account {number}")) for number in range(count)]
 
 
-def open_with_accounts(store: Store, genesis: bytes, accounts: Sequence[Key], each: Amount) -> Chain:
+def open_with_accounts(
+    store: Store, genesis: bytes, accounts: Sequence[Key], each: Amount
+) -> Chain:
     """Return a new chain in which the faucet gave `each` to every account.
 
     The records go straight into the state of height 0, since a genesis file with that many

@@ -117,4 +117,6 @@ class Traffic:
     def _contribution(self) -> Amount:
         """The least that the first of all other contributors may give."""
         params = self._params
-        return -(-(params.staking_requirement - self._operator_stake) // (params.max_contributors - 1))
+        return -(
+            -(params.staking_requirement - self._operator_stake) // (params.max_contributors - 1)
+        )

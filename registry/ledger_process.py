@@ -51,13 +51,12 @@ class Service:
             WorkerVerifier(settings.worker_sockets) if settings.web else ThreadVerifier()
         )
         self.replica = Replica(self.chain, verifier)
-        self.engine: Engine = self._make_engine()
         self.publisher = Publisher(self.chain, settings.publish_path)
         self.queries = Queries(self.chain, self.replica.pool, self.replica.census)
         self.server = Server({"submit": self._submit, "query": self._query}, self._greet)
         self._final_pushed: int | None = None
 
-    def _make_engine(self) -> Engine:
+    async def _make_engine(self) -> Engine:
         settings = self._settings
         if settings.engine == "follow":
             return Follow(self.replica, settings.follow)
@@ -66,11 +65,16 @@ class Service:
         signer = BlockSigner(load_seed(settings.producer), settings.watermark_path / "blocks")
         if signer.pair.public != self.chain.genesis.producer:
             raise Fault(f"{settings.producer} is not the key of this network's producer")
+        if settings.refill and self.chain.tip.height < signer.height:
+            source = Follow(self.replica, settings.refill)
+            await source.catch_up(signer.height)
+            await source.close()
         return Solo(self.replica, signer)
 
     async def run(self, lifeline: int) -> None:
         """Serve until told to stop. Raises a `Fault` where going on would be wrong."""
         settings = self._settings
+        engine = self._engine = await self._make_engine()
         if settings.web:
             await self.publisher.start()
             self._final_pushed = self.publisher.latest
@@ -82,17 +86,17 @@ class Service:
             signer = await asyncio.to_thread(
                 HeaderSigner, seed, settings.watermark_path / "headers"
             )
-            attestor = Attestor(self.replica, signer, self.engine.submit)
+            attestor = Attestor(self.replica, signer, engine.submit)
             self.replica.on_commit.append(attestor.on_commit)
         log.info("ledger ready", height=self.chain.tip.height, root=self.chain.tip.root.hex())
-        engine = asyncio.create_task(self.engine.run())
+        work = asyncio.create_task(engine.run())
         stop = asyncio.create_task(until_stopped(lifeline))
         try:
-            await asyncio.wait([engine, stop], return_when=asyncio.FIRST_COMPLETED)
-            if engine.done():
-                engine.result()
+            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
         finally:
-            await self._close(engine, stop)
+            await self._close(work, stop)
 
     async def _close(self, *tasks: asyncio.Task[None]) -> None:
         for task in tasks:
@@ -105,7 +109,7 @@ class Service:
     # ---------------------------------------------------------------------- requests
 
     async def _submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
-        return await self.engine.submit(raws, wait)
+        return await self._engine.submit(raws, wait)
 
     async def _query(
         self, name: str, arguments: dict[str, Any], height: int | None

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Key file of an attestor."""
     producer: Path | None = None
     """Key file of the producer, for the engine `solo`."""
+    refill: tuple[str, ...] = ()
+    """URLs of nodes from which a producer's older database is brought up to date first."""
     web: bool = True
     """Whether to serve; a replica that only attests does not."""
     workers: int = Field(default=0, ge=0, le=64)

@@ -153,6 +153,11 @@ class BlockSigner:
         self.pair: KeyPair = derive(seed, "producer")
         self._watermark = Watermark(watermark)
 
+    @property
+    def height(self) -> Height:
+        """Height of the newest block that was served."""
+        return self._watermark.number
+
     def check_start(self, height: Height, tip_hash: Hash) -> None:
         """Check that a database is no older than what left this producer.
 
@@ -162,7 +167,7 @@ class BlockSigner:
         if height < mark.number or (height == mark.number and tip_hash != mark.hash != bytes(32)):
             raise SignerRefuses(
                 f"this producer has served block {mark.number}, the database ends at {height}: "
-                "it is an older copy. Refill it from a follower, then start again"
+                "it is an older copy. Start with --refill and the URL of a node that followed"
             )
         self.served(height, tip_hash)
 

@@ -10,7 +10,6 @@ import ast
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import pairwise
@@ -64,7 +63,7 @@ class UnknownPart(Exception):
     """A page has markers of a part that nothing makes."""
 
 
-def main() -> int:
+def main() -> None:
     """Rewrite every part, and the examples in bytes."""
     EXAMPLES.write_text(compose_examples(), encoding="utf-8")
     for page in find_pages():
@@ -73,7 +72,6 @@ def main() -> int:
         if after != before:
             page.write_text(after, encoding="utf-8")
             print(page.relative_to(ROOT))
-    return 0
 
 
 def find_pages() -> list[Path]:
@@ -500,4 +498,4 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

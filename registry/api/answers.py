@@ -29,7 +29,7 @@ encode_msgpack = msgspec.msgpack.Encoder().encode
 
 def wants_msgpack(request: Request) -> bool:
     """Whether `Accept` ranks MessagePack above JSON. A tie is JSON's if it was named."""
-    accept = request.headers.get("accept", "")
+    accept = request.headers.get("accept", "").lower()
     if MSGPACK not in accept:
         return False
     ranks = _accepted(accept)
@@ -43,7 +43,7 @@ def _accepted(accept: str) -> dict[str, int]:
     """Return the quality of each media range, 0 to 1000; what is not well-formed counts 0."""
     ranks: dict[str, int] = {}
     for part in accept.split(","):
-        media, *parameters = [piece.strip().lower() for piece in part.split(";")]
+        media, *parameters = [piece.strip() for piece in part.split(";")]
         quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         try:
             ranks[media] = max(0, min(1000, int(float(quality) * 1000)))

@@ -57,21 +57,24 @@ class Feed:
         self._is_closed = True
         self._wake()
 
-    async def follow(self, after: int | None) -> AsyncIterator[bytes]:
+    def follow(self, after: int | None) -> AsyncIterator[bytes]:
         """Yield the chunks past height `after`, or from now on; ends when the feed is closed."""
-        place = self._newest if after is None else after
-        if place is not None and self._newest is not None and place > self._newest:
-            # the client saw another chain, or a height that was never ours
-            yield _encode_gap(place, self._newest + 1)
-            place = self._newest
+        newest = self._newest
+        if after is None or newest is None or after <= newest:
+            return self._follow(newest if after is None else after, b"")
+        # the client saw another chain, or a height that was never ours
+        return self._follow(newest, _encode_gap(after, newest + 1))
+
+    async def _follow(self, place: int | None, first: bytes) -> AsyncIterator[bytes]:
+        if first:
+            yield first
         while True:
             index = 0 if place is None else bisect_right(self._heights, place)
             if index < len(self._heights):
                 height = self._heights[index]
-                if place is not None and height > place + 1:
-                    yield _encode_gap(place, height)
+                lost = b"" if place in (None, height - 1) else _encode_gap(place, height)
                 place = height
-                yield self._chunks[index]
+                yield lost + self._chunks[index]
             elif self._is_closed:
                 return
             elif not await self._changes():

@@ -162,7 +162,5 @@ def parse_ipv6(text: str) -> bytes:
 
 HomeOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--home", help="Folder of the node; WAYPOST_HOME or the platform's by default."
-    ),
+    typer.Option("--home", help="Folder of the node; WAYPOST_HOME or the platform's by default."),
 ]

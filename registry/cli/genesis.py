@@ -38,6 +38,20 @@ FIRST_SEED: Final = b"waypost first seed"
 LATEST_MS: Final = 2**53
 """Far beyond the calendar, and well within what a block's time can be."""
 
+CHANGES: Final = typer.Option(
+    "--set",
+    parser=parse_setting,
+    metavar="PARAMETER=VALUE",
+    help="A parameter in its own unit, instead of the preset's; may be repeated.",
+)
+START: Final = typer.Option(
+    "--start-ms",
+    min=0,
+    max=LATEST_MS,
+    metavar="MS",
+    help="Unix milliseconds of the start; now by default.",
+)
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -75,24 +89,8 @@ def new(
         int | None,
         typer.Option(parser=parse_amount, metavar=AMOUNT, help="What the reward pool begins with."),
     ] = None,
-    changes: Annotated[
-        list[Setting] | None,
-        typer.Option(
-            "--set",
-            parser=parse_setting,
-            metavar="PARAMETER=VALUE",
-            help="A parameter in its own unit, instead of the preset's; may be repeated.",
-        ),
-    ] = None,
-    start_ms: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=LATEST_MS,
-            metavar="MS",
-            help="Unix milliseconds of the start; now by default.",
-        ),
-    ] = None,
+    changes: Annotated[list[Setting] | None, CHANGES] = None,
+    start_ms: Annotated[int | None, START] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a genesis file: all that people have to agree on.

@@ -137,8 +137,8 @@ class Service:
                 return self._read(response)
         except httpx2.ConnectError as error:
             raise Unreachable(
-                f"nothing answers at {self.url} ({error}): start a node with `waypost run`, a network "
-                "with `waypost devnet`, or name another service with --url"
+                f"nothing answers at {self.url} ({error}): start a node with `waypost run` or a "
+                "network with `waypost devnet`, or name another service with --url"
             ) from None
         except httpx2.TimeoutException:
             raise Unreachable(f"{self.url} did not answer within {timeout_s:g} s") from None
@@ -169,9 +169,7 @@ def _read_object(url: str, body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise BadAnswer(f"{url} answers with what is no JSON object: is it a Waypost service?") from (
-            None
-        )
+        raise BadAnswer(f"{url} answers with no JSON object: is it a Waypost service?") from None
 
 
 def convert(answer: Any, shape: type[T]) -> T:

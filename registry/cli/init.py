@@ -7,7 +7,7 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -88,8 +88,7 @@ def init(
         else:
             made = _make_network(folder, preset or "minimal", name or DEFAULT_NAME)
         steps = _next_steps(folder, is_named=home is not None, is_follower=is_follower)
-        facts = align([*made.items()])
-        shown = "\n".join((facts, "", "Next:", *(f"  {step}" for step in steps)))
+        shown = "\n".join((_format(made), "", "Next:", *(f"  {step}" for step in steps)))
         emit(made | {"next": steps}, output, shown)
 
 
@@ -101,7 +100,7 @@ def _check_unused(folder: Path) -> None:
             )
 
 
-def _make_network(folder: Path, preset: str, name: str) -> dict[str, str]:
+def _make_network(folder: Path, preset: str, name: str) -> dict[str, Any]:
     """Make keys, genesis and settings; the settings come last, so nothing runs before all is."""
     from secrets import token_bytes
 
@@ -129,19 +128,20 @@ def _make_network(folder: Path, preset: str, name: str) -> dict[str, str]:
     warn("one attestor signs alone: whoever holds its key can sign what he likes")
     return {
         "home": str(folder),
-        "network": f"{name}, a new one of the preset {preset}",
-        "genesis": _hash(raw),
+        "network": name,
+        "preset": preset,
+        "genesis_hash": _hash(raw),
         "producer": str(folder / PRODUCER),
         "attestor": str(folder / ATTESTOR),
         "treasury": str(folder / TREASURY),
         "account": encode_account(treasury),
-        "coins": format_amount(TREASURY_COINS * COIN),
+        "balance": str(TREASURY_COINS * COIN),
     }
 
 
 def _make_follower(
     folder: Path, genesis: Path, urls: list[str], attest: Path | None
-) -> dict[str, str]:
+) -> dict[str, Any]:
     from ledger.genesis import load_genesis
     from registry.files import write_durably
 
@@ -150,12 +150,12 @@ def _make_follower(
     made = {
         "home": str(folder),
         "network": parsed.name.decode(),
-        "genesis": _hash(raw),
-        "follows": ", ".join(urls),
+        "genesis_hash": _hash(raw),
+        "follows": urls,
+        "attests_with": None if attest is None else str(attest.absolute()),
     }
     if attest is not None:
         _check_seat(parsed, attest)
-        made["attests with"] = str(attest.absolute())
     write_durably(folder / GENESIS, raw)
     keys = {} if attest is None else {"attest": attest.absolute()}
     _write_settings(folder, keys, urls)
@@ -169,6 +169,13 @@ def _check_seat(genesis: "Genesis", attest: Path) -> None:
     key = derive(load_seed(attest), "list").public
     if all(seat.list_key != key for seat in genesis.attestors):
         warn(f"{attest} has no seat among the attestors of the genesis file: it signs nothing yet")
+
+
+def _format(made: dict[str, Any]) -> str:
+    shown = made | {"follows": ", ".join(made.get("follows", ()))}
+    if "balance" in made:
+        shown["balance"] = format_amount(int(made["balance"]))
+    return align([(name.replace("_", " "), value) for name, value in shown.items() if value])
 
 
 def _hash(raw: bytes) -> str:

@@ -21,6 +21,9 @@ def run(
     ] = None,
     attest: Annotated[Path | None, typer.Option(help="Key file of an attestor.")] = None,
     producer: Annotated[Path | None, typer.Option(help="Key file of the producer.")] = None,
+    refill: Annotated[
+        list[str] | None, typer.Option(help="URL to bring a producer's old database up from.")
+    ] = None,
     web: Annotated[
         bool | None, typer.Option(help="Whether to serve; a replica may only attest.")
     ] = None,
@@ -38,6 +41,7 @@ def run(
         "follow": tuple(follow) if follow else None,
         "attest": None if attest is None else attest.absolute(),
         "producer": None if producer is None else producer.absolute(),
+        "refill": tuple(refill) if refill else None,
         "web": web,
         "workers": workers,
     }

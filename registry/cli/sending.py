@@ -121,13 +121,16 @@ def send(service: Service, raw: bytes, wait: bool) -> dict[str, Any]:
 
 
 def emit_sent(
-    row: dict[str, Any], output: Output, what: str, network: str, **facts: Any
+    row: dict[str, Any], output: Output, what: str, target: Target | None = None, **facts: Any
 ) -> None:
     """Print what became of a transaction; `what` says what it does."""
-    value = {"network": network, **facts} | {
-        name: row[name] for name in ("hash", "state", "height", "index")
-    }
+    network = (
+        {}
+        if target is None
+        else {"network": target.name, "genesis_hash": target.genesis_hash.hex()}
+    )
+    value = network | facts | {name: row[name] for name in ("hash", "state", "height", "index")}
     is_committed = row["state"] == "committed"
     where = f"in block {row['height']}" if is_committed else "waits for a block"
-    facts_shown = align([("network", network), ("hash", row["hash"])])
-    emit(value, output, f"{what}: {where}\n{facts_shown}")
+    shown = align([*network.items(), ("hash", row["hash"])])
+    emit(value, output, f"{what}: {where}\n{shown}")

@@ -241,7 +241,11 @@ class TrustedLists:
             raise Refusal("wrong_set")
         check_signatures(self.genesis_hash, signed, members)
         # Before all that depends on time: whoever signed two headers is caught at any time.
-        self._stop_at_fork(header, signed)
+        if self._header is not None and is_fork(self._signed.header, signed.header):
+            # Two final headers for one epoch are a fork: both are kept, and nothing is accepted
+            # any more.
+            self.evidence = encode_signed_header(self._signed), encode_signed_header(signed)
+            self._check_not_stopped()
         check_time(header, anchor, self._params.epoch_ms, self._now_ms)
         if not may_be_expired:
             check_expiry(header, self._now_ms)
@@ -253,16 +257,6 @@ class TrustedLists:
             return Anchor(0, self._start_ms, self._founders)
         header = self._header
         return Anchor(header.epoch, header.valid_after_ms, header.next_set_hash)
-
-    def _stop_at_fork(self, header: ListHeader, signed: SignedHeader) -> None:
-        """Keep a second final header for the newest epoch as evidence. Refuses with `fork`."""
-        held = self._header
-        if held is None or held.epoch != header.epoch or signed.header == self._signed.header:
-            return
-        # Two final headers for one epoch are a fork: both are kept, and nothing is accepted any
-        # more.
-        self.evidence = encode_signed_header(self._signed), encode_signed_header(signed)
-        self._check_not_stopped()
 
     def _hold(self, header: ListHeader, signed: SignedHeader) -> None:
         if signed.header == self._signed.header:
@@ -351,6 +345,11 @@ def check_signatures(genesis_hash: Hash, signed: SignedHeader, members: Sequence
     ]
     if not all(verify_all(items)):
         raise Refusal("bad_signature")
+
+
+def is_fork(held: bytes, header: bytes) -> bool:
+    """Whether two encoded headers, both final, contradict each other."""
+    return held != header and decode_header(held).epoch == decode_header(header).epoch
 
 
 def check_time(header: ListHeader, anchor: Anchor, epoch_ms: int, now_ms: int) -> None:

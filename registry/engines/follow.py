@@ -18,6 +18,7 @@ import structlog
 from ledger.crypto import verify
 from ledger.errors import Diverged, Refusal, WaypostError
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block, block_seal
+from ledger.types import Height
 from registry.ipc import Lost
 from registry.replica import Replica
 
@@ -47,7 +48,11 @@ class Follow:
 
     async def run(self) -> None:
         """Fetch and execute blocks until cancelled. Raises `Diverged`."""
-        while True:
+        await self.catch_up(None)
+
+    async def catch_up(self, height: Height | None) -> None:
+        """Fetch and execute blocks up to `height`, or for ever. Raises `Diverged`."""
+        while height is None or self._replica.chain.tip.height < height:
             try:
                 found = await self._fetch(self._sources[0])
                 for block in found:

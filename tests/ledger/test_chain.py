@@ -126,16 +126,16 @@ def test_proposal_has_room_for_so_many(network: Network) -> None:
     assert propose(small, *raws).transactions == tuple(raws[:3])
 
 
-def test_proposal_fits_its_bytes_and_goes_on_to_what_is_shorter() -> None:
-    small = Network(max_block_bytes=1_000, max_transaction_bytes=1_000)
+@pytest.mark.parametrize("missing", [0, 1])
+def test_proposal_fits_its_bytes_and_goes_on_to_what_is_shorter(missing: int) -> None:
+    like = Network()
+    limit = 2 * len(like.register()) + len(like.transfer("alice", "bob")) - missing
+    small = Network(max_block_bytes=limit, max_transaction_bytes=1_000)
     small.settle()
-    people = ("alice", "dave", "erin")
-    long = [small.register(f"node {who}", who) for who in people]
-    last = small.transfer("bob", "carol", 1)
-    assert sum(map(len, long[:2])) <= 1_000 - 128 < sum(map(len, long))
-    sizes = small.params.max_block_bytes - sum(map(len, long[:2]))
-    chosen = propose(small, *long, last).transactions
-    assert chosen == (tuple(long[:2]) + ((last,) if len(last) <= sizes else ()))
+    long = [small.register(f"node of {who}", who) for who in ("alice", "dave", "erin")]
+    short = small.transfer("bob", "carol")
+    chosen = propose(small, *long, short).transactions
+    assert chosen == ((long[0], long[1]) if missing else (long[0], long[1], short))
 
 
 def test_proposal_has_room_for_so_many_free_ones() -> None:

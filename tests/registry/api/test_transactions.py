@@ -58,17 +58,13 @@ def test_the_largest_number_goes_in_one_call(site: Site) -> None:
 def test_waiting_answers_after_the_block(site: Site) -> None:
     answer = site.client.post(f"{SEND}?wait=commit", json={"transaction": "aa"})
     assert answer.status_code == 200
-    assert answer.json()["results"] == [
-        make_fate(b"\xaa", "committed", height=8641, index=0)
-    ]
+    assert answer.json()["results"] == [make_fate(b"\xaa", "committed", height=8641, index=0)]
     assert site.ledger.calls == [("submit", [b"\xaa"], True)]
 
 
 def test_several_have_a_code_each(site: Site) -> None:
     site.ledger.fates[b"\x02"] = refused(b"\x02", "nonce_used", nonce=4, expected=5)
-    answer = site.client.post(
-        f"{SEND}?wait=commit", json={"transactions": ["01", "02"]}
-    )
+    answer = site.client.post(f"{SEND}?wait=commit", json={"transactions": ["01", "02"]})
     assert answer.status_code == 200
     one, two = answer.json()["results"]
     assert (one["state"], one["code"]) == ("committed", None)

@@ -1,0 +1,96 @@
+"""`waypost tx`: what became of a transaction, and sending one that is signed already."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ledger.errors import WaypostError
+from registry.cli.arguments import parser
+from registry.cli.http import DEFAULT_URL, UrlOption
+from registry.cli.output import Output, OutputOption, align, emit, refusals
+from registry.cli.sending import WaitOption
+
+MAX_FILE_BYTES: Final = 2**18
+"""Twice the hex of the longest transaction that any network allows, with room for newlines."""
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class NoTransaction(WaypostError):
+    """A file holds what cannot be a transaction."""
+
+
+@parser
+def _parse_hash(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError(f"{text!r} is no hash: 64 hex digits")
+    return text.lower()
+
+
+@app.command()
+def show(
+    hash: Annotated[
+        str,
+        typer.Argument(
+            parser=_parse_hash, metavar="HASH", help="SHA-256 of its bytes.", show_default=False
+        ),
+    ],
+    url: UrlOption = DEFAULT_URL,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show a transaction, and what became of it."""
+    from registry.cli.http import Service
+
+    with refusals(), Service(url) as service:
+        answer = service.get(f"/v1/transactions/{hash}")
+        emit(answer, output, lambda: _format(answer))
+
+
+@app.command()
+def send(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            allow_dash=True, help="One transaction, as hex or as bytes; `-` is the standard input."
+        ),
+    ],
+    url: UrlOption = DEFAULT_URL,
+    wait: WaitOption = True,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Send a transaction that is signed already; to send one again is safe."""
+    from registry.cli.http import Service
+    from registry.cli.sending import emit_sent, send
+
+    with refusals(), Service(url) as service:
+        row = send(service, _read(file), wait)
+        emit_sent(row, output, "transaction")
+
+
+def _read(file: Path) -> bytes:
+    import sys
+
+    stream = sys.stdin.buffer if str(file) == "-" else file.open("rb")
+    with stream:
+        raw = stream.read(MAX_FILE_BYTES + 1)
+    if len(raw) > MAX_FILE_BYTES:
+        raise NoTransaction(f"{file} is longer than any transaction")
+    try:
+        # a transaction's first byte is no character, so bytes are never taken for hex
+        return bytes.fromhex(raw.decode("ascii"))
+    except ValueError:
+        return raw
+
+
+def _format(answer: dict[str, Any]) -> str:
+    import json
+
+    facts = [(name, answer.get(name)) for name in ("hash", "state", "height", "index", "kind")]
+    facts += [(name, answer.get(name)) for name in ("code", "detail", "sender", "nonce", "expiry")]
+    body = answer.get("body")
+    fields = body.items() if isinstance(body, dict) else ()
+    shown = [(name, value) for name, value in facts if value is not None]
+    shown += [(f"body {name}", json.dumps(value)) for name, value in fields]
+    return align([(name, str(value)) for name, value in shown])

@@ -1,0 +1,147 @@
+"""Snapshots: the same bytes everywhere, and a chain that was restored goes on like the others."""
+
+import pytest
+
+from ledger.chain import Chain, execute_block
+from ledger.codec import encode
+from ledger.crypto import sha256
+from ledger.errors import Refusal
+from ledger.history import (
+    CHUNK,
+    CHUNK_BYTES,
+    GENESIS_KEY,
+    MANIFEST,
+    MAX_CHUNK_BYTES,
+    TIP_KEY,
+    iterate_chunks,
+    journal_key,
+    make_manifest,
+    restore,
+)
+from ledger.messages.genesis import GenesisAccount
+from ledger.state import STATE_START, STATE_STOP
+from ledger.store import CrashStore, MemoryStore
+from tests.factory import EPOCH_MS, Network, make_genesis, public, replay
+from tests.ledger.refusals.snapshots import with_history
+
+HALF_EPOCHS = range(1, 7)
+
+
+def restored(network: Network, store: MemoryStore | CrashStore) -> Chain:
+    """A chain that began with a snapshot of the network's newest height."""
+    reader = network.view.reader
+    restore(store, network.hash, make_manifest(reader), iterate_chunks(reader))
+    return Chain(store, network.raw)
+
+
+@pytest.mark.parametrize("blocks", HALF_EPOCHS)
+def test_restored_chain_goes_on_like_the_others(blocks: int) -> None:
+    network = Network()
+    network.block(network.register(), network.register("node 2", "bob"))
+    for _ in range(blocks):
+        network.block(network.transfer("alice", "bob"), ms=EPOCH_MS // 2)
+    chain = restored(network, MemoryStore())
+    assert chain.tip == network.chain.tip
+    assert chain.newest_header() == network.chain.newest_header()
+    assert chain.newest_list() == network.chain.newest_list()
+    height = chain.tip.height
+    for _ in range(5):
+        network.block(network.transfer("alice", "bob"), ms=EPOCH_MS // 2)
+    for block in network.blocks[height:]:
+        execute_block(chain, block)
+    assert chain.tip == network.chain.tip
+    reopened = Chain(chain.store, network.raw)
+    assert reopened.tip == chain.tip
+
+
+def test_restored_store_holds_the_state_and_one_block() -> None:
+    network = Network()
+    with_history(network)
+    store = MemoryStore()
+    restored(network, store)
+    state = dict(network.store.items(STATE_START, STATE_STOP))
+    assert dict(store.items(STATE_START, STATE_STOP)) == state
+    tip = network.chain.tip
+    kept = (TIP_KEY, GENESIS_KEY, journal_key(tip.height))
+    assert dict(store.items()) == state | {key: network.store.get(key) for key in kept}
+
+
+def test_snapshots_of_two_replicas_are_the_same_bytes() -> None:
+    network = Network()
+    with_history(network)
+    beside = replay(network.raw, network.blocks)
+    beside_again = Chain(beside.store, network.raw)
+    readers = [chain.view().reader for chain in (network.chain, beside, beside_again)]
+    manifests = [encode(make_manifest(reader)) for reader in readers]
+    chunks = [list(iterate_chunks(reader)) for reader in readers]
+    assert manifests[0] == manifests[1] == manifests[2]
+    assert chunks[0] == chunks[1] == chunks[2]
+    assert encode(MANIFEST.decode(manifests[0])) == manifests[0]
+
+
+def test_snapshot_of_a_restored_chain_is_the_same() -> None:
+    network = Network()
+    with_history(network)
+    chain = restored(network, MemoryStore())
+    one, other = network.view.reader, chain.view().reader
+    assert make_manifest(one) == make_manifest(other)
+    assert list(iterate_chunks(one)) == list(iterate_chunks(other))
+
+
+def test_snapshot_of_an_older_height() -> None:
+    network = Network()
+    with_history(network)
+    old = network.view
+    expected = make_manifest(old.reader)
+    network.block(network.transfer("alice", "bob"))
+    network.end_epoch()
+    assert make_manifest(old.reader) == expected
+    assert make_manifest(network.view.reader) != expected
+    store = MemoryStore()
+    assert restore(store, network.hash, expected, iterate_chunks(old.reader)) == old.tip
+
+
+def test_large_state_comes_in_several_chunks() -> None:
+    names = [f"account {number}" for number in range(300)]
+    keys = sorted(public(name) for name in names)
+    network = Network(make_genesis(accounts=tuple(GenesisAccount(key, 1_000) for key in keys)))
+    network.block()
+    # records as large as they come, so that few of them make a chunk
+    filler = {b"z" + bytes([i]): bytes([i]) * 60_000 for i in range(40)}
+    network.store.write(filler)
+    chunks = list(iterate_chunks(network.store))
+    assert len(chunks) == 3
+    assert all(CHUNK_BYTES <= len(chunk) <= MAX_CHUNK_BYTES for chunk in chunks[:-1])
+    records = [record for chunk in chunks for record in CHUNK.decode(chunk).records]
+    assert records == list(network.store.items(STATE_START, STATE_STOP))
+    assert [sha256(chunk) for chunk in chunks] == list(make_manifest(network.store).chunks)
+
+
+def test_restore_is_one_write() -> None:
+    network = Network()
+    with_history(network)
+    store = CrashStore()
+    chain = restored(network, store)
+    assert store.passed == ["store.before_write", "store.after_write"]
+    assert dict(store.survivor().items()) == dict(store.items())
+    assert chain.tip == network.chain.tip
+
+
+def test_after_a_refused_snapshot_a_good_one_is_taken() -> None:
+    network = Network()
+    with_history(network)
+    reader, store = network.view.reader, MemoryStore()
+    manifest, chunks = make_manifest(reader), list(iterate_chunks(reader))
+    for bad in ([], [chunks[0] + b"\0"], [*chunks, b""]):
+        with pytest.raises(Refusal, match="bad_snapshot"):
+            restore(store, network.hash, manifest, bad)
+    assert restore(store, network.hash, manifest, chunks) == network.chain.tip
+
+
+def test_a_snapshot_of_another_network_is_not_opened() -> None:
+    network = Network()
+    with_history(network)
+    store = MemoryStore()
+    restored(network, store)
+    with pytest.raises(Refusal, match="bad_genesis"):
+        Chain(store, encode(make_genesis(name=b"other-net")))

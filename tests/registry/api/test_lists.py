@@ -1,0 +1,209 @@
+"""Lists: bytes, names, and how long others may keep them."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.api import library
+from registry.api.library import Library
+from registry.api.models import EPOCH, HEIGHT
+from registry.files import write_atomically
+from tests.registry.api.conftest import Site
+from tests.registry.api.fake_ledger import (
+    EPOCH_ENDS_MS,
+    make_full,
+    make_header,
+    make_list,
+    make_view,
+)
+
+FOREVER = "public, max-age=31536000, immutable"
+SHORT = "public, max-age=10"
+HEADER = "application/vnd.waypost.header"
+FULL = "application/vnd.waypost.full"
+
+LISTS: dict[str, tuple[bytes, str, str]] = {
+    "/v1/lists/latest": (make_header(EPOCH), HEADER, SHORT),
+    f"/v1/lists/{EPOCH}": (make_header(EPOCH), HEADER, SHORT),
+    f"/v1/lists/{EPOCH}/full": (make_full(EPOCH), FULL, FOREVER),
+    f"/v1/lists/{EPOCH - 1}": (make_header(EPOCH - 1), HEADER, FOREVER),
+    f"/v1/lists/{EPOCH - 1}/full": (make_full(EPOCH - 1), FULL, FOREVER),
+    # from the publication directory
+    "/v1/lists/7": (make_header(7), HEADER, FOREVER),
+    "/v1/lists/7/full": (make_full(7), FULL, FOREVER),
+    "/v1/lists/0": (make_header(0), HEADER, FOREVER),
+}
+
+
+@pytest.fixture
+def stocked(site: Site) -> Site:
+    """A web side with two older epochs in its publication directory."""
+    for epoch in (0, 7):
+        folder = site.publish / "lists" / str(epoch)
+        write_atomically(folder / "header", make_header(epoch))
+        write_atomically(folder / "full", make_full(epoch))
+    return site
+
+
+@pytest.mark.parametrize(("path", "shown"), LISTS.items(), ids=LISTS.keys())
+def test_lists(stocked: Site, path: str, shown: tuple[bytes, str, str]) -> None:
+    body, media, caching = shown
+    answer = stocked.client.get(path)
+    etag = f'"{hashlib.sha256(body).digest()[:16].hex()}"'
+    assert answer.status_code == 200
+    assert answer.content == body
+    expected = {
+        "content-type": media,
+        "content-length": str(len(body)),
+        "etag": etag,
+        "cache-control": caching,
+        "access-control-allow-origin": "*",
+    }
+    assert {name: answer.headers[name] for name in expected} == expected
+
+    head = stocked.client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert {name: head.headers[name] for name in expected} == expected
+
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        same = stocked.client.get(path, headers={"if-none-match": known})
+        assert (same.status_code, same.content) == (304, b"")
+        assert (same.headers["etag"], same.headers["cache-control"]) == (etag, caching)
+    for other in ('"other"', etag.strip('"'), ""):
+        assert stocked.client.get(path, headers={"if-none-match": other}).status_code == 200
+    assert stocked.ledger.calls == []
+
+
+def test_a_new_view_brings_new_lists(site: Site) -> None:
+    old = site.client.get("/v1/lists/latest").headers["etag"]
+    newer = [make_list(EPOCH), make_list(EPOCH + 1, is_final=False, is_frozen=False)]
+    site.push(make_view(HEIGHT + 1, lists=newer, epoch=EPOCH + 2))
+    assert site.client.get("/v1/lists/latest").headers["etag"] == old
+    assert site.client.get(f"/v1/lists/{EPOCH}").headers["cache-control"] == FOREVER
+    assert site.client.get(f"/v1/lists/{EPOCH + 1}").status_code == 200
+    # out of memory, and never written
+    assert site.client.get(f"/v1/lists/{EPOCH - 1}").json()["type"] == "not_kept"
+
+
+def test_a_header_that_gains_a_signature_gets_another_name(site: Site) -> None:
+    path = f"/v1/lists/{EPOCH}"
+    old = site.client.get(path)
+    signed = make_list(EPOCH, is_frozen=False)
+    more = make_view(HEIGHT + 1)
+    more["lists"][1]["header"] = signed.header + bytes(64)
+    site.push(more)
+    new = site.client.get(path, headers={"if-none-match": old.headers["etag"]})
+    assert new.status_code == 200
+    assert new.headers["etag"] != old.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "now_ms", "seconds"),
+    [
+        (EPOCH + 1, EPOCH_ENDS_MS - 1, 1),
+        (EPOCH + 1, EPOCH_ENDS_MS - 1_001, 2),
+        (EPOCH + 1, EPOCH_ENDS_MS + 60_000, 1),
+        (EPOCH + 3, EPOCH_ENDS_MS - 1_000, 3_601),
+    ],
+)
+def test_a_list_that_is_not_due(site: Site, epoch: int, now_ms: int, seconds: int) -> None:
+    site.now_ms = now_ms
+    answer = site.client.get(f"/v1/lists/{epoch}")
+    assert answer.headers["retry-after"] == str(seconds)
+    assert answer.json()["values"] == {"epoch": epoch, "seconds": seconds}
+
+
+def test_preflight(site: Site) -> None:
+    answer = site.client.options(
+        "/v1/lists/latest",
+        headers={"origin": "https://example.org", "access-control-request-method": "GET"},
+    )
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+
+
+def test_only_lists_are_for_every_origin(site: Site) -> None:
+    for path in ("/v1/network", "/v1/nodes"):
+        answer = site.client.get(path, headers={"origin": "https://example.org"})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_problem_has_no_body_for_head(site: Site) -> None:
+    answer = site.client.head("/v1/lists/3")
+    assert (answer.status_code, answer.content) == (404, b"")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+# -------------------------------------------------------------------------------- library
+
+
+def put(folder: Path, epoch: int, body: bytes) -> None:
+    write_atomically(folder / "lists" / str(epoch) / "full", body)
+
+
+def get_all(books: Library, *epochs: int) -> list[Any]:
+    async def ask() -> list[Any]:
+        return [await books.get(epoch, "full") for epoch in epochs]
+
+    return asyncio.run(ask())
+
+
+def test_the_cache_is_bounded_and_drops_what_is_oldest(tmp_path: Path) -> None:
+    for epoch in range(4):
+        put(tmp_path, epoch, bytes(400))
+    books = Library(tmp_path, cache_bytes=1_000)
+    get_all(books, 0, 1, 0, 2)
+    assert [epoch for epoch, _ in books._cache] == [0, 2]
+    assert books._held == 800
+    put(tmp_path, 3, bytes(2_000))
+    assert get_all(books, 3)[0].body == bytes(2_000)
+    assert not books._cache
+    assert books._held == 0
+
+
+def test_what_is_in_the_cache_is_not_read_again(tmp_path: Path) -> None:
+    put(tmp_path, 1, b"once")
+    books = Library(tmp_path)
+    first = get_all(books, 1)[0]
+    (tmp_path / "lists" / "1" / "full").unlink()
+    assert get_all(books, 1)[0] is first
+
+
+def test_a_file_is_read_once_for_all_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, 1, b"once")
+    reads: list[Path] = []
+    real = library._read_bounded
+
+    def counted(path: Path) -> bytes | None:
+        reads.append(path)
+        return real(path)
+
+    monkeypatch.setattr(library, "_read_bounded", counted)
+    books = Library(tmp_path)
+
+    async def ask() -> None:
+        waiting = [asyncio.create_task(books.get(1, "full")) for _ in range(10)]
+        await asyncio.sleep(0)
+        # the one who asked first hangs up
+        waiting[0].cancel()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(answer.body == b"once" for answer in answers[1:])  # type: ignore[union-attr]
+
+    asyncio.run(ask())
+    assert len(reads) == 1
+
+
+def test_a_file_that_is_too_long_is_none_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "MAX_FILE_BYTES", 10)
+    put(tmp_path, 1, bytes(10))
+    put(tmp_path, 2, bytes(11))
+    found = get_all(Library(tmp_path), 1, 2, 3)
+    assert [ready is not None for ready in found] == [True, False, False]

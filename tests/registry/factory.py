@@ -1,0 +1,218 @@
+"""A node in one process, minimal and valid, so that a test breaks exactly one thing.
+
+    in_loop            runs an async test, and fails it if it hangs
+    eventually         waits until something holds
+    Clock              a machine's clock that stands still until a test moves it
+    Direct             a verifier in place, which a test can hold up
+    Lines              what was logged
+    Site               a `solo` network whose producer and attestors have key files
+    Node               one replica of it: chain, pool and engine over a store in memory
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+import pytest
+import structlog
+
+from ledger.chain import Executed
+from ledger.crypto import Signed, sha256
+from ledger.messages.blocks import Block, BlockInput
+from ledger.messages.genesis import GenesisAttestor
+from ledger.store import Store
+from registry import signer
+from registry.engines.solo import Solo
+from registry.keystore import CHAIN, derive, derive_secret
+from registry.replica import Replica
+from registry.signer import BlockSigner, HashChain, HeaderSigner
+from tests.factory import START_MS, Network, make_genesis, verify_cached
+
+P = ParamSpec("P")
+
+HANGS_S: Final = 60.0
+"""No test takes this long; one that does waits for what never comes."""
+
+LINKS: Final = 2**11
+"""Links of a hash chain here; the real number takes a second to compute."""
+
+BLOCK_MS: Final = 1_000
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on a loop of its own; what its loop reports as an error fails it."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        reported: list[dict[str, Any]] = []
+
+        async def watched() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: reported.append(context))
+            await asyncio.wait_for(test(*args, **kwargs), HANGS_S)
+
+        asyncio.run(watched())
+        assert not reported
+
+    return run
+
+
+async def eventually(holds: Callable[[], object]) -> None:
+    """Return once something holds; `in_loop` ends the wait for what never does."""
+    while not holds():
+        await asyncio.sleep(0.002)
+
+
+async def settle() -> None:
+    """Let everything that can go on do so, up to where it waits for something else."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Clock:
+    """A machine's clock. It stands in for the module `time` where code asks for the time."""
+
+    def __init__(self, ms: int = START_MS) -> None:
+        self.ms = ms
+
+    def time_ns(self) -> int:
+        """What `time.time_ns` gives."""
+        return self.ms * 1_000_000
+
+
+class Direct:
+    """Verifies in place and notes how many signatures were asked for each time.
+
+    While `gate` is clear it waits, as it would for other cores.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def verify(self, items: Sequence[Signed]) -> list[bool]:
+        """Return for each item whether its signature is valid."""
+        self.asked.append(len(items))
+        await self.gate.wait()
+        return verify_cached(items)
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class Lines(list[dict[str, Any]]):
+    """What was logged since it was made, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        structlog.configure(processors=[self._keep], cache_logger_on_first_use=False)
+        monkeypatch.setattr(structlog, "_lines", self, raising=False)
+
+    def _keep(self, _logger: Any, level: str, line: Any) -> Any:
+        self.append(dict(line) | {"level": level})
+        raise structlog.DropEvent
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The lines about one event."""
+        return [line for line in self if line["event"] == event]
+
+
+def seed_of(name: str) -> bytes:
+    """The seed in the key file of a name."""
+    return sha256(b"seed of " + name.encode())
+
+
+PRODUCER: Final = derive(seed_of("producer"), "producer")
+
+
+class Site:
+    """A `solo` network; its homes lie in `folder`, and all its machines have one clock."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        folder: Path,
+        attestors: Sequence[str] = ("attestor",),
+        **params: int,
+    ) -> None:
+        monkeypatch.setattr(signer, "CHAIN_LINKS", LINKS)
+        self.folder = folder
+        self.clock = Clock()
+        for module in ("registry.signer", "registry.engines.solo"):
+            monkeypatch.setattr(f"{module}.time", self.clock)
+        self.genesis = make_genesis(
+            params,
+            producer=PRODUCER.public,
+            attestors=tuple(
+                sorted(map(_founding, attestors), key=lambda founding: founding.list_key)
+            ),
+        )
+
+    def header_signer(self, name: str) -> HeaderSigner:
+        """The signer of an attestor, with its watermark."""
+        return HeaderSigner(seed_of(name), self.folder / name / "headers")
+
+    def block_signer(self) -> BlockSigner:
+        """The signer of the producer, with its watermark."""
+        return BlockSigner(seed_of("producer"), self.folder / "producer" / "blocks")
+
+
+def _founding(name: str) -> GenesisAttestor:
+    tip = HashChain(derive_secret(seed_of(name), CHAIN)).tip
+    return GenesisAttestor(derive(seed_of(name), "list").public, 1, tip)
+
+
+class Node:
+    """One replica. Made inside of a loop; `close` it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.chain = network.chain
+        self.verifier = Direct()
+        self.replica = Replica(self.chain, self.verifier)
+        self.pool = self.replica.pool
+
+    @classmethod
+    def at(cls, site: Site, store: Store | None = None) -> "Node":
+        """A replica of a site's network that opens `store`, or begins with genesis."""
+        network = Network(site.genesis, store)
+        network.attesting = False
+        return cls(network)
+
+    def solo(self, site: Site) -> Solo:
+        """The engine of the producer on this replica."""
+        return Solo(self.replica, site.block_signer())
+
+    def next_input(self, *raws: bytes, ms: int = BLOCK_MS) -> BlockInput:
+        """The next block with these transactions, whether they are good or not."""
+        return self.network.input(*raws, ms=ms)
+
+    async def propose(self, ms: int = BLOCK_MS) -> BlockInput:
+        """The next block with what the pool has."""
+        tip = self.chain.tip
+        return await self.replica.drive(
+            self.chain.propose(
+                tip.height + 1, tip.time_ms + ms, PRODUCER.public, self.pool.candidates()
+            )
+        )
+
+    async def block(self, *raws: bytes, ms: int = BLOCK_MS) -> Block:
+        """Commit a block of these transactions, or without any of what the pool has."""
+        chosen = self.next_input(*raws, ms=ms) if raws else await self.propose(ms)
+        executed: Executed = await self.replica.finalize(chosen)
+        assert not any(executed.codes)
+        return await self.replica.commit(executed, b"")
+
+    async def close(self) -> None:
+        """End its threads."""
+        await self.replica.close()
+
+
+async def produce(site: Site, solo: Solo, blocks: int = 1, ms: int = BLOCK_MS) -> None:
+    """Have the producer make blocks, each `ms` after the one before by the clock."""
+    for _ in range(blocks):
+        site.clock.ms += ms
+        await solo.produce()
