@@ -136,7 +136,7 @@ def _measure_peers(section: Section, entries: Sequence[Entry], ours: int) -> Non
     ):
         section.add(name, "bytes a node", len(raw) / NODES, note=_times(len(raw), ours))
         packed = len(_deflated(raw))
-        section.add(f"  compressed", "bytes a node", packed / NODES, note=_times(packed, ours))
+        section.add("  compressed", "bytes a node", packed / NODES, note=_times(packed, ours))
     reading = repeat(REPETITIONS, lambda: json.loads(whole))
     section.add("parsing the JSON, nothing checked", "ms", [1_000 * one for one in reading])
 

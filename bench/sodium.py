@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 import msgspec
+from nacl._sodium import ffi, lib  # type: ignore[import-not-found]
 
 from bench.figures import python_command
 from ledger.crypto import Signed
@@ -60,15 +61,15 @@ class Sodium:
     def close(self) -> None:
         """End the processes."""
         for child in self._children:
-            assert child.stdin is not None and child.stdout is not None
+            assert child.stdin is not None
+            assert child.stdout is not None
             child.stdin.close()
             child.wait()
             child.stdout.close()
 
 
 def _prepare(items: Sequence[Signed]) -> list[tuple[Any, ...]]:
-    from nacl._sodium import ffi
-
+    """Return the arguments of each call."""
     prepared = []
     for key, message, signature in items:
         size = len(signature) + len(message)
@@ -81,8 +82,6 @@ def _prepare(items: Sequence[Signed]) -> list[tuple[Any, ...]]:
 
 def main(path: str, orders: TextIO) -> None:
     """Verify once for each order."""
-    from nacl._sodium import lib
-
     items = [Signed(*row) for row in msgspec.msgpack.decode(Path(path).read_bytes())]
     prepared = _prepare(items)
     verify = lib.crypto_sign_open

@@ -5,9 +5,11 @@
 - Quiet: nothing changed, as in most epochs.
 """
 
+import time
+from random import Random
 from typing import Final
 
-from bench.figures import Limit, Section, repeat, timed
+from bench.figures import Limit, Section, repeat
 from ledger.crypto import sha256
 from ledger.rules.swarms import UNASSIGNED, nearest_swarm, reassign
 
@@ -21,18 +23,19 @@ SEED: Final = 7
 def run(section: Section) -> None:
     """Measure the section."""
     for count, limit in NEWCOMERS.items():
-        times = REPETITIONS[count]
-        keys = [sha256(b"node %d" % number) for number in range(count)]
-        fresh = dict.fromkeys(keys, UNASSIGNED)
-        section.add(
-            f"{count:,} newcomers", "s", repeat(times, lambda: reassign(fresh, SEED)), limit
-        )
-        settled = reassign(fresh, SEED)
-        quiet = repeat(times, lambda: reassign(settled, SEED + 1))
-        section.add(f"{count:,} nodes, nothing changed", "s", quiet)
-        steady = _measure_steady(settled, times)
-        section.add(f"{count:,} nodes, 1 % new and 1 % gone", "s", steady)
-        _measure_look_ups(section, settled, times)
+        _measure(section, count, limit)
+
+
+def _measure(section: Section, count: int, limit: Limit) -> None:
+    times = REPETITIONS[count]
+    fresh = {sha256(b"node %d" % number): UNASSIGNED for number in range(count)}
+    section.add(f"{count:,} newcomers", "s", repeat(times, lambda: reassign(fresh, SEED)), limit)
+    settled = reassign(fresh, SEED)
+    quiet = repeat(times, lambda: reassign(settled, SEED + 1))
+    section.add(f"{count:,} nodes, nothing changed", "s", quiet)
+    steady = _measure_steady(settled, times)
+    section.add(f"{count:,} nodes, 1 % new and 1 % gone", "s", steady)
+    _measure_look_ups(section, settled, times)
 
 
 def _measure_steady(swarm_of: dict[bytes, int], times: int) -> list[float]:
@@ -40,12 +43,14 @@ def _measure_steady(swarm_of: dict[bytes, int], times: int) -> list[float]:
     seconds = []
     change = len(swarm_of) // 100
     for epoch in range(times):
-        leaving = sorted(swarm_of, key=lambda key: sha256(key + bytes([epoch])))[:change]
-        before = {key: swarm for key, swarm in swarm_of.items() if key not in set(leaving)}
-        before |= {sha256(b"new %d %d" % (epoch, number)): UNASSIGNED for number in range(change)}
-        after: dict[bytes, int] = {}
-        seconds.append(timed(lambda: after.update(reassign(before, epoch))))
-        swarm_of = after
+        leaving = Random(epoch).sample(sorted(swarm_of), change)
+        fresh = [sha256(b"new %d %d" % (epoch, number)) for number in range(change)]
+        for key in leaving:
+            del swarm_of[key]
+        swarm_of |= dict.fromkeys(fresh, UNASSIGNED)
+        began = time.perf_counter()
+        swarm_of = reassign(swarm_of, epoch)
+        seconds.append(time.perf_counter() - began)
     return seconds
 
 

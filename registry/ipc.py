@@ -62,7 +62,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Any:
         if size > MAX_FRAME_BYTES:
             raise Lost(f"a frame of {size} bytes")
         return decode(await reader.readexactly(size))
-    except (asyncio.IncompleteReadError, OSError, msgspec.MsgspecError) as error:
+    except (asyncio.IncompleteReadError, OSError, msgspec.MsgspecError, RecursionError) as error:
         raise Lost("the connection ended") from error
 
 
@@ -104,7 +104,8 @@ class Server:
         if self._server is not None:
             self._server.close()
         for writer in list(self._connections):
-            writer.close()
+            # not `close`, which waits for a peer that does not read
+            writer.transport.abort()
         for task in list(self._tasks):
             task.cancel()
         while self._connections or self._tasks:
@@ -119,7 +120,7 @@ class Server:
             if writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
                 log.warning("subscriber dropped", reason="it does not read")
                 self._subscribers.discard(writer)
-                writer.close()
+                writer.transport.abort()
             else:
                 writer.write(raw)
 
@@ -239,6 +240,7 @@ class Connection:
         except (Lost, asyncio.CancelledError):
             pass
         finally:
+            self._writer.close()
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(Lost("the connection ended"))

@@ -1,24 +1,6 @@
-"""What the web process tells Prometheus at `/metrics`.
+"""What the web process tells Prometheus at `/metrics`; `docs/api.md` names everything.
 
-| name | meaning |
-|---|---|
-| `waypost_height` | newest block that this process has seen |
-| `waypost_epoch` | the epoch that runs |
-| `waypost_nodes{state}` | nodes by state |
-| `waypost_pool_coins` | reward pool, whole coins |
-| `waypost_final_list_epoch` | epoch of the newest final list, −1 before the first |
-| `waypost_final_list_age_seconds` | time since that list's valid-after, −1 before the first |
-| `waypost_final_list_fresh_seconds` | time for which that list is still fresh; negative past it |
-| `waypost_view_age_seconds` | time since the newest block's time, −1 before the first view |
-| `waypost_ready` | 1 if `/health/ready` says so |
-| `waypost_ledger_connected` | 1 if the ledger process can be asked |
-| `waypost_event_streams` | open streams of `/v1/events` |
-| `waypost_requests_total{group,status}` | answers by group of paths and class of status |
-| `waypost_request_seconds{group}` | time to the end of an answer, without streams and lists |
-| `waypost_transactions_total{state}` | transactions that were sent, by what became of them |
-| `process_*`, `python_*` | this process, as the library measures it |
-
-A test holds this table equal to what `/metrics` shows.
+Gauges are read when somebody scrapes, so nothing has to keep them up to date.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -4,12 +4,13 @@
   that came before it; a block takes from here in that order.
 - After a commit everything left is checked again, in order; what does not pass is dropped.
 - It is bounded: one transaction more is refused with `Busy`, never queued somewhere else.
-- Two free transactions with the same slot are for the same thing: the first one stays.
+- Of two transactions for the same thing the first one stays: the other is refused like one that
+  comes after its block.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -46,7 +47,9 @@ class Pool:
         self._verifier = verifier
         self._waiting: dict[Hash, Transaction] = {}
         self._bytes = 0
-        self._slots: dict[tuple[int, bytes], Hash] = {}
+        # what is on its way in, so that what comes meanwhile finds no room twice
+        self._arriving = 0
+        self._arriving_bytes = 0
         self._fates: OrderedDict[Hash, Fate] = OrderedDict()
         self._followed: dict[Hash, list[asyncio.Future[None]]] = {}
         # held while the chain's scratch state is not that of everything in the pool
@@ -80,11 +83,22 @@ class Pool:
 
         Raises `Busy` if they do not all fit. What waits or stands in a block is no error.
         """
-        if len(self) + len(raws) > MAX_WAITING:
+        count, size = len(raws), sum(map(len, raws))
+        if len(self) + self._arriving + count > MAX_WAITING:
             raise Busy("the pool is full")
-        if self._bytes + sum(map(len, raws)) > MAX_WAITING_BYTES:
+        if self._bytes + self._arriving_bytes + size > MAX_WAITING_BYTES:
             raise Busy("the pool is full")
-        outcomes: list[Transaction | Refusal] = [self._decode(raw) for raw in raws]
+        self._arriving += count
+        self._arriving_bytes += size
+        try:
+            return await self._add(raws)
+        finally:
+            self._arriving -= count
+            self._arriving_bytes -= size
+
+    async def _add(self, raws: Sequence[bytes]) -> list[Refusal | None]:
+        async with self._checking:
+            outcomes = [self._decode(raw) for raw in raws]
         await self._verify(outcomes)
         async with self._checking:
             return [
@@ -103,14 +117,7 @@ class Pool:
         return tx
 
     def _is_known(self, tx: Transaction) -> bool:
-        if tx.hash in self._waiting or self._slot(tx) in self._slots:
-            return True
-        return self._chain.view().location(tx.hash) is not None
-
-    @staticmethod
-    def _slot(tx: Transaction) -> tuple[int, bytes]:
-        slot = tx.kind.slot
-        return (tx.kind.tag, tx.hash if slot is None else slot(tx.body))
+        return tx.hash in self._waiting or self._chain.view().location(tx.hash) is not None
 
     async def _verify(self, outcomes: list[Transaction | Refusal]) -> None:
         """Verify all signatures in one go; a transaction with a bad one becomes a refusal."""
@@ -140,7 +147,6 @@ class Pool:
             return refusal
         self._waiting[tx.hash] = tx
         self._bytes += len(tx.raw)
-        self._slots[self._slot(tx)] = tx.hash
         self._fates.pop(tx.hash, None)
         return None
 
@@ -154,12 +160,14 @@ class Pool:
 
     # -------------------------------------------------------------------- departures
 
-    async def committed(self, hashes: Iterable[Hash]) -> None:
-        """Let go of what a block took, and check the rest again.
+    async def committed(self, hashes: Iterable[Hash], end_commit: Callable[[], None]) -> None:
+        """End a commit, let go of what its block took, and check the rest again.
 
-        Called right after `end_commit`, when the chain's scratch state is empty.
+        `end_commit` empties the chain's scratch state, so nothing is taken in from there on until
+        the rest was checked.
         """
         async with self._checking:
+            end_commit()
             for tx_hash in hashes:
                 self._remove(tx_hash)
             for place, tx in enumerate(self.candidates(), 1):
@@ -181,7 +189,6 @@ class Pool:
         tx = self._waiting.pop(tx_hash, None)
         if tx is not None:
             self._bytes -= len(tx.raw)
-            self._slots.pop(self._slot(tx), None)
         for future in self._followed.pop(tx_hash, ()):
             if not future.done():
                 future.set_result(None)

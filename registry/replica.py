@@ -80,8 +80,11 @@ class Replica:
 
         # a write that was begun is waited for, whatever happens to who waits
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, write))
-        self.census.update(self.chain.end_commit(block))
-        await self.pool.committed(map(sha256, block.transactions))
+
+        def end_commit() -> None:
+            self.census.update(self.chain.end_commit(block))
+
+        await self.pool.committed(map(sha256, block.transactions), end_commit)
         for listener in self.on_commit:
             await listener(block, executed)
         return block

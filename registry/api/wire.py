@@ -2,8 +2,8 @@
 
 - A head is at most `MAX_HEAD_BYTES` and arrives within `HEAD_S` of its first byte, or of the
   connection's beginning; what else drips in between two requests has no more time than that.
-- Who does not read what he asked for is cut off after `STALL_S`: closing politely would wait for
-  him for ever.
+- Who reads less than `STALL_BYTES` of what he asked for in `STALL_S` is cut off: closing politely
+  would wait for him for ever.
 - One connection over the limit is answered `busy` and closed.
 - What is not HTTP is answered by a problem too.
 """
@@ -21,6 +21,7 @@ from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
 MAX_HEAD_BYTES: Final = 2**15
 HEAD_S: Final = 10
 STALL_S: Final = 60
+STALL_BYTES: Final = 16_384
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -41,6 +42,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
 
     # ---------------------------------------------------------------------- requests
 
@@ -102,13 +104,23 @@ class BoundedHttp(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin to lose patience with somebody who does not read."""
         super().pause_writing()
-        self._end_stall()
-        self._stall_timer = self.loop.call_later(STALL_S, self.transport.abort)
+        self._begin_stall()
 
     def resume_writing(self) -> None:
         """He reads again."""
         super().resume_writing()
         self._end_stall()
+
+    def _begin_stall(self) -> None:
+        self._end_stall()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(STALL_S, self._on_stall)
+
+    def _on_stall(self) -> None:
+        if self._unsent_bytes - self.transport.get_write_buffer_size() < STALL_BYTES:
+            self.transport.abort()
+        else:
+            self._begin_stall()
 
     def _end_stall(self) -> None:
         if self._stall_timer is not None:

@@ -198,6 +198,13 @@ class Network(msgspec.Struct):
     minimum_fee: Units
 
 
+class Tip(msgspec.Struct):
+    """Of the network's summary where the chain ends."""
+
+    height: int
+    state_root: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Account(msgspec.Struct):
     """An account."""
 

@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 REGISTRATION_MS: Final = 3_600_000
 """How long a registration may be used, where the network allows it; it is sent at once."""
 
+SUPPORTED_STORAGE: Final = ProgramVersion(2, 11, 0)
+"""What a storage server is taken to be, unless its operator says otherwise."""
+
+SUPPORTED_ROUTER: Final = ProgramVersion(11, 6, 0)
+"""The same for a service node's program."""
+
 PAGE: Final = 200
 
 State: TypeAlias = Literal["awaiting", "queued", "active"]
@@ -64,10 +70,14 @@ STORAGE_PORT: Final = typer.Option(
 )
 ROUTER_PORT: Final = typer.Option(min=1, max=65535, metavar="PORT", help="Port of QUIC and OxenMQ.")
 STORAGE_VERSION: Final = typer.Option(
-    parser=parse_version, metavar=VERSION, help="Version of the storage server."
+    parser=parse_version,
+    metavar=VERSION,
+    help=f"Version of the storage server; {'.'.join(map(str, SUPPORTED_STORAGE))} at first.",
 )
 ROUTER_VERSION: Final = typer.Option(
-    parser=parse_version, metavar=VERSION, help="Version of the service node's program."
+    parser=parse_version,
+    metavar=VERSION,
+    help=f"Version of the node's program; {'.'.join(map(str, SUPPORTED_ROUTER))} at first.",
 )
 
 app = typer.Typer(no_args_is_help=True)
@@ -82,13 +92,15 @@ def register(
         Path, typer.Option(metavar=KEY_FILE, help="Key file of the operator, who pays the stake.")
     ],
     node: Annotated[Path, NODE_KEYS],
-    storage_port: Annotated[int, STORAGE_PORT],
-    router_port: Annotated[int, ROUTER_PORT],
-    storage_version: Annotated[ProgramVersion, STORAGE_VERSION],
-    router_version: Annotated[ProgramVersion, ROUTER_VERSION],
     stake: Annotated[
         int, typer.Option(parser=parse_amount, metavar=AMOUNT, help="The operator's stake.")
     ],
+    ipv4: Annotated[bytes | None, IPV4] = None,
+    ipv6: Annotated[bytes | None, IPV6] = None,
+    storage_port: Annotated[int, STORAGE_PORT] = 22021,
+    router_port: Annotated[int, ROUTER_PORT] = 22020,
+    storage_version: Annotated[ProgramVersion | None, STORAGE_VERSION] = None,
+    router_version: Annotated[ProgramVersion | None, ROUTER_VERSION] = None,
     fee: Annotated[
         int,
         typer.Option(
@@ -97,9 +109,7 @@ def register(
             metavar="BASISPOINTS",
             help="The operator's part of the rewards, in parts of 10,000.",
         ),
-    ],
-    ipv4: Annotated[bytes | None, IPV4] = None,
-    ipv6: Annotated[bytes | None, IPV6] = None,
+    ] = 0,
     reserve: Annotated[
         list[Share] | None,
         typer.Option(
@@ -123,7 +133,8 @@ def register(
 
     if not ipv4 and not ipv6:
         raise typer.BadParameter("a node needs --ipv4, --ipv6, or both")
-    reached = Reached(ipv4, ipv6, storage_port, router_port, storage_version, router_version)
+    versions = storage_version or SUPPORTED_STORAGE, router_version or SUPPORTED_ROUTER
+    reached = Reached(ipv4, ipv6, storage_port, router_port, *versions)
     with refusals(), Service(url) as service:
         seed, owner, address = _load_keys(node, operator)
         target = get_target(service, genesis)
@@ -362,7 +373,8 @@ def list_nodes(
                 break
             cursor = {"cursor": page.next}
         known = convert(nodes, list[Node])
-        caption = f"{len(nodes)} {state or 'registered'} nodes at height {page.height}"
+        kind = f"{state or 'registered'} node{'' if len(nodes) == 1 else 's'}"
+        caption = f"{len(nodes)} {kind} at height {page.height}"
         facts = {"height": page.height, "nodes": nodes}
         emit(facts, output, lambda: _tabulate(known, caption))
 

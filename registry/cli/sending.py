@@ -2,7 +2,8 @@
 
 - What is signed holds on one network only, the one whose genesis hash it covers. Without
   `--genesis` that is the one that the service says it is, and the result names it.
-- A nonce that is used by a transaction that still waits is replaced by the next one.
+- A nonce that is used by a transaction that still waits is replaced by the next one, also where
+  that transaction is the very same: to send five coins twice is to send ten.
 """
 
 from collections.abc import Callable
@@ -89,6 +90,7 @@ def send_paid(
     wait: bool,
 ) -> dict[str, Any]:
     """Send the transaction that `make` signs with an account's key; return what became of it."""
+    from ledger.crypto import sha256
     from registry.addresses import encode_account
     from registry.keystore import derive, load_seed
     from registry.wallet import Terms, Wallet
@@ -99,6 +101,10 @@ def send_paid(
     expiry = target.height + min(LIFETIME_BLOCKS, target.params.max_lifetime_blocks)
     for _ in range(NONCES_TRIED):
         raw = make(wallet, Terms(nonce, target.minimum_fee, expiry))
+        same = service.find(f"/v1/transactions/{sha256(raw).hex()}")
+        if same is not None and same.get("state") == "pending":
+            nonce += 1
+            continue
         try:
             return send(service, raw, wait)
         except Refused as refused:
@@ -132,5 +138,6 @@ def emit_sent(
     value = network | facts | {name: row[name] for name in ("hash", "state", "height", "index")}
     is_committed = row["state"] == "committed"
     where = f"in block {row['height']}" if is_committed else "waits for a block"
-    shown = align([*network.items(), ("hash", row["hash"])])
+    named = [(name.replace("_", " "), text) for name, text in network.items()]
+    shown = align([*named, ("hash", row["hash"])])
     emit(value, output, f"{what}: {where}\n{shown}")

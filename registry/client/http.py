@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 from ledger.errors import Misuse, Refusal, WaypostError
-from registry.client.cache import ListCache
+from registry.client.cache import EVIDENCE, ListCache
 from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, Status, TrustedLists
 from registry.formats.full import compute_columns_bound, compute_full_bound
 
@@ -103,8 +103,10 @@ def _fetch_header(
             trusted.update(get(_join(url, "latest"), MAX_SIGNED_HEADER_BYTES))
         except (Refusal, Unavailable) as failure:
             if trusted.evidence is not None:
+                failure.add_note(f"the second one came from {url}")
                 if cache is not None:
                     cache.save_evidence(trusted.evidence)
+                    failure.add_note(f"both are kept in {cache.folder}: {', '.join(EVIDENCE)}")
                 raise
             failures[url] = failure
             continue

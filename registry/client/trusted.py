@@ -197,9 +197,7 @@ class TrustedLists:
         Known from the beginning, without a header.
         """
         set_hash = self._founders if self._header is None else self._header.set_hash
-        members = self._sets[set_hash]
-        total = sum(member.weight for member in members)
-        return any(is_final(member.weight, total) for member in members)
+        return has_single_signer(self._sets[set_hash])
 
     @property
     def needs_list(self) -> bool:
@@ -386,6 +384,12 @@ def check_list(header: ListHeader, node_count: int, swarm_count: int) -> None:
     # A list is the one that the header names: its hash, and as many nodes and swarms.
     if (node_count, swarm_count) != (header.node_count, header.swarm_count):
         raise Refusal("bad_list", why="it has not as many nodes and swarms as its header says")
+
+
+def has_single_signer(members: Sequence[Attestor]) -> bool:
+    """Whether one attestor of a set has the weight that makes a header final."""
+    total = sum(member.weight for member in members)
+    return any(is_final(member.weight, total) for member in members)
 
 
 def group_by_swarm(entries: Sequence[Entry]) -> dict[int, list[Entry]]:

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -67,7 +68,7 @@ def read_headings(page: str, text: str) -> Iterator[Heading]:
         fenced ^= line.startswith("```")
         if not fenced and HEADING.fullmatch(line):
             starts.append(number)
-    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, stop in pairwise([*starts, len(lines)]):
         title = lines[start].lstrip("#").strip()
         below = lines[start + 1] if start + 1 < stop else ""
         yield Heading(page, title, below, "\n".join(lines[start + 2 : stop]))

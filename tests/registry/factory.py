@@ -2,21 +2,22 @@
 
     in_loop            runs an async test, and fails it if it hangs
     eventually         waits until something holds
+    short_folder       a folder for sockets
     Clock              a machine's clock that stands still until a test moves it
     Direct             a verifier in place, which a test can hold up
-    Lines              what was logged
     Site               a `solo` network whose producer and attestors have key files
     Node               one replica of it: chain, pool and engine over a store in memory
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, ParamSpec
 
 import pytest
-import structlog
 
 from ledger.chain import Executed
 from ledger.crypto import Signed, sha256
@@ -71,6 +72,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose name is short enough for the paths of sockets on every system."""
+    with TemporaryDirectory(prefix="wp", dir="/tmp") as name:
+        yield Path(name)
+
+
 class Clock:
     """A machine's clock. It stands in for the module `time` where code asks for the time."""
 
@@ -101,23 +109,6 @@ class Direct:
 
     async def close(self) -> None:
         """There is nothing to let go of."""
-
-
-class Lines(list[dict[str, Any]]):
-    """What was logged since it was made, in order."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__()
-        structlog.configure(processors=[self._keep], cache_logger_on_first_use=False)
-        monkeypatch.setattr(structlog, "_lines", self, raising=False)
-
-    def _keep(self, _logger: Any, level: str, line: Any) -> Any:
-        self.append(dict(line) | {"level": level})
-        raise structlog.DropEvent
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        """The lines about one event."""
-        return [line for line in self if line["event"] == event]
 
 
 def seed_of(name: str) -> bytes:

@@ -91,6 +91,15 @@ def expect(code: str, act: Callable[..., object], *values: Any) -> Refusal:
     return caught.value
 
 
+def code_of(act: Callable[..., object], *values: Any) -> str:
+    """The code with which a call is refused, or none."""
+    try:
+        act(*values)
+    except Refusal as refusal:
+        return refusal.code
+    return ""
+
+
 def run_sent(row: Sent) -> None:
     """Refused by pool, proposal, vote and block; nothing of it stays."""
     network = network_of(row)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from registry.api.app import App, make_app
 from registry.api.models import TIME_MS
@@ -21,6 +22,8 @@ class Site:
         self.ledger = FakeLedger()
         self.app: App = make_app(self.ledger, publish, clock=lambda: self.now_ms, wait_s=0.3)
         self.client = TestClient(self.app)
+        self.logs: list[Any] = []
+        """What was logged so far."""
 
     def push(self, view: dict[str, Any]) -> None:
         """Have the ledger push a view, on the application's own loop."""
@@ -37,7 +40,7 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     """A web side with a view and a connected ledger."""
     made = Site(tmp_path)
-    with made.client:
+    with capture_logs() as made.logs, made.client:
         yield made
 
 

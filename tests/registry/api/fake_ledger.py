@@ -70,7 +70,7 @@ def make_event(height: int, name: str = "block") -> Event:
 
 def make_fate(raw: bytes, state: str = "pending", **changes: Any) -> dict[str, Any]:
     """What the ledger process says of one transaction that was sent."""
-    fate = {
+    fate: dict[str, Any] = {
         "hash": hashlib.sha256(raw).hexdigest(),
         "state": state,
         "height": None,
@@ -119,9 +119,6 @@ class FakeLedger:
     # ------------------------------------------------------------- api.ports.Ledger
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        self.calls.append((method, *arguments))
-        if self.error is not None:
-            raise self.error
         answer: Callable[..., Awaitable[Any]] = self.handlers()[method]
         return await answer(*arguments)
 
@@ -146,6 +143,7 @@ class FakeLedger:
         return None if self.view is None else ("view", self.view)
 
     async def _submit(self, raws: Sequence[bytes], wait: bool) -> list[dict[str, Any]]:
+        self._take_down("submit", list(raws), wait)
         if wait and self.never_commits:
             await asyncio.Event().wait()
         usual: dict[str, Any] = {"state": "pending"}
@@ -156,10 +154,16 @@ class FakeLedger:
     async def _query(
         self, name: str, arguments: dict[str, Any], height: int | None
     ) -> dict[str, Any]:
+        self._take_down("query", name, arguments, height)
         if height is not None and height not in self.kept:
             raise Gone("not kept")
         result = self._page(**arguments) if name == "nodes" else self.results[name]
         return {"height": HEIGHT if height is None else height, "result": result}
+
+    def _take_down(self, *call: Any) -> None:
+        self.calls.append(call)
+        if self.error is not None:
+            raise self.error
 
     @staticmethod
     def _page(after: bytes, limit: int, state: str) -> dict[str, Any]:

@@ -29,12 +29,12 @@ def body_of(*pieces: bytes, ends: bool = True) -> tuple[Receive, list[bytes]]:
 async def read(receive: Receive) -> bytes:
     """Read a body to its end, as an application does."""
     body = Body(receive)
-    whole = b""
+    whole = bytearray()
     while True:
         message = await body()
         whole += message["body"]
-        if not message["more_body"]:
-            return whole
+        if message["more_body"] is False:
+            return bytes(whole)
 
 
 def test_a_body_comes_through_in_pieces() -> None:

@@ -1,6 +1,7 @@
 """What each endpoint refuses: code, status, and the shape of the problem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,10 +43,10 @@ class Case(NamedTuple):
     code: str
     says: str = ""
     """Part of the detail."""
-    body: dict[str, Any] = {}
+    body: Mapping[str, Any] = MappingProxyType({})
     """Arguments for the client."""
     prepare: Callable[[Site], object] = lambda site: None
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
     """Headers that the answer has."""
 
 
@@ -312,6 +313,8 @@ def test_refusal(site: Site, case: Case) -> None:
     assert problem["status"] == case.status == status_of(case.code)
     assert case.says in problem["detail"]
     assert "secret" not in answer.text
+    faults = [line for line in site.logs if line["log_level"] == "error"]
+    assert len(faults) == (case.code == "internal")
     for name, value in case.headers.items():
         assert answer.headers[name] == value
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import Refusal
 from registry.client import TrustedLists
 from registry.client.cache import EVIDENCE, FULL, GENESIS, HEADER, LOCK, ListCache, read_bounded
+from tests.registry.client.clients import refused
 from tests.registry.client.factory import (
     EPOCH,
     EPOCH_MS,
@@ -35,13 +35,6 @@ def keep(folder: Path, made: MadeList, *, with_list: bool = True) -> None:
     trusted = TrustedLists(made.genesis, LATER_MS)
     trusted.update(made.signed)
     ListCache(folder, made.genesis).save(trusted, made.full if with_list else None)
-
-
-def refused(code: str, act: Callable[[], object]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        act()
-    assert caught.value.code == code
-    return caught.value
 
 
 def test_without_a_folder_there_is_nothing_and_none_is_made(tmp_path: Path) -> None:

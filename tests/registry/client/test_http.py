@@ -300,6 +300,8 @@ def test_a_fork_ends_it_and_is_kept(make_source: Make, tmp_path: Path) -> None:
     with pytest.raises(Refusal) as caught:
         fetch(trusted, forked, good, cache=cache)
     assert caught.value.code == "fork"
+    assert forked.url in caught.value.__notes__[0]
+    assert str(tmp_path) in caught.value.__notes__[1]
     assert good.asked == []
     assert [(tmp_path / name).read_bytes() for name in EVIDENCE] == [MADE.signed, other.signed]
 

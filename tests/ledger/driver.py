@@ -1,0 +1,425 @@
+"""An engine in memory: random legal orders of calls, and deaths, against a plain replica.
+
+The order of calls is the grammar of ABCI++ as CometBFT states it, in the words of the Chain:
+
+    start        = clean-start | recovery
+    clean-start  = (info init | state-sync) heights
+    state-sync   = *bad-offer offer info
+    recovery     = info [init] *(finalize commit) heights
+    heights      = *height
+    height       = *round finalize commit
+    round        = propose [validate] | [validate]
+
+Checks, views, proofs and snapshots come anywhere in between, also where work pauses. A process may
+die at every named point, at every pause, and with a write that failed; the next one starts from
+what survived. After each height the replica has to be where the reference is, which executes each
+decided block once and remembers nothing between two.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from random import Random
+from typing import Any, Final, TypeVar
+
+from ledger.chain import CRASH_POINTS, Chain, run
+from ledger.crypto import sha256
+from ledger.errors import Refusal
+from ledger.history import Tip, iterate_chunks, make_manifest, restore
+from ledger.merkle import sparse_verify
+from ledger.messages.blocks import BlockInput
+from ledger.messages.lists import decode_header
+from ledger.state import CHAINLINKS, EPOCH, NODES, SETS, STATE_START, STATE_STOP
+from ledger.store import Crashed, CrashStore, MemoryStore
+from tests.factory import (
+    public,
+    verify_cached,
+)
+from tests.ledger.driver_network import (
+    GENESIS,
+    GENESIS_HASH,
+    PEOPLE,
+    make_attest,
+    make_paid,
+    make_update,
+)
+
+T = TypeVar("T")
+
+POINTS: Final = (*CRASH_POINTS, "store.before_write", "store.after_write")
+STEPS_MS: Final = (1, 100, 400, 999, 1_000, 7_000)
+"""From one block to the next; an epoch is a second."""
+
+# -------------------------------------------------------------------------------- sequence
+
+
+class Sequence:
+    """One sequence of calls, wholly decided by its seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.calls: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.reference = Chain(MemoryStore(), GENESIS)
+        self.reference.init()
+        self.decided: list[BlockInput] = []
+        self.codes: dict[BlockInput, tuple[int, ...]] = {}
+        self.tips: list[Tip] = [self.reference.tip]
+        self.headers = [self.reference.newest_header()]
+        self.votes: dict[BlockInput, str] = {}
+        self.verified: set[bytes] = set()
+        self.store = CrashStore()
+        self.acknowledged = -1
+        """Height that the engine knows to be committed; −1 before init returned."""
+        self.is_synced = False
+        """Whether a snapshot was just taken, which may be of any height."""
+        self.dies_at_pause = 0
+        self.chain = Chain(self.store, GENESIS)
+
+    def play(self) -> None:
+        """Live and die until some heights are done, and compare what is left."""
+        heights = self.random.choice((1, 2, 3, 4, 6, 9))
+        lives = 0
+        while True:
+            lives += 1
+            self.call("start" if lives == 1 else "restart")
+            try:
+                self.live(heights, may_die=lives < 4)
+                break
+            except Crashed as death:
+                self.call(f"death at {death}")
+                self.store = self.store.survivor()
+            except OSError:
+                self.call("death by a failed write")
+                self.store = self.store.survivor()
+        self.finish()
+
+    def live(self, heights: int, may_die: bool) -> None:
+        """One process: open, recover or begin, then consensus."""
+        self.prepare_death(may_die)
+        self.chain = Chain(self.store, GENESIS, self.store.at)
+        self.info()
+        if not self.chain.is_initialised:
+            self.begin()
+        self.recover()
+        while len(self.decided) < heights:
+            self.height()
+
+    def prepare_death(self, may_die: bool) -> None:
+        """Choose how this process will die, if it does."""
+        self.dies_at_pause = 0  # counted down at each pause; from 0 on it never comes there
+        if not may_die:
+            return
+        fate = self.random.random()
+        if fate < 0.45:
+            self.store.arm(self.random.choice(POINTS), self.random.randint(1, 3))
+        elif fate < 0.55:
+            self.dies_at_pause = self.random.randint(1, 12)
+        elif fate < 0.65:
+            self.store.fail_next_write(self.random.random() < 0.5)
+
+    def call(self, text: str) -> None:
+        """Write down what happens."""
+        self.calls.append(text)
+        self.counts[text.split(" #")[0]] += 1
+
+    # ------------------------------------------------------------------------- start
+
+    def info(self) -> None:
+        """What was acknowledged is there, and at most one height more, if its block is decided."""
+        height = self.chain.tip.height if self.chain.is_initialised else -1
+        self.call(f"info #{height}")
+        assert self.acknowledged <= height <= max(self.acknowledged + 1, 0) or self.is_synced
+        assert height <= len(self.decided)
+        if height >= 0:
+            assert self.chain.tip == self.tips[height]
+        self.acknowledged = height
+        self.is_synced = False
+
+    def begin(self) -> None:
+        """Begin with genesis, or with a snapshot of where the others are."""
+        if self.random.random() < 0.8:
+            self.call("init")
+            self.chain.init()
+            if self.random.random() < 0.1:
+                self.chain.init()
+        else:
+            self.state_sync()
+        self.acknowledged = self.chain.tip.height
+
+    def state_sync(self) -> None:
+        """Take a snapshot, perhaps after some that are refused."""
+        while len(self.decided) < self.random.randint(1, 3):
+            self.decide(self.make_block(self.reference))
+        reader = self.reference.view().reader
+        manifest, chunks = make_manifest(reader), list(iterate_chunks(reader))
+        while self.random.random() < 0.4:
+            self.call("bad offer")
+            with suppress(Refusal):
+                restore(self.store, GENESIS_HASH, manifest, [chunks[0][:-1], *chunks[1:]])
+                raise AssertionError("a snapshot that was tampered with was taken")
+        self.call("offer")
+        self.is_synced = True
+        restore(self.store, GENESIS_HASH, manifest, chunks)
+        self.chain = Chain(self.store, GENESIS, self.store.at)
+        self.info()
+
+    def recover(self) -> None:
+        """Replay the blocks that were decided before and meanwhile."""
+        while self.chain.tip.height and self.random.random() < 0.15:
+            self.call("decided elsewhere")
+            self.decide(self.make_block(self.reference))
+        for block in self.decided[self.chain.tip.height :]:
+            self.call(f"replay #{block.height}")
+            self.finalize_and_commit(block)
+
+    # --------------------------------------------------------------------- consensus
+
+    def height(self) -> None:
+        """Rounds, a decision, finalize, commit."""
+        seen: list[BlockInput] = []
+        for _ in range(self.random.choice((0, 1, 1, 1, 2, 3))):
+            self.anywhere()
+            if self.random.random() < 0.4:
+                seen.append(self.propose())
+                if self.random.random() < 0.3:
+                    self.validate(seen[-1])
+            else:
+                seen.append(self.make_block(self.chain))
+                if self.random.random() < 0.9:
+                    self.validate(seen[-1])
+        good = [block for block in seen if self.votes.get(block, "good") == "good"]
+        if good and self.random.random() < 0.8:
+            decided = self.random.choice(good)
+        else:
+            self.call("decided unseen")
+            decided = self.make_block(self.chain)
+        self.decide(decided)
+        self.anywhere()
+        self.finalize_and_commit(decided)
+
+    def decide(self, block: BlockInput) -> None:
+        """The others have decided: the reference executes the block."""
+        # what it decoded for the block before is read from the store again
+        self.reference._recent.clear()
+        executed = run(self.reference.finalize(block), verify_cached)
+        self.reference.commit()
+        self.decided.append(block)
+        self.codes[block] = executed.codes
+        self.tips.append(self.reference.tip)
+        self.headers.append(self.reference.newest_header())
+        self.counts["epoch ends"] += executed.ended_epoch
+        for code in executed.codes:
+            self.counts[f"code {code}"] += 1
+        limit = self.reference.view().state.params().max_block_transactions
+        is_good = not any(executed.codes) and len(executed.codes) <= limit
+        assert self.votes.get(block, "good" if is_good else "bad") == ("good" if is_good else "bad")
+
+    def propose(self) -> BlockInput:
+        """This replica proposes what it would take from its pool."""
+        tip = self.chain.tip
+        candidates = []
+        for raw in self.choose(self.chain):
+            with suppress(Refusal):
+                tx = self.chain.decode(raw)
+                if all(verify_cached(self.chain.signatures(tx))):
+                    candidates.append(tx)
+        self.call(f"propose #{tip.height + 1}")
+        time_ms = tip.time_ms + self.random.choice(STEPS_MS)
+        block = self.drive(self.chain.propose(tip.height + 1, time_ms, b"here", candidates))
+        assert self.votes.setdefault(block, "good") == "good"
+        return block
+
+    def validate(self, block: BlockInput) -> None:
+        """This replica votes; a block has to be voted on in one way always."""
+        self.call(f"validate #{block.height}")
+        try:
+            self.drive(self.chain.validate(block, self.verified))
+            vote = "good"
+        except Refusal as refusal:
+            self.call(f"refuse {refusal.code}")
+            vote = "bad"
+        assert self.votes.setdefault(block, vote) == vote
+
+    def finalize_and_commit(self, block: BlockInput) -> None:
+        """Execute a decided block, make it last, and compare with the reference."""
+        height = block.height
+        executed = self.drive(self.chain.finalize(block, self.verified))
+        if self.random.random() < 0.1:
+            self.call("finalize again")
+            assert self.drive(self.chain.finalize(block, self.verified)) == executed
+        assert executed.codes == self.codes[block]
+        assert executed.root == self.tips[height].root
+        if self.random.random() < 0.7:
+            self.call("commit")
+            self.chain.commit()
+        else:
+            self.call("commit in parts")
+            made, batch = self.chain.begin_commit()
+            self.anywhere()
+            self.store.write(batch)
+            self.anywhere()
+            self.chain.end_commit(made)
+        self.acknowledged = height
+        assert self.chain.tip == self.tips[height]
+        assert self.chain.newest_header() == self.headers[height]
+
+    def drive(self, steps: Generator[Any, Any, T]) -> T:
+        """Run pausable work to its end; something may happen at each pause, death too."""
+        answer = None
+        while True:
+            try:
+                asked = steps.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            self.dies_at_pause -= 1
+            if self.dies_at_pause == 0:
+                raise Crashed("a pause")
+            if self.random.random() < 0.1:
+                self.anywhere()
+            answer = None if asked is None else verify_cached(asked)
+
+    # -------------------------------------------------------------- blocks of others
+
+    def make_block(self, chain: Chain) -> BlockInput:
+        """A block of the others, sometimes with bad transactions in it."""
+        tip = chain.tip
+        time_ms = tip.time_ms + self.random.choice(STEPS_MS)
+        raws = self.choose(chain)
+        if self.random.random() < 0.7:
+            raws = self.good_of(chain, raws)
+        evidence = (b"evidence",) if self.random.random() < 0.1 else ()
+        proposer = self.random.choice((b"", b"there"))
+        return BlockInput(tip.height + 1, time_ms, proposer, evidence, tuple(raws))
+
+    def good_of(self, chain: Chain, raws: list[bytes]) -> list[bytes]:
+        """Those whose nonce comes next: most of the others' blocks are good."""
+        nonces = {public(who): chain.view().state.account(public(who)).nonce for who in PEOPLE}
+        good = []
+        for raw in raws:
+            with suppress(Refusal):
+                tx = chain.decode(raw)
+                if tx.kind.name in ("transfer", "register") and tx.nonce == nonces[tx.sender]:
+                    nonces[tx.sender] += 1
+                    good.append(raw)
+                elif tx.kind.name == "attest":
+                    good.append(raw)
+        return good[:6]
+
+    def choose(self, chain: Chain) -> list[bytes]:
+        """Transactions that somebody might send now."""
+        state, raws = chain.view().state, []
+        for who in self.random.sample(PEOPLE, self.random.randint(0, 3)):
+            nonce = state.account(public(who)).nonce
+            for step in range(self.random.choice((1, 1, 2))):
+                skip = self.random.choice((0, 0, 0, 0, 0, 1))
+                variant = self.random.choice((0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 18))
+                raws.append(make_paid(who, nonce + step + skip, variant))
+        if self.random.random() < 0.4:
+            node = f"node of {self.random.choice(PEOPLE)}"
+            raws.append(make_update(node, self.random.randint(1, 4)))
+        if self.random.random() < 0.6:
+            raws += self.attestations(chain)
+        if self.random.random() < 0.05:
+            raws.append(self.random.randbytes(self.random.randint(0, 40)))
+        if raws and self.random.random() < 0.05:
+            raws.append(self.random.choice(raws))
+        return raws
+
+    def attestations(self, chain: Chain) -> list[bytes]:
+        """Attestations of the newest header by some seats."""
+        state, header = chain.view().state, chain.newest_header().header
+        raws = []
+        for index, seat in enumerate(state.one(SETS).current):
+            if self.random.random() < 0.8:
+                accepted = state.one(CHAINLINKS, seat.list_key).accepted
+                raws.append(make_attest(header, index, seat.list_key, accepted))
+        return raws
+
+    # -------------------------------------------------------------------- in between
+
+    def anywhere(self) -> None:
+        """A call that may come at any time: it changes nothing and sees the committed height."""
+        if self.random.random() < 0.6:
+            return
+        self.random.choice(ANYWHERE)(self)
+        assert self.chain.tip == self.tips[self.acknowledged]
+
+    def check(self) -> None:
+        """Transactions come into the pool."""
+        for raw in self.choose(self.chain)[:3]:
+            with suppress(Refusal):
+                tx = self.chain.decode(raw)
+                if all(verify_cached(self.chain.signatures(tx))):
+                    self.verified.add(tx.hash)
+                    (self.chain.peek if tx.kind.is_free else self.chain.check)(tx)
+
+    def query(self) -> None:
+        """A record of a height that is kept is proven against its root."""
+        height = self.random.randint(0, self.acknowledged)
+        view = self.chain.view_at(height)
+        if view is None:
+            return
+        assert view.tip == self.tips[height]
+        assert view.newest_header() == self.headers[height]
+        key = b"a" + public(self.random.choice((*PEOPLE, "nobody")))
+        raw, proof = view.prove(key)
+        assert sparse_verify(self.tips[height].root, key, raw, proof)
+        list(view.state.items(NODES))
+
+    def read_list(self) -> None:
+        """The newest list is that of the newest header."""
+        header = decode_header(self.chain.newest_header().header)
+        assert header.list_hash == sha256(self.chain.newest_list().columns)
+        assert header.epoch == self.chain.view().state.one(EPOCH).epoch - 1
+
+    def take_snapshot(self) -> None:
+        """A snapshot is offered to others, and none is taken by a store that is in use."""
+        reader = self.chain.view().reader
+        if self.acknowledged == 0:
+            return
+        manifest = make_manifest(reader)
+        assert [sha256(chunk) for chunk in iterate_chunks(reader)] == list(manifest.chunks)
+
+    def wrong_place(self) -> None:
+        """A block that does not follow is refused, and leaves what is ready as it was."""
+        tip = self.chain.tip
+        for height, ms in ((tip.height, 1), (tip.height + 2, 1), (tip.height + 1, 0)):
+            block = BlockInput(height, tip.time_ms + ms, b"", (), ())
+            with suppress(Refusal):
+                run(self.chain.finalize(block))
+                raise AssertionError("a block in the wrong place was executed")
+
+    # ------------------------------------------------------------------------- end
+
+    def finish(self) -> None:
+        """The store holds what the reference holds, and opens to the same tip."""
+        survivor = self.store.survivor()
+        state = dict(survivor.items(STATE_START, STATE_STOP))
+        assert state == dict(self.reference.store.items(STATE_START, STATE_STOP))
+        chain = Chain(survivor, GENESIS)
+        assert chain.tip == self.reference.tip == self.tips[-1]
+        assert chain.newest_list() == self.reference.newest_list()
+
+
+ANYWHERE: Final[tuple[Callable[[Sequence], None], ...]] = (
+    Sequence.check,
+    Sequence.check,
+    Sequence.query,
+    Sequence.read_list,
+    Sequence.take_snapshot,
+    Sequence.wrong_place,
+)
+
+
+def play(seed: int) -> Counter[str]:
+    """Play the sequence of a seed; a failure says how to repeat it."""
+    sequence = Sequence(seed)
+    try:
+        sequence.play()
+    except BaseException as error:
+        last = ", ".join(sequence.calls[-25:])
+        text = f"WAYPOST_DRIVER_SEED={seed} repeats this; it ended with: {last}"
+        raise AssertionError(text) from error
+    return sequence.counts

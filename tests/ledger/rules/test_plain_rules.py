@@ -1,0 +1,148 @@
+"""Rules that are functions of plain values: addresses, queues, stakes, seeds."""
+
+from hashlib import sha256
+
+import pytest
+
+from ledger.rules.queues import activation_limit, order_by_turns
+from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, compute_unroutable_reason
+from ledger.rules.seeds import compute_next_seed, is_next_link, swarm_seed
+from ledger.rules.stakes import (
+    Open,
+    compute_open,
+    minimum_contribution,
+    minimum_operator_stake,
+)
+from tests.ledger.refusals.contact import UNROUTABLE, packed
+
+# ---- addresses ----
+
+ROUTABLE = (
+    # the neighbours of each range that is not
+    *("1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0"),
+    *("126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255"),
+    *("172.32.0.0", "191.255.255.255", "192.0.1.0", "192.0.3.0", "192.88.98.255"),
+    *("192.88.100.0", "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0"),
+    *("198.51.99.255", "198.51.101.0", "203.0.112.255", "203.0.114.0", "223.255.255.255"),
+    *("2000::", "2001:1::1", "2001:3::", "2001:f:ffff::", "2001:30::", "2001:db7:ffff::"),
+    *("2001:db9::", "2003::1", "2620::1", "2a02::1", "3ffe:ffff::", "3fff:1000::"),
+)
+
+
+@pytest.mark.parametrize("text", ROUTABLE)
+def test_others_can_reach(text: str) -> None:
+    assert compute_unroutable_reason(packed(text), allow_loopback=False) == ""
+
+
+@pytest.mark.parametrize("name", UNROUTABLE)
+def test_others_cannot_reach(name: str) -> None:
+    for text in UNROUTABLE[name]:
+        assert compute_unroutable_reason(packed(text), allow_loopback=False) != "", text
+
+
+def test_loopback_is_what_a_test_network_may_allow() -> None:
+    loopback = [*UNROUTABLE["loopback"], *UNROUTABLE["IPv6 loopback"]]
+    for name, ends in UNROUTABLE.items():
+        for text in ends:
+            allowed = compute_unroutable_reason(packed(text), allow_loopback=True) == ""
+            assert allowed is (text in loopback), name
+
+
+def test_every_range_of_the_table_has_a_case() -> None:
+    cases = {packed(text) for ends in UNROUTABLE.values() for text in ends}
+    for prefix in (*UNROUTABLE_IPV4, *UNROUTABLE_IPV6):
+        shift = 8 * len(prefix.address) - prefix.bits
+        number = int.from_bytes(prefix.address, "big")
+        last = (number | ((1 << shift) - 1)).to_bytes(len(prefix.address), "big")
+        assert number >> shift << shift == number, prefix.why
+        # the first of some ranges belongs to a narrower one
+        assert last in cases, prefix.why
+
+
+@pytest.mark.parametrize("size", [0, 3, 5, 15, 17])
+def test_addresses_have_two_lengths(size: int) -> None:
+    assert compute_unroutable_reason(bytes([33]) * size, allow_loopback=True) != ""
+
+
+# ---- queues ----
+
+
+@pytest.mark.parametrize(
+    ("active", "floor", "share", "limit"),
+    [
+        (0, 20, 200, 20),
+        (999, 20, 200, 20),
+        (1_050, 20, 200, 21),
+        (10_000, 20, 200, 200),
+        (10_000, 20, 0, 20),
+        (7, 1, 10_000, 7),
+    ],
+)
+def test_activation_limit(active: int, floor: int, share: int, limit: int) -> None:
+    assert activation_limit(active, floor, share) == limit
+
+
+TURNS = {
+    "": "",
+    "a1": "a1",
+    "a1 a2 a3": "a1 a2 a3",
+    "a1 a2 b1": "a1 b1 a2",
+    "a1 a2 a3 b1 b2 c1": "a1 b1 c1 a2 b2 a3",
+    "b1 a1 b2 c1 a2": "b1 a1 c1 b2 a2",
+}
+
+
+@pytest.mark.parametrize("queue", TURNS)
+def test_operators_take_turns(queue: str) -> None:
+    rows = [(node.encode(), node[:1].encode()) for node in queue.split()]
+    assert [node.decode() for node in order_by_turns(rows)] == TURNS[queue].split()
+
+
+# ---- stakes ----
+
+
+@pytest.mark.parametrize(
+    ("requirement", "share", "minimum"),
+    [(100, 2_500, 25), (101, 2_500, 26), (103, 2_500, 26), (104, 2_500, 26), (10, 1, 1),
+     (10, 10_000, 10), (2**63 - 1, 2_500, 2**61)],
+)  # fmt: skip
+def test_least_stake_of_an_operator(requirement: int, share: int, minimum: int) -> None:
+    assert minimum_operator_stake(requirement, share) == minimum
+    assert minimum * 10_000 >= requirement * share > (minimum - 1) * 10_000
+
+
+def test_what_is_open_to_all() -> None:
+    assert compute_open(100, 25, 9, ()) == Open(75, 9)
+    assert compute_open(100, 25, 9, (7, 8)) == Open(60, 7)
+    assert compute_open(100, 100, 0, ()) == Open(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "places", "least"), [(75, 9, 9), (72, 9, 8), (1, 9, 1), (0, 3, 0), (75, 1, 75)]
+)
+def test_least_contribution_is_an_equal_part(amount: int, places: int, least: int) -> None:
+    assert minimum_contribution(Open(amount, places)) == least
+
+
+# ---- seeds ----
+
+
+def test_next_seed_in_bytes() -> None:
+    seed, first, second = (bytes([value]) * 32 for value in (1, 2, 3))
+    head = b"waypost seed" + bytes(20)
+    expected = sha256(head + seed + b"\x00" + first + b"\x18" + second).digest()
+    assert compute_next_seed(seed, [(0, first), (24, second)]) == expected
+    assert compute_next_seed(seed, [(24, second), (0, first)]) == expected
+    assert compute_next_seed(seed, []) == sha256(head + seed).digest()
+
+
+def test_a_reveal_is_the_preimage() -> None:
+    value = sha256(b"link").digest()
+    assert is_next_link(b"link", value)
+    assert not is_next_link(value, value)
+    assert not is_next_link(b"", value)
+
+
+def test_swarm_seed_is_little_endian() -> None:
+    assert swarm_seed(bytes(range(1, 33))) == 0x0807060504030201
+    assert swarm_seed(b"\xff" * 32) == 2**64 - 1

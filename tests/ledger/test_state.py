@@ -1,0 +1,141 @@
+"""The state: its table of keys, and the overlay that a block writes to."""
+
+import pytest
+
+from ledger.codec import encode
+from ledger.errors import CorruptStore, Misuse
+from ledger.merkle import sparse_root
+from ledger.messages.state import Account, Swarm
+from ledger.state import (
+    ACCOUNTS,
+    DRAFT,
+    POOL,
+    STATE_START,
+    STATE_STOP,
+    SWARMS,
+    TABLES,
+    State,
+    build_tree,
+    update_tree,
+)
+from ledger.store import MemoryStore
+from tests.factory import Network, public
+
+
+def state_of(**accounts: int) -> State:
+    """A committed state with accounts that are named by one letter."""
+    rows = {b"a" + name.encode(): encode(Account(n, 0)) for name, n in accounts.items()}
+    return State(MemoryStore(rows | {b"s" + b"x": encode(Swarm(1))}))
+
+
+def balances(state: State) -> dict[bytes, int]:
+    return {key: account.balance for key, account in state.items(ACCOUNTS)}
+
+
+def test_letters_are_unique_and_within_the_range() -> None:
+    letters = [table.letter for table in TABLES]
+    assert len(set(letters)) == len(letters)
+    assert all(len(letter) == 1 and STATE_START <= letter < STATE_STOP for letter in letters)
+    assert all(table.meaning for table in TABLES)
+
+
+def test_every_table_is_used_by_a_network() -> None:
+    network = Network()
+    network.block(network.register())
+    network.end_epoch()
+    draft = {key[:1] for key in network.dump()}
+    network.block(network.register("node 2"), network.update_contact())
+    letters = {key[:1] for key in network.dump()} | draft
+    assert letters == {table.letter for table in TABLES}
+
+
+def test_every_key_has_the_length_that_its_table_says() -> None:
+    network = Network()
+    network.block(network.register())
+    network.end_epoch()
+    network.block(network.register("node 2"), network.update_contact())
+    for table in TABLES:
+        length = sum(int(word) for word in table.key.split() if word.isdigit())
+        for key, _ in network.store.items(table.letter, bytes([table.letter[0] + 1])):
+            assert len(key) == 1 + length, table
+
+
+def test_writes_lie_over_the_store() -> None:
+    state = state_of(b=2, d=4)
+    state.put(ACCOUNTS, Account(1, 0), b"a")
+    state.put(ACCOUNTS, Account(20, 0), b"b")
+    state.put(ACCOUNTS, Account(3, 0), b"c")
+    state.delete(ACCOUNTS, b"d")
+    state.put(ACCOUNTS, Account(5, 0), b"e")
+    state.delete(ACCOUNTS, b"e")
+    assert balances(state) == {b"a": 1, b"b": 20, b"c": 3}
+    assert list(balances(state)) == [b"a", b"b", b"c"]
+    assert state.get(ACCOUNTS, b"d") is None
+    assert state.get(ACCOUNTS, b"e") is None
+    assert [key for key, _ in state.items(SWARMS)] == [b"x"]
+    assert state.changes() == {
+        b"aa": encode(Account(1, 0)),
+        b"ab": encode(Account(20, 0)),
+        b"ac": encode(Account(3, 0)),
+        b"ad": None,
+        b"ae": None,
+    }
+
+
+def test_the_store_stays_as_it_is() -> None:
+    store = MemoryStore({b"ab": encode(Account(2, 0))})
+    state = State(store)
+    state.put(ACCOUNTS, Account(9, 0), b"b")
+    state.delete(ACCOUNTS, b"b")
+    assert dict(store.items()) == {b"ab": encode(Account(2, 0))}
+
+
+def test_credit_and_debit() -> None:
+    state = state_of(a=10)
+    state.debit(b"a", 10)
+    state.credit(b"b", 4)
+    state.credit(b"b", 6)
+    assert balances(state) == {b"a": 0, b"b": 10}
+    with pytest.raises(Misuse):
+        state.debit(b"b", 11)
+    with pytest.raises(Misuse):
+        state.debit(b"nobody", 1)
+
+
+def test_a_record_that_must_be_there() -> None:
+    state = state_of()
+    assert state.get(POOL) is None
+    with pytest.raises(CorruptStore, match="there is no Pool"):
+        state.one(POOL)
+
+
+def test_a_record_that_does_not_decode() -> None:
+    state = State(MemoryStore({b"r": b"\xc0", b"aa": b"\xc0"}))
+    with pytest.raises(CorruptStore, match="a Pool does not decode"):
+        state.one(POOL)
+    with pytest.raises(CorruptStore, match="a Account does not decode"):
+        list(state.items(ACCOUNTS))
+
+
+def test_tables_without_a_key_hold_one_record() -> None:
+    network = Network()
+    assert [key for key, _ in network.state.items(POOL)] == [b""]
+    assert [key for key, _ in network.state.items(DRAFT)] == [b""]
+
+
+def test_root_follows_from_the_records_whatever_came_before() -> None:
+    one, other = {b"aa": b"1", b"ab": b"2"}, {b"ab": None, b"ac": b"3", b"sx": b"4"}
+    tree = update_tree(update_tree(None, dict(one)), dict(other))
+    records = {b"aa": b"1", b"ac": b"3", b"sx": b"4"}
+    assert sparse_root(tree) == sparse_root(build_tree(records.items()))
+
+
+def test_genesis_writes_what_its_file_says() -> None:
+    network = Network()
+    accounts = {row.account: Account(row.balance, 0) for row in network.genesis.accounts}
+    assert dict(network.state.items(ACCOUNTS)) == accounts
+    pool = network.state.one(POOL)
+    assert pool.balance == network.genesis.pool
+    assert pool.supply == pool.balance + sum(a.balance for a in accounts.values())
+    assert tuple(network.params) == network.genesis.params
+    assert network.state.account(public("a stranger")) == Account(0, 0)

@@ -1,0 +1,152 @@
+"""The descriptions: complete, true to what is answered, and equal to `docs/api.md`."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from registry.addresses import decode_account, decode_node
+from registry.api import models
+from registry.api.app import make_app
+from registry.api.models import Shape, example_of
+from registry.api.problems import MEDIA_TYPE, code_table
+from registry.metrics import _HELPS, WebMetrics, WebState
+from tests.registry.api.fake_ledger import FakeLedger
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+DOCUMENT: dict[str, Any] = make_app(FakeLedger(), Path("nowhere")).framework.openapi()
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every operation, by method and path."""
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield f"{method.upper()} {path}", operation
+
+
+OPERATIONS = dict(operations())
+
+PATHS = (
+    *("POST /v1/transactions", "GET /v1/transactions/{hash}", "GET /v1/nodes"),
+    *("GET /v1/nodes/{key}", "GET /v1/accounts/{address}", "GET /v1/network"),
+    *("GET /v1/attestors", "GET /v1/epochs/{epoch}", "GET /v1/blocks/{height}"),
+    *("GET /v1/blocks", "GET /v1/genesis", "GET /v1/events", "GET /v1/lists/latest"),
+    *("GET /v1/lists/{epoch}", "GET /v1/lists/{epoch}/full", "GET /health/live"),
+    *("GET /health/ready", "GET /metrics"),
+)
+
+
+def test_every_path_is_described() -> None:
+    assert set(OPERATIONS) == set(PATHS)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["operationId"]
+    assert operation["tags"]
+    successes = {code: row for code, row in operation["responses"].items() if code < "300"}
+    assert successes
+    for response in successes.values():
+        assert response["description"]
+        assert response["content"]
+        for media, content in response["content"].items():
+            assert content["example"] not in (None, "", {}), media
+            check_schema(media, content["schema"])
+
+
+def check_schema(media: str, schema: dict[str, Any]) -> None:
+    """An answer has a named shape, or is bytes or text."""
+    if "$ref" in schema:
+        shape = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+        assert shape["type"] == "object"
+        assert shape["properties"]
+        assert not shape.get("additionalProperties")
+    else:
+        assert media not in ("application/json", MEDIA_TYPE)
+        assert schema["type"] == "string"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_problems_of_operation(name: str) -> None:
+    responses = OPERATIONS[name]["responses"]
+    assert "422" not in responses or MEDIA_TYPE in responses["422"]["content"]
+    assert "default" in responses
+    for code, response in responses.items():
+        if code >= "400":
+            assert list(response["content"]) == [MEDIA_TYPE]
+            assert response["content"][MEDIA_TYPE]["schema"] == {
+                "$ref": "#/components/schemas/Problem"
+            }
+
+
+def test_parameters_have_examples() -> None:
+    for name, operation in OPERATIONS.items():
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], name
+            assert parameter["schema"].get("examples") or "example" in parameter, name
+
+
+def test_references_lead_somewhere() -> None:
+    text = json.dumps(DOCUMENT)
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert names <= set(SCHEMAS)
+    assert not [name for name in SCHEMAS if "Validation" in name]
+
+
+SHAPES = [each for each in Shape.__subclasses__() if each.__module__ == models.__name__]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_shape(shape: type[BaseModel]) -> None:
+    assert shape.__doc__
+    for name, field in shape.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict), name
+        unit = extra["x-unit"]
+        assert field.description, name
+        assert field.description.endswith(f"Unit: {unit}."), name
+        assert unit == "object" or field.examples, name
+    example = example_of(shape)
+    made = shape.model_validate(example)
+    assert shape.model_validate_json(made.model_dump_json()) == made
+
+
+def test_addresses_in_examples_are_addresses() -> None:
+    assert decode_account(models.ACCOUNT)
+    assert decode_node(models.NODE)
+
+
+# ---------------------------------------------------------------------------- docs/api.md
+
+
+def test_docs_hold_the_codes() -> None:
+    """Made by `python -m registry.api.problems`."""
+    assert code_table() in DOCS
+
+
+def test_docs_name_every_path_and_no_other() -> None:
+    named = set(re.findall(r"`((?:GET|POST) /[^` ?]*)", DOCS))
+    assert named == set(PATHS)
+
+
+def test_docs_name_every_metric() -> None:
+    rendered = WebMetrics().render().decode()
+    families = set(re.findall(r"^# TYPE (waypost_\w+)", rendered, re.MULTILINE))
+    # the library adds when a counter began
+    shown = {name for name in families if not name.endswith("_created")}
+    assert set(re.findall(r"\| `(waypost_\w+)", DOCS)) == shown
+
+
+def test_every_gauge_has_a_help_text() -> None:
+    assert tuple(_HELPS) == WebState._fields
