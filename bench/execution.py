@@ -20,10 +20,11 @@ from bench.figures import Limit, Section
 from bench.networks import QUIET, SEED, WIDE, make_genesis, make_pairs, open_with_accounts
 from bench.sodium import Sodium
 from bench.traffic import Traffic
-from ledger.chain import Chain, Steps
+from ledger.chain import Chain
 from ledger.crypto import Signed
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import BlockInput
+from ledger.steps import Steps
 from ledger.types import COIN
 from registry.replica import Replica
 from registry.supervisor import Child

@@ -24,13 +24,15 @@ from bench.networks import (
     open_with_accounts,
 )
 from bench.traffic import make_contact
-from ledger.chain import Chain, run
-from ledger.crypto import KeyPair, sign
+from ledger.chain import Chain
+from ledger.crypto import KeyPair
 from ledger.leveldb import LevelStore
-from ledger.messages.blocks import BlockInput, seal_bytes
+from ledger.messages.blocks import BlockInput
+from ledger.steps import run
 from ledger.types import COIN, Hash, TimeMs
 from registry.home import GENESIS
-from registry.keystore import derive, named_seed, save_seed
+from registry.keystore import named_seed, save_seed
+from registry.signer import BlockSigner
 from registry.supervisor import listen
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
 
@@ -63,13 +65,14 @@ def prepare(home: Path, nodes: int) -> None:
     (home / GENESIS).write_bytes(genesis)
     save_seed(home / "producer.json", PRODUCER_SEED)
     save_seed(home / "attestor.json", ATTESTOR_SEED)
+    signer = signer_of(home)
     store = LevelStore(home / "ledger")
     pairs = make_pairs(ACCOUNTS)
     chain = open_with_accounts(store, genesis, [pair.public for pair in pairs], EACH)
     for first in range(0, nodes, NODES_IN_BLOCK):
         numbers = range(first, min(nodes, first + NODES_IN_BLOCK))
-        commit_block(chain, [_register(chain, pairs, number) for number in numbers], 1)
-    commit_block(chain, [], chain.view().state.params().epoch_ms)
+        commit_block(chain, signer, [_register(chain, pairs, number) for number in numbers], 1)
+    commit_block(chain, signer, [], chain.view().state.params().epoch_ms)
     store.close()
 
 
@@ -102,17 +105,25 @@ def node_seed(number: int) -> bytes:
     return named_seed(SEED, f"node {number}")
 
 
-def commit_block(chain: Chain, transactions: Sequence[bytes], later_ms: int) -> None:
+def signer_of(home: Path) -> BlockSigner:
+    """Return the producer of a home, with its watermark."""
+    return BlockSigner(PRODUCER_SEED, home / "watermarks" / "blocks")
+
+
+def commit_block(
+    chain: Chain, signer: BlockSigner, transactions: Sequence[bytes], later_ms: int
+) -> None:
     """Execute and commit the next block, `later_ms` after the one before."""
-    producer = derive(PRODUCER_SEED, "producer")
     tip = chain.tip
     block = BlockInput(
-        tip.height + 1, tip.time_ms + later_ms, producer.public, (), tuple(transactions)
+        tip.height + 1, tip.time_ms + later_ms, signer.pair.public, (), tuple(transactions)
     )
     executed = run(chain.finalize(block, Everything()))
     if any(executed.codes):
         raise RuntimeError(f"a transaction of the benchmark was refused: {executed.codes}")
-    chain.commit(sign(producer, seal_bytes(chain.genesis_hash, chain.header())))
+    header = chain.header()
+    chain.commit(signer.seal(chain.genesis_hash, header))
+    signer.note(header)
 
 
 # ------------------------------------------------------------------------------- running

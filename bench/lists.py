@@ -17,7 +17,6 @@ from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
 
 from bench.figures import Limit, Section, repeat
 from bench.networks import SEED, make_pairs
-from ledger.chain import run as run_steps
 from ledger.crypto import SIGNATURE_BYTES, sha256
 from ledger.lists import BuiltList, build_list
 from ledger.messages.contact import Contact, Version
@@ -31,6 +30,7 @@ from ledger.messages.lists import (
 from ledger.messages.state import Swarm
 from ledger.rules.swarms import UNASSIGNED, reassign
 from ledger.state import CONTACTS, SWARMS, State
+from ledger.steps import run as run_steps
 from ledger.store import MemoryStore
 from registry.formats import FORMATS
 from registry.formats.full import decode_full, encode_full

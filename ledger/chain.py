@@ -4,9 +4,7 @@
 
 Snapshots are in `ledger/history.py`.
 
-- Work on a block is a generator. It yields None where it can be paused, and a list of `Signed`
-  where it needs to know which are valid: the driver answers with as many booleans. `run` drives
-  one to its end in place.
+- Work on a block comes as `Steps`, so that it can be paused; `run` drives it to its end in place.
 - propose and validate leave the execution of their block ready, so that finalize of the same
   input does not execute it again; any number of rounds may go before.
 - finalize changes nothing that lasts. commit writes state, journal and history in one synced
@@ -17,15 +15,14 @@ Snapshots are in `ledger/history.py`.
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple
 
-from ledger import crypto
 from ledger.codec import Record, encode
 from ledger.crypto import Signed, sha256
-from ledger.errors import CorruptStore, Diverged, Misuse, Refusal
+from ledger.errors import CorruptStore, Misuse, Refusal
 from ledger.genesis import load_genesis
 from ledger.history import (
     GENESIS_KEY,
@@ -48,6 +45,7 @@ from ledger.messages.blocks import (
     block_hash,
     inputs_hash,
 )
+from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import SignedHeader
 from ledger.state import (
     STATE_START,
@@ -56,6 +54,7 @@ from ledger.state import (
     build_tree,
     update_tree,
 )
+from ledger.steps import Steps, run
 from ledger.store import Store
 from ledger.transactions import WIRE
 from ledger.transactions.envelope import Context, Transaction, get_signatures
@@ -70,11 +69,6 @@ from ledger.transition import (
 )
 from ledger.types import Hash, Height, TimeMs
 from ledger.views import View
-
-T = TypeVar("T")
-
-Steps: TypeAlias = Generator[list[Signed] | None, Sequence[bool] | None, T]
-"""Pausable work; see the head of this file."""
 
 PINNED_HEIGHTS: Final = 64
 """Committed heights that can still be read."""
@@ -133,10 +127,12 @@ class Chain:
         `at` is called at each of `CRASH_POINTS`. Refuses like `load_genesis`; raises
         `CorruptStore` where the store does not hold what its tip says.
         """
-        self.genesis = load_genesis(genesis)
         self.genesis_bytes = genesis
         self.genesis_hash = sha256(genesis)
         self.store = store
+        # a file that was checked when this store was made need not be checked again
+        is_known = store.get(GENESIS_KEY) == self.genesis_hash
+        self.genesis = GENESIS.decode(genesis) if is_known else load_genesis(genesis)
         self._at = at
         self._recent: dict[bytes, Record | None] = {}
         self._tree: SparseTree = None
@@ -154,25 +150,28 @@ class Chain:
         if raw is None:
             return
         tip = TIP.load(raw)
+        if self.store.get(GENESIS_KEY) != self.genesis_hash:
+            raise Refusal("bad_genesis", why="the store belongs to another network")
         self._tree = build_tree(self.store.items(STATE_START, STATE_STOP))
         if sparse_root(self._tree) != tip.root:
             raise CorruptStore("of this chain", f"its state is not that of height {tip.height}")
-        if tip.height == 0 and tip.block_hash != self.genesis_hash:
-            raise Refusal("bad_genesis", why="the store belongs to another network")
-        if tip.height > 0:
-            self._check_journal(tip)
+        self._check_journal(tip)
         self._adopt(tip, self._tree)
 
     def _check_journal(self, tip: Tip) -> None:
-        newest = self.store.get(journal_key(tip.height))
-        if newest is None or block_hash(BLOCK.load(newest).header) != tip.block_hash:
-            raise CorruptStore("of this chain", f"its journal has no block {tip.height}")
-        # a damaged database may lose batches in the middle without a word
+        """Check that the tip's block is there, and every one before it.
+
+        A damaged database may lose batches in the middle without a word.
+        """
         missing = find_gap(self.store, tip.height)
         if missing is not None:
             raise CorruptStore("of this chain", f"its journal has lost block {missing}")
-        if self.store.get(GENESIS_KEY) != self.genesis_hash:
-            raise Refusal("bad_genesis", why="the store belongs to another network")
+        newest = self.store.get(journal_key(tip.height))
+        if newest is None:
+            return
+        header = BLOCK.load(newest).header
+        if (block_hash(header), header.state_root) != (tip.block_hash, tip.root):
+            raise CorruptStore("of this chain", f"its journal has another block {tip.height}")
 
     def init(self) -> None:
         """Write the state of the genesis file as height 0. Done already, it does nothing."""
@@ -320,6 +319,7 @@ class Chain:
         `verified` holds hashes of transactions whose signatures were verified before. Refuses
         with `block_height`, `block_time`, `block_too_large`, `block_transaction`.
         """
+        self._check_size(block)
         execution = yield from self._execute(block, verified)
         room = Room(execution.context)
         for index, raw in enumerate(block.transactions):
@@ -331,6 +331,16 @@ class Chain:
             tx = self.decode(raw)
             room.check(tx)
             room.take(tx)
+
+    def _check_size(self, block: BlockInput) -> None:
+        """Refuse with `block_too_large` before anything of the block is looked at."""
+        params = self._params
+        size = sum(map(len, block.transactions)) + sum(map(len, block.misbehaviour))
+        if size > params.max_block_bytes:
+            raise Refusal("block_too_large", limit=params.max_block_bytes, unit="bytes")
+        if len(block.transactions) > params.max_block_transactions:
+            limit = params.max_block_transactions
+            raise Refusal("block_too_large", limit=limit, unit="transactions")
 
     def finalize(self, block: BlockInput, verified: Container[Hash] = ()) -> Steps[Executed]:
         """Execute a block to its end, for `commit` to make it last.
@@ -413,7 +423,7 @@ class Chain:
     def _check_place(self, height: Height, time_ms: TimeMs) -> None:
         if height != self.tip.height + 1:
             raise Refusal("block_height", height=height, tip=self.tip.height)
-        if time_ms <= self.tip.time_ms:
+        if not self.tip.time_ms < time_ms < 2**63:
             raise Refusal("block_time", time_ms=time_ms, tip_ms=self.tip.time_ms)
 
     # ------------------------------------------------------------------------ commit
@@ -441,6 +451,8 @@ class Chain:
     def begin_commit(self, seal: bytes = b"") -> tuple[Block, dict[bytes, bytes | None]]:
         """Return the finalized block and the one batch that makes it last."""
         ready, header = self._finalized()
+        if len(seal) > 64 or len(header.proposer) > 32:
+            raise Misuse("a seal has 64 bytes at most, a proposer 32")
         block = Block(header, ready.input.misbehaviour, ready.input.transactions, seal)
         tip = Tip(header.height, header.time_ms, header.state_root, block_hash(header))
         batch = dict(ready.changes)
@@ -470,33 +482,3 @@ class Chain:
         tip = Tip(header.height, header.time_ms, header.state_root, block_hash(header))
         self._adopt(tip, ready.tree)
         return changed
-
-
-def run(
-    steps: Steps[T] | Generator[None, None, T],
-    verify: Callable[[list[Signed]], Sequence[bool]] = crypto.verify_all,
-) -> T:
-    """Drive pausable work to its end in place, verifying what it asks for."""
-    answer: Sequence[bool] | None = None
-    while True:
-        try:
-            asked = steps.send(answer)  # type: ignore[arg-type]
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        answer = None if asked is None else verify(asked)
-
-
-def execute_block(chain: Chain, block: Block) -> Executed:
-    """Execute and commit a block that states its own outcome, as a replay does.
-
-    Raises `Diverged` where the outcome is another one; refuses a block that does not follow.
-    """
-    header = block.header
-    if header.previous != chain.tip.block_hash:
-        raise Refusal("block_link", height=header.height)
-    executed = run(chain.finalize(block.input))
-    if chain.header() != header:
-        raise Diverged(header.height, f"state root {executed.root.hex()} comes out")
-    chain.commit(block.seal)
-    return executed

@@ -79,6 +79,7 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     "block_too_large": RefusalCode(102, "the block is over its limit of {limit} {unit}"),
     "block_link": RefusalCode(103, "block {height} does not extend the chain that is held"),
     "block_seal": RefusalCode(104, "block {height} is not signed by the network's producer"),
+    "block_inputs": RefusalCode(106, "block {height} does not carry what its header names"),
     "block_transaction": RefusalCode(105, "transaction {index} of block {height}: {why}"),
     # genesis and snapshots
     "bad_parameter": RefusalCode(120, "parameter {name} = {value} is outside {low} to {high}"),

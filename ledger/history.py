@@ -3,6 +3,7 @@
     T                   the tip
     G                   the hash of the genesis file
     J height 8          a block (the journal)
+    B                   the first block of the journal, height 8, if that is not 1
     X hash 32           where a transaction stands: height 8 ‖ index 4 ‖ code 2
     F epoch 8           the frozen signed header of an epoch
 
@@ -26,6 +27,7 @@ from ledger.types import Epoch, Hash, Height
 
 TIP_KEY: Final = b"T"
 GENESIS_KEY: Final = b"G"
+BASE_KEY: Final = b"B"
 
 CHUNK_BYTES: Final = 2**20
 """A chunk of a snapshot ends with the record that reaches this size."""
@@ -68,13 +70,12 @@ def find_gap(reader: Reader, height: Height) -> Height | None:
 
     A journal begins with block 1, or with the block of the snapshot that filled the store.
     """
-    expected: Height | None = None
+    expected = int.from_bytes(reader.get(BASE_KEY) or b"\1", "big")
     for key, _ in reader.items(journal_key(0), journal_key(height + 1)):
-        found = int.from_bytes(key[1:], "big")
-        if expected is not None and found != expected:
+        if key != journal_key(expected):
             return expected
-        expected = found + 1
-    return None
+        expected += 1
+    return None if expected == height + 1 else expected
 
 
 def final_key(epoch: Epoch) -> bytes:
@@ -147,7 +148,8 @@ def restore(store: Store, genesis_hash: Hash, manifest: Manifest, chunks: Iterab
     """Fill an empty store from a snapshot, in one synced write, and return its tip.
 
     The caller has verified the manifest's block as its engine demands. Refuses with
-    `bad_snapshot` what does not add up to the state root that this block names.
+    `bad_snapshot` what does not add up to the state root that this block names, and with
+    `not_canonical` and `too_large` what is no block or chunk at all.
     """
     block = BLOCK.decode(manifest.block)
     batch: dict[bytes, bytes] = {}
@@ -172,5 +174,6 @@ def restore(store: Store, genesis_hash: Hash, manifest: Manifest, chunks: Iterab
     tip = Tip(header.height, header.time_ms, root, block_hash(header))
     batch |= {TIP_KEY: encode(tip), GENESIS_KEY: genesis_hash}
     batch[journal_key(header.height)] = manifest.block
+    batch[BASE_KEY] = header.height.to_bytes(8, "big")
     store.write(dict(batch), sync=True)
     return tip

@@ -153,6 +153,7 @@ def _relations(p: Params) -> list[tuple[bool, str]]:
         (p.max_transaction_bytes <= p.max_block_bytes, "a block has room for one transaction"),
         (p.epoch_ms <= p.fresh_ms, "a list is fresh at least until the next one"),
         (p.fresh_ms <= p.valid_ms, "a list is valid at least while it is fresh"),
+        (p.valid_ms <= p.trust_ms, "a list is not valid for longer than it is trusted"),
         (p.trust_ms + p.report_margin_ms <= p.evidence_ms, "a forger can be reported in time"),
         (p.evidence_ms < p.unbonding_ms, "stake is still locked when an offence is reported"),
     ]

@@ -24,7 +24,7 @@ from ledger.lists import (
     store_header,
 )
 from ledger.messages.genesis import Genesis
-from ledger.messages.lists import encode_signed_header
+from ledger.messages.lists import MAX_NODES, encode_signed_header
 from ledger.messages.state import ACTIVE, AttestorSets, EpochState, RawHeader, Swarm
 from ledger.params import Params
 from ledger.rules.queues import activation_limit, order_by_turns
@@ -170,7 +170,9 @@ def apply_activations(state: State, ending: Ending) -> Pauses:
     queue = [(place, entry.node) for place, entry in state.items(QUEUE)]
     place_of = {node: place for place, node in queue}
     active = sum(1 for _ in state.items(SWARMS)) if queue else 0
-    limit = activation_limit(active, ending.params.activation_floor, ending.params.activation_share)
+    limit = activation_limit(
+        active, ending.params.activation_floor, ending.params.activation_share, MAX_NODES
+    )
     yield
     turns = order_by_turns((node, state.one(NODES, node).operator) for _, node in queue)
     for count, key in enumerate(turns[:limit], 1):

@@ -69,7 +69,7 @@ class Service:
             source = Follow(self.replica, settings.refill)
             await source.catch_up(signer.height)
             await source.close()
-        return Solo(self.replica, signer)
+        return Solo(self.replica, signer, new_watermark=settings.new_watermark)
 
     async def run(self, lifeline: int) -> None:
         """Serve until told to stop. Raises a `Fault` where going on would be wrong."""

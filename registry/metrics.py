@@ -87,8 +87,8 @@ class WebMetrics:
         return self._read()
 
     def count_request(self, group: str, status: int) -> None:
-        """Count an answer with an HTTP status."""
-        self._requests.labels(group, f"{status // 100}xx").inc()
+        """Count an answer with an HTTP status; 0 means that the client went before it."""
+        self._requests.labels(group, f"{status // 100}xx" if status else "none").inc()
 
     def time_request(self, group: str, seconds: float) -> None:
         """Take down how long an answer took."""

@@ -11,9 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from ledger.chain import Chain, Executed, Steps
+from ledger.chain import Chain, Executed
 from ledger.crypto import sha256
 from ledger.messages.blocks import Block, BlockInput
+from ledger.steps import Steps
 from ledger.types import Hash
 from registry.census import Census
 from registry.pool import Pool

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Key file of an attestor."""
     producer: Path | None = None
     """Key file of the producer, for the engine `solo`."""
+    new_watermark: bool = False
+    """Whether a producer's database without a watermark is vouched for."""
     refill: tuple[str, ...] = ()
     """URLs of nodes from which a producer's older database is brought up to date first."""
     web: bool = True

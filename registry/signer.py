@@ -47,7 +47,7 @@ class Watermark:
     """The number and hash of the newest thing that a role signed, in a file of its own."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._mark = _MARK.decode(path.read_bytes()) if path.exists() else _NOTHING
 
     @property
@@ -66,12 +66,12 @@ class Watermark:
             return
         if number <= self._mark.number:
             raise SignerRefuses(
-                f"{self._path.name}: number {self._mark.number} was signed already, and "
+                f"{self.path.name}: number {self._mark.number} was signed already, and "
                 f"{number} is something else: is this an older copy of the ledger, or does "
                 "another process hold the same key?"
             )
         mark = _Mark(number, digest)
-        write_durably(self._path, encode(mark), mode=0o600)
+        write_durably(self.path, encode(mark), mode=0o600)
         self._mark = mark
 
 
@@ -158,16 +158,25 @@ class BlockSigner:
         """Height of the newest block that was served."""
         return self._watermark.number
 
-    def check_start(self, height: Height, tip_hash: Hash) -> None:
-        """Check that a database is no older than what left this producer.
+    def check_start(self, height: Height, tip_hash: Hash, *, is_new: bool = False) -> None:
+        """Check that a database ends where this producer has served up to, or one block later.
 
-        Raises `SignerRefuses`; one that is ahead by what was not served yet is taken over.
+        That one block was being written when the process died, and is served from now on. `is_new`
+        says that somebody vouches for a database without a watermark. Raises `SignerRefuses`.
         """
         mark = self._watermark
-        if height < mark.number or (height == mark.number and tip_hash != mark.hash != bytes(32)):
+        if is_new and mark.number == 0:
+            return self.served(height, tip_hash)
+        if height < mark.number or (height == mark.number != 0 and tip_hash != mark.hash):
             raise SignerRefuses(
                 f"this producer has served block {mark.number}, the database ends at {height}: "
                 "it is an older copy. Start with --refill and the URL of a node that followed"
+            )
+        if height > mark.number + 1:
+            raise SignerRefuses(
+                f"the database ends at {height}, but the watermark {mark.path} is at "
+                f"{mark.number}: one of them is an old copy, and this key may have served more. If "
+                "nobody can have seen a later block, remove the file and start with --new-watermark"
             )
         self.served(height, tip_hash)
 

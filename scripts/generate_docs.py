@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ledger.chain import Chain, run
+from ledger.chain import Chain
 from ledger.codec import Codec, encode
 from ledger.crypto import key_pair, sha256, sign, signing_bytes
 from ledger.errors import REFUSALS, Refusal
@@ -47,6 +47,7 @@ from ledger.messages.transactions import (
 from ledger.params import DAY, HOUR, MINUTE, PARAMETERS, PRESETS, SECOND, Parameter, preset
 from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, Prefix
 from ledger.state import TABLES
+from ledger.steps import run
 from ledger.store import MemoryStore
 from ledger.transactions import TX_KINDS
 from ledger.types import COIN, MAX_AMOUNT, Hash

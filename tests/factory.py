@@ -17,14 +17,14 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ledger import crypto
-from ledger.chain import Chain, Executed, execute_block, run
+from ledger.chain import Chain, Executed
 from ledger.codec import Record, encode
 from ledger.crypto import KeyPair, Signed, key_pair, sha256, sign, signing_bytes
-from ledger.history import TIP_KEY, Tip
+from ledger.history import TIP_KEY, journal_key
 from ledger.invariants import find_violations
 from ledger.merkle import sparse_root
 from ledger.messages import tags
-from ledger.messages.blocks import Block, BlockInput, seal_bytes
+from ledger.messages.blocks import Block, BlockInput, block_hash, seal_bytes
 from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import (
     FIXED,
@@ -52,6 +52,7 @@ from ledger.messages.transactions import (
     Withdraw,
 )
 from ledger.params import Params, preset
+from ledger.replay import execute_block
 from ledger.state import (
     ATTESTATIONS,
     CHAINLINKS,
@@ -66,6 +67,7 @@ from ledger.state import (
     Table,
     build_tree,
 )
+from ledger.steps import run
 from ledger.store import MemoryStore, Store
 from ledger.transactions import TX_KINDS
 from ledger.types import COIN
@@ -349,8 +351,13 @@ class Network:
         raws = {key: None if row is None else encode(row) for key, row in changes.items()}
         self.store.write(raws)
         root = sparse_root(build_tree(self.store.items(STATE_START, STATE_STOP)))
-        tip = self.chain.tip
-        self.store.write({TIP_KEY: encode(Tip(tip.height, tip.time_ms, root, tip.block_hash))})
+        tip = replace(self.chain.tip, root=root)
+        if tip.height:
+            block = self.blocks.pop()
+            self.blocks.append(replace(block, header=replace(block.header, state_root=root)))
+            tip = replace(tip, block_hash=block_hash(self.blocks[-1].header))
+            self.store.write({journal_key(tip.height): encode(self.blocks[-1])})
+        self.store.write({TIP_KEY: encode(tip)})
         self.reopen()
 
     # ------------------------------------------------------------ transactions
@@ -389,11 +396,17 @@ class Network:
         return self.paid("register", operator, body, **(envelope or {}))
 
     def contribute(
-        self, who: str, amount: int, node: str = "node", life: int = 1, **changes: Any
+        self,
+        who: str,
+        amount: int,
+        node: str = "node",
+        life: int = 1,
+        envelope: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> bytes:
         """A `contribute` whose beneficiary is the contributor himself."""
         body = Contribute(public(node), life, amount, public(who))
-        return self.paid("contribute", who, replace(body, **changes))
+        return self.paid("contribute", who, replace(body, **changes), **(envelope or {}))
 
     def withdraw(self, who: str, node: str = "node", life: int = 1, **changes: Any) -> bytes:
         """A `withdraw`."""

@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from ledger.types import BASIS_POINTS, Key
 
 
-def activation_limit(active: int, floor: int, share: int) -> int:
-    """Return how many nodes one epoch may activate: `floor`, or `share`/10,000 of the active."""
-    return max(floor, active * share // BASIS_POINTS)
+def activation_limit(active: int, floor: int, share: int, most: int) -> int:
+    """Return how many nodes one epoch may activate: `floor`, or `share`/10,000 of the active.
+
+    There are never more than `most` active nodes, since a list holds no more.
+    """
+    return min(max(floor, active * share // BASIS_POINTS), most - active)
 
 
 def order_by_turns(queue: Iterable[tuple[Key, Key]]) -> list[Key]:

@@ -54,6 +54,7 @@ UNROUTABLE_IPV6: Final = (
     _v6("20010002", 48, "benchmarks"),
     _v6("20010010", 28, "ORCHID"),
     _v6("20010020", 28, "ORCHIDv2"),
+    _v6("20010030", 28, "drone identifiers"),
     _v6("20010db8", 32, "documentation"),
     _v6("2002", 16, "6to4"),
     _v6("3fff", 20, "documentation"),

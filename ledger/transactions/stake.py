@@ -63,6 +63,8 @@ def check_register(state: State, tx: Transaction, context: Context) -> None:
     if registration.fee > BASIS_POINTS:
         raise Refusal("fee_out_of_range", limit=BASIS_POINTS)
     check_payee(state, registration.beneficiary, "beneficiary")
+    for place in registration.reserved:
+        check_payee(state, place.account, "account of a reserved place")
     _check_keys(state, body)
     _check_operator_stake(body, context.params)
     check_contact(registration.contact, context.params)
@@ -174,8 +176,11 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
     state.put(CONTACTS, registration.contact, key)
     for role, role_key in get_role_keys(registration):
         state.put(BINDINGS, Binding(role, key), role_key)
-    if registration.list_key:
-        state.put(CHAINLINKS, Chainlink(registration.list_tip, 0), registration.list_key)
+    # a hash chain begins once: in a later life its key goes on where it was, and cannot choose
+    # another chain after it has seen what others revealed
+    list_key = registration.list_key
+    if list_key and state.get(CHAINLINKS, list_key) is None:
+        state.put(CHAINLINKS, Chainlink(registration.list_tip, 0), list_key)
     _queue_if_funded(state, key, context, index)
 
 

@@ -8,12 +8,14 @@
 - What nobody expected is `internal`: the log says what happened, the answer does not.
 """
 
+import re
+import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -27,7 +29,6 @@ RETRY_S: Final = 1
 
 Values: TypeAlias = Mapping[str, int | str | list[str]]
 
-log = structlog.get_logger()
 encode = msgspec.json.Encoder().encode
 
 
@@ -152,8 +153,8 @@ def _of_gone(_request: Request, _error: Gone) -> ProblemAnswer:
     return make_problem("height_gone")
 
 
-def _of_lost(request: Request, error: Lost) -> ProblemAnswer:
-    log.warning("ledger process lost", path=request.url.path, error=str(error))
+def _of_lost(_request: Request, _error: Lost) -> ProblemAnswer:
+    # not logged: whoever lost the connection says so once, this would for each request
     return make_problem("unavailable")
 
 
@@ -205,5 +206,14 @@ def code_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def fill(page: str) -> str:
+    """Return a page with the table of codes between its markers made anew."""
+    return _TABLE.sub(lambda match: f"{match[1]}{code_table()}{match[2]}", page)
+
+
+_TABLE: Final = re.compile(r"(<!-- made: problems -->\n).*?(<!-- end: problems -->)", re.DOTALL)
+
+
 if __name__ == "__main__":
-    print(code_table(), end="")
+    for name in sys.argv[1:]:
+        Path(name).write_text(fill(Path(name).read_text(encoding="utf-8")), encoding="utf-8")

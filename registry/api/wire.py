@@ -22,6 +22,8 @@ MAX_HEAD_BYTES: Final = 2**15
 HEAD_S: Final = 10
 STALL_S: Final = 60
 STALL_BYTES: Final = 16_384
+LAST_S: Final = 3
+"""What somebody who still reads gets when the server stops; less than it waits for all."""
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -110,6 +112,12 @@ class BoundedHttp(HttpToolsProtocol):
         """He reads again."""
         super().resume_writing()
         self._end_stall()
+
+    def shutdown(self) -> None:
+        """Begin to stop: who is behind with reading must not hold the others up."""
+        super().shutdown()
+        if self._stall_timer is not None:
+            self.loop.call_later(LAST_S, self.transport.abort)
 
     def _begin_stall(self) -> None:
         self._end_stall()

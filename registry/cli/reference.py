@@ -9,7 +9,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from registry.cli import GROUPS, Command, load
+from registry.cli import GROUPS, load
 
 WIDTH: Final = 1_000
 """Of a usage line: wider than any."""

@@ -13,12 +13,12 @@ from itertools import zip_longest
 from typing import Final, Protocol
 
 from ledger import crypto
-from ledger.chain import Chain, execute_block, run
+from ledger.chain import Chain
 from ledger.crypto import Signed
 from ledger.errors import CorruptStore, Diverged, Refusal, WaypostError
 from ledger.history import GENESIS_KEY, TIP, TIP_KEY, final_key, journal_key
 from ledger.invariants import find_violations
-from ledger.messages.blocks import BLOCK, Block, block_seal
+from ledger.messages.blocks import BLOCK, Block
 from ledger.messages.lists import (
     Attestor,
     SignedHeader,
@@ -28,7 +28,9 @@ from ledger.messages.lists import (
     decode_signed_header,
     is_final,
 )
+from ledger.replay import check_sealed, execute_block
 from ledger.state import EPOCH, SETS, TABLES
+from ledger.steps import run
 from ledger.store import MemoryStore, Reader
 from ledger.types import Hash, Height
 
@@ -36,6 +38,7 @@ JOURNAL: Final = b"J"
 
 RECORDS: Final = {
     **{table.letter: table.meaning for table in TABLES},
+    b"B": "where the journal begins",
     b"F": "the frozen header of an epoch",
     b"G": "the hash of the genesis file",
     b"T": "the tip",
@@ -202,11 +205,7 @@ class Audit(Replay):
 
     def _execute(self, block: Block, *, is_last: bool) -> None:
         chain, header = self.chain, block.header
-        if header.previous != chain.tip.block_hash:
-            raise Refusal("block_link", height=header.height)
-        seal = block_seal(chain.genesis_hash, chain.genesis.producer, header, block.seal)
-        if not crypto.verify(seal):
-            raise Refusal("block_seal", height=header.height)
+        check_sealed(chain, block)
         self.counts["seals"] += 1
         members = chain.view().state.one(SETS).current
         run(chain.validate(block.input), self._verify)

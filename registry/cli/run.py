@@ -24,6 +24,12 @@ def run(
     refill: Annotated[
         list[str] | None, typer.Option(help="URL to bring a producer's old database up from.")
     ] = None,
+    new_watermark: Annotated[
+        bool | None,
+        typer.Option(
+            "--new-watermark", help="Vouch for a producer's database without a watermark."
+        ),
+    ] = None,
     web: Annotated[
         bool | None, typer.Option(help="Whether to serve; a replica may only attest.")
     ] = None,
@@ -42,6 +48,7 @@ def run(
         "attest": None if attest is None else attest.absolute(),
         "producer": None if producer is None else producer.absolute(),
         "refill": tuple(refill) if refill else None,
+        "new_watermark": new_watermark,
         "web": web,
         "workers": workers,
     }

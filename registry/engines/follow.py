@@ -15,9 +15,9 @@ import httpx2
 import msgspec
 import structlog
 
-from ledger.crypto import verify
 from ledger.errors import Diverged, Refusal, WaypostError
-from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block, block_seal
+from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block
+from ledger.replay import check_sealed
 from ledger.types import Height
 from registry.ipc import Lost
 from registry.replica import Replica
@@ -86,12 +86,10 @@ class Follow:
     async def _execute(self, block: Block) -> None:
         """Check, execute and commit one block. Raises `BadSource` and `Diverged`."""
         chain, header = self._replica.chain, block.header
-        if header.height != chain.tip.height + 1 or header.previous != chain.tip.block_hash:
-            raise BadSource(f"block {header.height} does not extend the chain that is held")
-        if not verify(block_seal(chain.genesis_hash, chain.genesis.producer, header, block.seal)):
-            raise BadSource(f"block {header.height} is not sealed by the network's producer")
-        if not block.has_its_inputs():
-            raise BadSource(f"block {header.height} does not hold what its header names")
+        try:
+            check_sealed(chain, block)
+        except Refusal as refusal:
+            raise BadSource(str(refusal)) from None
         try:
             await self._replica.drive(chain.validate(block.input))
         except Refusal as refusal:

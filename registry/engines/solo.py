@@ -23,12 +23,14 @@ log = structlog.get_logger()
 class Solo:
     """Makes blocks from a timer and the pool."""
 
-    def __init__(self, replica: Replica, signer: BlockSigner) -> None:
-        """Raises `SignerRefuses` on a database that is older than what was served."""
+    def __init__(
+        self, replica: Replica, signer: BlockSigner, *, new_watermark: bool = False
+    ) -> None:
+        """Raises `SignerRefuses` like `BlockSigner.check_start`."""
         self._replica = replica
         self._signer = signer
         chain = replica.chain
-        signer.check_start(chain.tip.height, chain.tip.block_hash)
+        signer.check_start(chain.tip.height, chain.tip.block_hash, is_new=new_watermark)
 
     async def run(self) -> None:
         """Make a block every `block_ms`, until cancelled."""
@@ -38,7 +40,11 @@ class Solo:
     async def produce(self) -> None:
         """Make the next block from what waits in the pool."""
         replica, chain = self._replica, self._replica.chain
-        now_ms = max(time.time_ns() // 1_000_000, chain.tip.time_ms + 1)
+        now_ms = time.time_ns() // 1_000_000
+        if chain.tip.height == 0 and now_ms <= chain.tip.time_ms:
+            return  # the network's start is still to come
+        # a clock that was put back delays the epochs, not the transactions
+        now_ms = max(now_ms, chain.tip.time_ms + 1)
         block = await replica.drive(
             chain.propose(
                 chain.tip.height + 1, now_ms, self._signer.pair.public, replica.pool.candidates()

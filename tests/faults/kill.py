@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import httpx2
 
-from ledger.chain import Chain, execute_block
+from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.invariants import find_violations
@@ -33,6 +33,7 @@ from ledger.messages.genesis import (
     GenesisAttestor,
 )
 from ledger.params import preset
+from ledger.replay import execute_block
 from ledger.store import MemoryStore
 from ledger.types import COIN
 from registry.home import GENESIS

@@ -22,7 +22,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final, TypeVar
 
-from ledger.chain import CRASH_POINTS, Chain, run
+from ledger.chain import CRASH_POINTS, Chain
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.history import Tip, iterate_chunks, make_manifest, restore
@@ -30,6 +30,7 @@ from ledger.merkle import sparse_verify
 from ledger.messages.blocks import BlockInput
 from ledger.messages.lists import decode_header
 from ledger.state import CHAINLINKS, EPOCH, NODES, SETS, STATE_START, STATE_STOP
+from ledger.steps import run
 from ledger.store import Crashed, CrashStore, MemoryStore
 from tests.factory import (
     public,

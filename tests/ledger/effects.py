@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger.chain import run
 from ledger.codec import Record
 from ledger.crypto import sha256
 from ledger.errors import REFUSALS
@@ -49,6 +48,7 @@ from ledger.state import (
     STATE_STOP,
     build_tree,
 )
+from ledger.steps import run
 from tests.factory import BLOCK_MS, FEE, Network, make_registration, public, verify_cached
 
 Dump = dict[bytes, Record]
@@ -184,7 +184,7 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
     for role, role_key in roles:
         if role_key:
             sheet.put(BINDINGS, role_key, Binding(role, key))
-    if registration.list_key:
+    if registration.list_key and sheet.get(CHAINLINKS, registration.list_key) is None:
         sheet.put(CHAINLINKS, registration.list_key, Chainlink(registration.list_tip, 0))
     requirement = network.params.staking_requirement
     contribution = Contribution(public(operator), registration.beneficiary, stake)

@@ -4,12 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from ledger.chain import (
-    PAUSE_TRANSACTIONS,
-    Chain,
-    Executed,
-    run,
-)
+from ledger.chain import PAUSE_TRANSACTIONS, Chain, Executed
 from ledger.codec import encode
 from ledger.crypto import Signed, sha256, verify
 from ledger.errors import REFUSALS, Misuse, Refusal
@@ -17,6 +12,7 @@ from ledger.history import Location
 from ledger.messages.blocks import BLOCK, BlockInput, block_hash, block_seal
 from ledger.messages.state import Account
 from ledger.state import NODES
+from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import (
     BLOCK_MS,

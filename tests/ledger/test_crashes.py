@@ -8,10 +8,12 @@ from functools import cache
 
 import pytest
 
-from ledger.chain import CRASH_POINTS, Chain, execute_block, run
+from ledger.chain import CRASH_POINTS, Chain
 from ledger.history import iterate_chunks, make_manifest, restore
 from ledger.invariants import find_violations
 from ledger.messages.blocks import Block
+from ledger.replay import execute_block
+from ledger.steps import run
 from ledger.store import Crashed, CrashStore, MemoryStore
 from tests.factory import EPOCH_MS, Network, replay, verify_cached
 

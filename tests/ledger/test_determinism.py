@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 REPLAY = """
 import sys
-from ledger.chain import Chain, execute_block
+from ledger.chain import Chain
+from ledger.replay import execute_block
 from ledger.messages.blocks import BLOCK
 from ledger.store import MemoryStore
 

@@ -5,7 +5,6 @@ from hashlib import sha256
 
 import pytest
 
-from ledger.chain import run
 from ledger.history import final_key
 from ledger.lists import build_list
 from ledger.merkle import leaf_hash, tree_root
@@ -32,6 +31,7 @@ from ledger.state import (
     SETS,
     SWARMS,
 )
+from ledger.steps import run
 from ledger.transition import EPOCH_STEPS
 from tests.factory import (
     ATTESTORS,

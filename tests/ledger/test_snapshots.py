@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.chain import Chain, execute_block
+from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.errors import Refusal
@@ -19,6 +19,7 @@ from ledger.history import (
     restore,
 )
 from ledger.messages.genesis import GenesisAccount
+from ledger.replay import execute_block
 from ledger.state import STATE_START, STATE_STOP
 from ledger.store import CrashStore, MemoryStore
 from tests.factory import EPOCH_MS, Network, make_genesis, public, replay

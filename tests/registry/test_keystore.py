@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.crypto import is_public_key, sha256, sign, verify
 from ledger.crypto import Signed as Item
+from ledger.crypto import is_public_key, sha256, sign, verify
 from registry.keystore import (
     CHAIN,
     ROLES,

@@ -5,10 +5,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger.chain import execute_block, run
 from ledger.codec import encode
-from ledger.messages.blocks import BLOCK, Block, BlockInput
-from tests.factory import Network, verify_cached
+from ledger.crypto import sign
+from ledger.messages.blocks import BLOCK, Block, BlockInput, seal_bytes
+from ledger.replay import check_sealed, execute_block
+from ledger.steps import run
+from tests.factory import Network, keys, public, verify_cached
+from tests.ledger.refusals.envelope import other_network
 from tests.ledger.refusals.rows import Done, Row, Scene, after
 
 Steps = Callable[[Network, BlockInput], Any]
@@ -105,6 +108,34 @@ def forged(**changes: Any) -> Callable[[Network], object]:
     return act
 
 
+def sealed(change: Callable[[Network, Block], Block]) -> Callable[[Network], object]:
+    """Check the next block, changed after its producer had sealed it."""
+
+    def act(network: Network) -> object:
+        good = next_block(network)
+        check_sealed(network.chain, good)
+        return check_sealed(network.chain, change(network, good))
+
+    return act
+
+
+def sealed_by(name: str, genesis_hash: bytes = b"") -> Callable[[Network], object]:
+    """Check the next block, sealed by this key, or for this network."""
+
+    def change(network: Network, block: Block) -> Block:
+        message = seal_bytes(genesis_hash or network.hash, block.header)
+        return replace(block, seal=sign(keys(name), message))
+
+    return sealed(change)
+
+
+def by_alice(network: Network, block: Block) -> Block:
+    """The block as alice's own."""
+    header = replace(block.header, proposer=public("alice"))
+    seal = sign(keys("alice"), seal_bytes(network.hash, header))
+    return replace(block, header=header, seal=seal)
+
+
 def one_bad(network: Network) -> object:
     """A vote on a block whose second transaction has no money behind it."""
     good, bad = network.transfer("alice", "bob"), network.transfer("a stranger", "bob")
@@ -144,8 +175,27 @@ BLOCKS |= {
         lambda n: execute_block(Network(attest_blocks=4).chain, n.blocks[0]),
         blocks(1),
     ),
-    "forged height": Done("block_height", forged(height=9), blocks(1)),
+    "forged height": Done("block_link", forged(height=9), blocks(1)),
     "forged time": Done("block_time", forged(time_ms=1), blocks(1)),
+    "forged inputs": Done("block_inputs", forged(inputs=bytes(32)), blocks(1)),
+    "block that leaves a transaction out": Done(
+        "block_inputs",
+        lambda n: execute_block(n.chain, replace(next_block(n), transactions=())),
+        blocks(1),
+    ),
+    "block without a seal": Done("block_seal", sealed(lambda n, b: replace(b, seal=b""))),
+    "block that another key sealed": Done("block_seal", sealed_by("alice")),
+    "block sealed for another network": Done("block_seal", sealed_by("producer", other_network())),
+    "block whose seal is of another block": Done(
+        "block_seal", sealed(lambda n, b: replace(b, seal=n.blocks[-1].seal)), blocks(1)
+    ),
+    "block that another producer made and sealed": Done("block_seal", sealed(by_alice)),
+    "sealed block that does not follow": Done(
+        "block_link", lambda n: check_sealed(n.chain, n.blocks[0]), blocks(2)
+    ),
+    "sealed block that carries something else": Done(
+        "block_inputs", sealed(lambda n, b: replace(b, misbehaviour=(b"x",)))
+    ),
     "block with a byte behind it": Done(
         "not_canonical", lambda n: BLOCK.decode(encode(n.blocks[0]) + b"\0"), blocks(1)
     ),

@@ -43,6 +43,7 @@ UNROUTABLE = {
     "IPv6 benchmarks": ("2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff"),
     "ORCHID": ("2001:10::", "2001:1f:ffff:ffff:ffff:ffff:ffff:ffff"),
     "ORCHIDv2": ("2001:20::", "2001:2f:ffff:ffff:ffff:ffff:ffff:ffff"),
+    "drone identifiers": ("2001:30::", "2001:3f:ffff:ffff:ffff:ffff:ffff:ffff"),
     "IPv6 documentation": ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
     "6to4": ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "newer documentation": ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),

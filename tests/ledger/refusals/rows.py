@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
-from ledger.chain import run
 from ledger.errors import Refusal
+from ledger.steps import run
 from ledger.transactions.envelope import Transaction
 from tests.factory import Network, make_genesis, public, verify_cached
 from tests.ledger.effects import expect_refused

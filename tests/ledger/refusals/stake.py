@@ -8,6 +8,7 @@ from ledger.codec import Record, encode
 from ledger.crypto import sign, signing_bytes
 from ledger.messages import tags
 from ledger.messages.state import KeyHistory
+from ledger.messages.transactions import Place
 from ledger.state import HISTORIES
 from tests.factory import (
     DAY_MS,
@@ -301,6 +302,10 @@ REGISTER: dict[str, Row] = {
 for _which, (_field, _tag) in PROOFS.items():
     REGISTER |= proof_rows(_which, _field, _tag)
 
+REGISTER |= {
+    f"place for an account {name}": Sent("bad_key", register(reserved=(Place(key, 7),)))
+    for name, key in SMALL_ORDER.items()
+}
 REGISTER |= {
     f"beneficiary {name}": Sent("bad_key", register(beneficiary=key))
     for name, key in SMALL_ORDER.items()

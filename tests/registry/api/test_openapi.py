@@ -13,7 +13,7 @@ from registry.addresses import decode_account, decode_node
 from registry.api import models
 from registry.api.app import make_app
 from registry.api.models import Shape, example_of
-from registry.api.problems import MEDIA_TYPE, code_table
+from registry.api.problems import MEDIA_TYPE, code_table, fill
 from registry.metrics import _HELPS, WebMetrics, WebState
 from tests.registry.api.fake_ledger import FakeLedger
 
@@ -131,7 +131,7 @@ def test_addresses_in_examples_are_addresses() -> None:
 
 
 def test_docs_hold_the_codes() -> None:
-    """Made by `python -m registry.api.problems`."""
+    assert fill(DOCS) == DOCS, "run: python -m registry.api.problems docs/api.md"
     assert code_table() in DOCS
 
 

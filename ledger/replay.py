@@ -1,0 +1,46 @@
+"""Blocks that others made: what has to hold before one is executed, and executing it.
+
+- A block extends the chain that is held, and its header names exactly what it carries.
+- Under `solo` the producer that genesis names made it and sealed it.
+- Executing it gives the state root that its header states.
+"""
+
+from ledger.chain import Chain, Executed
+from ledger.crypto import verify
+from ledger.errors import Diverged, Refusal
+from ledger.messages.blocks import Block, block_seal
+from ledger.steps import run
+
+
+def check_sealed(chain: Chain, block: Block) -> None:
+    """Check that the network's producer made a block, and made it for this place.
+
+    Refuses with `block_link`, `block_inputs`, `block_seal`.
+    """
+    header, producer = block.header, chain.genesis.producer
+    check_link(chain, block)
+    seal = block_seal(chain.genesis_hash, producer, header, block.seal)
+    if header.proposer != producer or not verify(seal):
+        raise Refusal("block_seal", height=header.height)
+
+
+def check_link(chain: Chain, block: Block) -> None:
+    """Check that a block is the next one, and whole. Refuses with `block_link`, `block_inputs`."""
+    header = block.header
+    if header.height != chain.tip.height + 1 or header.previous != chain.tip.block_hash:
+        raise Refusal("block_link", height=header.height)
+    if not block.has_its_inputs():
+        raise Refusal("block_inputs", height=header.height)
+
+
+def execute_block(chain: Chain, block: Block) -> Executed:
+    """Execute and commit a block of a journal that is trusted to be the producer's.
+
+    Refuses like `check_link`; raises `Diverged` where another outcome comes out than it states.
+    """
+    check_link(chain, block)
+    executed = run(chain.finalize(block.input))
+    if chain.header() != block.header:
+        raise Diverged(block.header.height, f"state root {executed.root.hex()} comes out")
+    chain.commit(block.seal)
+    return executed

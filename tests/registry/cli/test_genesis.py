@@ -1,0 +1,170 @@
+"""`waypost genesis`: the file that comes out, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.crypto import sha256
+from ledger.genesis import load_genesis
+from ledger.params import PARAMETERS, Params, preset
+from ledger.types import COIN, MAX_AMOUNT
+from registry import signer
+from registry.addresses import encode_account
+from registry.keystore import CHAIN, derive, derive_secret
+from registry.signer import HashChain
+from tests.registry.cli.driver import call, call_json, error_of
+from tests.registry.cli.fake_service import account_of, save_keys, seed_of
+
+ALICE = encode_account(account_of("alice"))
+BOB = encode_account(account_of("bob"))
+START = "1700000000000"
+
+
+@pytest.fixture(autouse=True)
+def _short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signer, "CHAIN_LINKS", 2**11)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A folder with key files."""
+    for name in ("producer", "first", "second"):
+        save_keys(tmp_path, name)
+    return tmp_path
+
+
+def words(keys: Path, *more: object, out: str = "genesis.bin", name: str = "net") -> list[object]:
+    """A command line that is good as it is."""
+    return [
+        *("genesis", "new", "--name", name, "--preset", "minimal", "--start-ms", START),
+        *("--producer", keys / "producer.json", "--attestor", keys / "first.json"),
+        *("--out", keys / out, *more),
+    ]
+
+
+def test_everything_that_was_said_stands_in_the_file(keys: Path) -> None:
+    made = call_json(
+        *words(keys, "--attestor", f"{keys / 'second.json'}:3", "--pool", "7u"),
+        *("--account", f"{ALICE}=1000.5", "--account", f"{BOB}=5u"),
+        *("--set", "epoch_ms=20000", "--set", "minimum_fee=5"),
+    )
+    raw = (keys / "genesis.bin").read_bytes()
+    genesis = load_genesis(raw)
+    assert genesis.name == b"net"
+    assert genesis.start_ms == int(START)
+    assert genesis.producer == derive(seed_of("producer"), "producer").public
+    assert {(seat.list_key, seat.weight) for seat in genesis.attestors} == {
+        (derive(seed_of("first"), "list").public, 1),
+        (derive(seed_of("second"), "list").public, 3),
+    }
+    assert HashChain(derive_secret(seed_of("first"), CHAIN)).tip in [
+        seat.tip for seat in genesis.attestors
+    ]
+    assert {(row.account, row.balance) for row in genesis.accounts} == {
+        (account_of("alice"), 1000 * COIN + COIN // 2),
+        (account_of("bob"), 5),
+    }
+    assert genesis.pool == 7
+    wanted = preset("minimal", {"epoch_ms": 20_000, "minimum_fee": 5})
+    assert Params(*genesis.params) == wanted
+    assert made["hash"] == sha256(raw).hex()
+    assert made["supply"] == str(1000 * COIN + COIN // 2 + 5 + 7)
+    assert made["single_signer"] is True
+    assert made["differs_from_preset"] == {"preset": "minimal", "in": ["epoch_ms", "minimum_fee"]}
+
+
+def test_the_same_inputs_give_the_same_file(keys: Path) -> None:
+    call(*words(keys, "--account", f"{ALICE}=1", "--account", f"{BOB}=2"))
+    call(*words(keys, "--account", f"{BOB}=2", "--account", f"{ALICE}=1", out="again.bin"))
+    call(*words(keys, "--account", f"{BOB}=3", "--account", f"{ALICE}=1", out="other.bin"))
+    first, again, other = (
+        (keys / name).read_bytes() for name in ("genesis.bin", "again.bin", "other.bin")
+    )
+    assert first == again
+    assert load_genesis(first).seed != load_genesis(other).seed
+
+
+def test_check_shows_the_hash_and_every_parameter_with_its_unit(keys: Path) -> None:
+    call(*words(keys, "--account", f"{ALICE}=1", "--set", "epoch_ms=20000"))
+    text = call("genesis", "check", keys / "genesis.bin").stdout
+    assert sha256((keys / "genesis.bin").read_bytes()).hex() in text
+    assert "those of the preset minimal but for epoch_ms" in text
+    assert "SINGLE SIGNER" in text
+    assert "supply      1 coin, reward pool included" in text
+    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    for row in PARAMETERS:
+        assert row.unit in lines[row.name]
+        assert row.meaning in lines[row.name]
+    assert "20000" in lines["epoch_ms"]
+    assert "20 s" in lines["epoch_ms"]
+    shown: dict[str, Any] = call_json("genesis", "check", keys / "genesis.bin")
+    assert shown["parameters"]["epoch_ms"] == {"value": "20000", "unit": "ms"}
+    assert shown["accounts"] == [{"account": ALICE, "balance": str(COIN)}]
+
+
+REFUSED = {
+    "a parameter out of range": (["--set", "epoch_ms=5"], "bad_parameter"),
+    "parameters that do not fit": (["--set", "fresh_ms=5000"], "bad_relation"),
+    "an account twice": (
+        ["--account", f"{ALICE}=1", "--account", f"{ALICE}=1"],
+        "bad_genesis",
+    ),
+    "an account without coins": (["--account", f"{ALICE}=0"], "bad_genesis"),
+    "an account that is no key": (["--account", f"{'00' * 32}=1"], "bad_genesis"),
+    "too many coins": (
+        ["--account", f"{ALICE}={MAX_AMOUNT}u", "--pool", "1u"],
+        "bad_genesis",
+    ),
+    "no key file": (["--attestor", "missing.json"], "bad_key_file"),
+}
+
+
+@pytest.mark.parametrize(("more", "code"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(keys: Path, more: list[str], code: str) -> None:
+    assert error_of(call(*words(keys, *more), code=1)) == code
+    assert not (keys / "genesis.bin").exists()
+
+
+def test_an_attestor_twice_is_refused(keys: Path) -> None:
+    result = call(*words(keys, "--attestor", keys / "first.json"), code=1)
+    assert error_of(result) == "bad_genesis"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["--set", "speed=1"], ["--account", ALICE], ["--pool", "-1"], ["--preset", "huge"]],
+    ids=" ".join,
+)
+def test_a_wrong_command_line(keys: Path, more: list[str]) -> None:
+    call(*words(keys, *more), code=2)
+    assert not (keys / "genesis.bin").exists()
+
+
+def test_too_many_attestors(keys: Path) -> None:
+    more = [word for _ in range(25) for word in ("--attestor", keys / "first.json")]
+    assert "at most 25" in call(*words(keys, *more), code=2).stderr
+
+
+def test_a_file_is_never_overwritten(keys: Path) -> None:
+    (keys / "genesis.bin").write_bytes(b"mine")
+    assert error_of(call(*words(keys), code=1)) == "file_exists"
+    assert (keys / "genesis.bin").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"", "not_canonical"), (b"\x90", "not_canonical"), (None, "io")]
+)
+def test_check_refuses(tmp_path: Path, content: bytes | None, code: str) -> None:
+    file = tmp_path / "genesis.bin"
+    if content is not None:
+        file.write_bytes(content)
+    assert error_of(call("genesis", "check", file, code=1)) == code
+
+
+def test_check_refuses_a_file_in_which_one_byte_changed(keys: Path) -> None:
+    call(*words(keys))
+    raw = bytearray((keys / "genesis.bin").read_bytes())
+    raw[1] ^= 2  # the version
+    (keys / "genesis.bin").write_bytes(raw)
+    assert error_of(call("genesis", "check", keys / "genesis.bin", code=1)) == "bad_genesis"
