@@ -87,6 +87,11 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the other side has closed it."""
+        return self._reader.at_eof()
+
     async def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
         """Return status, head and body of the answer."""
         self._writer.write(request)
@@ -147,7 +152,7 @@ class Load:
             status = size = 0
             sent = time.perf_counter()
             try:
-                connection = self._idle.pop() if self._idle else await self._connect()
+                connection = self._take_idle() or await self._connect()
                 sent = time.perf_counter()
                 status, head, body = await connection.ask(filled)
                 size = len(body)
@@ -159,6 +164,15 @@ class Load:
                 pass
         latency = time.perf_counter() - due
         self.samples.append(Sample(kind, due + offset, sent - due, latency, status, size))
+
+    def _take_idle(self) -> Connection | None:
+        """Return a connection that the service has not closed meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_over:
+                return connection
+            connection.close()
+        return None
 
     async def _connect(self) -> Connection:
         return Connection(

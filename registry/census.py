@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ledger.chain import Chain
 from ledger.codec import Record
 from ledger.messages.state import NODE_STATES, Node
-from ledger.state import NODES
+from ledger.state import NODES, State
 from ledger.types import Key
 
 
@@ -24,7 +24,11 @@ class Census:
 
     def count_all(self, chain: Chain) -> None:
         """Count every node of the newest height."""
-        for key, node in chain.view().state.items(NODES):
+        self.count(chain.view().state)
+
+    def count(self, state: State) -> None:
+        """Count every node of one height."""
+        for key, node in state.items(NODES):
             self._replace(key, node)
 
     def update(self, changes: Mapping[bytes, Record | None]) -> None:

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, also after a power cut."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -27,7 +28,8 @@ def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
                 os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
         raise
     if durable:
         _sync_folder(path.parent)

@@ -10,20 +10,27 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 
 async def run_every(interval_ms: int, job: Callable[[], Awaitable[None]]) -> None:
-    """Run `job` every `interval_ms`, never twice at a time, until cancelled or it raises."""
+    """Run `job` every `interval_ms`, never twice at a time, until cancelled or it raises.
+
+    Once this ends nothing of the job runs any more.
+    """
     scheduler = AsyncIOScheduler(
         jobstores={"default": MemoryJobStore()},
         executors={"default": AsyncIOExecutor()},
         timezone="UTC",
     )
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    running: set[asyncio.Task[None]] = set()
 
     async def guarded() -> None:
-        try:
-            await job()
-        except Exception as error:
-            if not failed.done():
-                failed.set_exception(error)
+        task = asyncio.ensure_future(job())
+        running.add(task)
+        # the scheduler would only log how it ended
+        await asyncio.wait([task])
+        running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not failed.done():
+            failed.set_exception(error)
 
     scheduler.add_job(
         guarded,
@@ -36,4 +43,12 @@ async def run_every(interval_ms: int, job: Callable[[], Awaitable[None]]) -> Non
     try:
         await failed
     finally:
+        scheduler.pause()
+        # a run that is due right now gets to its first step
+        await asyncio.sleep(0)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+        # only now: it would cancel, and log as an error, what still runs
         scheduler.shutdown(wait=False)

@@ -24,7 +24,7 @@ from ledger.state import EPOCH
 from registry.engines.attestor import Attestor
 from registry.engines.follow import Follow
 from registry.engines.solo import Solo
-from registry.ipc import Server
+from registry.ipc import MAX_UNDER_WAY, Busy, Server
 from registry.keystore import load_seed
 from registry.lifeline import NONE, until_stopped
 from registry.publisher import Publisher
@@ -37,6 +37,9 @@ from registry.workers import ThreadVerifier, Verifier, WorkerVerifier
 
 EXIT_FAULT: Final = 5
 """Exit code when going on would be wrong; the last line says why."""
+
+MAX_WAITS: Final = MAX_UNDER_WAY // 2
+"""Submissions that may wait for their blocks at a time."""
 
 log = structlog.get_logger()
 
@@ -55,6 +58,7 @@ class Service:
         self.queries = Queries(self.chain, self.replica.pool, self.replica.census)
         self.server = Server({"submit": self._submit, "query": self._query}, self._greet)
         self._final_pushed: int | None = None
+        self._waits = 0
 
     async def _make_engine(self) -> Engine:
         settings = self._settings
@@ -109,7 +113,16 @@ class Service:
     # ---------------------------------------------------------------------- requests
 
     async def _submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
-        return await self._engine.submit(raws, wait)
+        if not wait:
+            return await self._engine.submit(raws, wait)
+        # who waits holds a place of the server for long, so not all of them may be taken
+        if self._waits >= MAX_WAITS:
+            raise Busy("too many submissions wait for their blocks")
+        self._waits += 1
+        try:
+            return await self._engine.submit(raws, wait)
+        finally:
+            self._waits -= 1
 
     async def _query(
         self, name: str, arguments: dict[str, Any], height: int | None

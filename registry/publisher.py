@@ -45,20 +45,28 @@ class Publisher:
         write_atomically(self._folder / "genesis", self._chain.genesis_bytes)
         view = self._chain.view()
         newest = decode_header(view.newest_header().header).epoch
-        for epoch in range(max(0, newest - IN_MEMORY), newest):
-            self._take_up(view, epoch)
+        for epoch in range(newest - 1, -1, -1):
+            is_recent = epoch >= newest - IN_MEMORY
+            if not is_recent and self.latest is not None:
+                break
+            self._take_up(view, epoch, is_recent)
         await self.update()
 
-    def _take_up(self, view: View, epoch: Epoch) -> None:
-        """Read a frozen list back; one whose file is gone is not served."""
+    def _take_up(self, view: View, epoch: Epoch, is_recent: bool) -> None:
+        """Read a frozen list back if it is recent or final; one whose file is gone is not served.
+
+        The header's file may lack the signatures that came last before the process ended.
+        """
         raw = view.reader.get(final_key(epoch))
-        path = self._path(epoch, "full")
-        if raw is None or not path.exists():
+        full, header = self._path(epoch, "full"), self._path(epoch, "header")
+        if raw is None or not full.exists():
             return
-        signed = decode_signed_header(raw)
-        self._lists[epoch] = PublishedList(
-            epoch, raw, self._is_final(view, signed), True, path.read_bytes()
-        )
+        final = self._is_final(view, decode_signed_header(raw))
+        if not (is_recent or final):
+            return
+        if not header.exists() or header.read_bytes() != raw:
+            write_atomically(header, raw)
+        self._lists[epoch] = PublishedList(epoch, raw, final, True, full.read_bytes())
 
     async def update(self) -> None:
         """Publish what the newest block changed."""

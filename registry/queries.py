@@ -83,6 +83,14 @@ class Queries:
             raise Gone(f"height {height} is not kept any more")
         return {"height": view.tip.height, "result": QUERIES[name](self, view, **arguments)}
 
+    def _census_at(self, view: View) -> Census:
+        """The census of a height; that of the newest one is kept, any other is counted."""
+        if view is self._chain.view():
+            return self._census
+        census = Census()
+        census.count(view.state)
+        return census
+
     # ----------------------------------------------------------------------- network
 
     def network(self, view: View) -> Answer:
@@ -104,7 +112,7 @@ class Queries:
             "block_ms": params.block_ms,
             "state_root": tip.root.hex(),
             "seed": epoch.seed.hex(),
-            "nodes": self._census.by_state(),
+            "nodes": self._census_at(view).by_state(),
             "swarms": decode_header(newest.header).swarm_count,
             "pool": str(pool.balance),
             "supply": str(pool.supply),
@@ -203,22 +211,23 @@ class Queries:
     def node(self, view: View, key: Key) -> Answer:
         """Everything about one node."""
         node = view.state.get(NODES, key)
-        return None if node is None else self._node(view, key, node)
+        return None if node is None else self._node(view, key, node, {})
 
     def nodes(self, view: View, after: Key, limit: int, state: str) -> Answer:
         """A page of nodes by ascending key, those behind `after`; `state` may name one state."""
         rows: list[Answer] = []
         last: Key | None = None
+        places: dict[Key, int] = {}
         for key, node in view.state.items(NODES, after + b"\0" if after else b""):
             if state and NODE_STATES[node.state] != state:
                 continue
-            if len(rows) == min(limit, MAX_PAGE):
+            if len(rows) >= min(limit, MAX_PAGE):
                 return {"nodes": rows, "next": last}
-            rows.append(self._node(view, key, node))
+            rows.append(self._node(view, key, node, places))
             last = key
         return {"nodes": rows, "next": None}
 
-    def _node(self, view: View, key: Key, node: Node) -> dict[str, Any]:
+    def _node(self, view: View, key: Key, node: Node, places: dict[Key, int]) -> dict[str, Any]:
         state, params = view.state, view.state.params()
         swarm = state.get(SWARMS, key)
         pending = state.get(PENDING, key)
@@ -256,22 +265,25 @@ class Queries:
             "list_key": node.list_key.hex() or None,
             "consensus_key": node.consensus_key.hex() or None,
             "contact_sequence": state.one(HISTORIES, key).sequence,
-            "queue_position": self._queue_position(view, key, node),
+            "queue_position": self._queue_position(view, key, node, places),
             "next_step": NEXT_STEPS[node.state],
         }
 
     @staticmethod
-    def _queue_position(view: View, key: Key, node: Node) -> int | None:
+    def _queue_position(view: View, key: Key, node: Node, places: dict[Key, int]) -> int | None:
+        """The place of a queued node; `places` keeps all of them for the rest of a page."""
         if node.state != QUEUED:
             return None
-        places = (entry.node for _, entry in view.state.items(QUEUE))
-        return next((place for place, other in enumerate(places, 1) if other == key), None)
+        if not places:
+            queue = enumerate(view.state.items(QUEUE), 1)
+            places.update((entry.node, place) for place, (_, entry) in queue)
+        return places.get(key)
 
     def account(self, view: View, key: Key) -> Answer:
         """An account with its stakes; one that never existed is empty."""
         account = view.state.account(key)
         stakes = []
-        for node_key in self._census.nodes_of(key):
+        for node_key in self._census_at(view).nodes_of(key):
             node = view.state.get(NODES, node_key)
             amounts = (
                 [] if node is None else [c.amount for c in node.contributions if c.account == key]
@@ -313,7 +325,7 @@ class Queries:
         size = 0
         for height in range(max(1, start), view.tip.height + 1):
             raw = view.reader.get(journal_key(height))
-            if raw is None or len(found) == min(limit, MAX_PAGE):
+            if raw is None or len(found) >= min(limit, MAX_PAGE):
                 break
             size += len(raw)
             if found and size > MAX_BLOCKS_BYTES:
@@ -447,12 +459,17 @@ def _fate(tx_hash: Hash, state: str, code: str | None, detail: str | None) -> di
     return {"hash": tx_hash.hex(), "state": state, "code": code, "detail": detail} | where
 
 
+AMOUNTS: Final = ("amount", "stake")
+"""Fields of transaction bodies that are shown as decimal strings."""
+
+
 def _plain(value: Any) -> Any:
-    """Return a record as JSON shows it: fields by name, bytes as hex, numbers as they are."""
+    """Return a record as JSON shows it: fields by name, bytes as hex, amounts as strings."""
     if isinstance(value, Record):
-        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        return fields | {name: str(fields[name]) for name in AMOUNTS if name in fields}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.hex()
-    return str(value) if value >= 2**53 else value
+    return value

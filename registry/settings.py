@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ledger.errors import WaypostError
 from registry.home import GENESIS
@@ -97,7 +97,7 @@ def load_settings(home: Path, flags: dict[str, Any]) -> Settings:
     path = home / CONFIG
     try:
         file = tomllib.loads(path.read_text()) if path.exists() else {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadSettings(f"{path}: {error}") from None
     known = set(Settings.model_fields)
     for name in file:
@@ -120,3 +120,6 @@ def load_settings(home: Path, flags: dict[str, Any]) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise BadSettings(f"setting {name}: {first['msg']}") from None
+    except SettingsError as error:
+        # a variable whose value is a list has to be JSON
+        raise BadSettings(f"{error}: write it as JSON, as in '[\"http://…\"]'") from None

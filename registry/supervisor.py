@@ -10,16 +10,15 @@ closes and every child stops by itself.
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from typing import IO, Final
 
 import structlog
 
-from ledger.errors import WaypostError
 from registry.lifeline import NONE, until_stopped
 from registry.settings import Settings
+from registry.sockets import listen
 
 STOP_S: Final = 10.0
 """How long a process may take to stop before it is killed."""
@@ -28,10 +27,6 @@ START_S: Final = 600.0
 """How long the ledger may take to open its database."""
 
 log = structlog.get_logger()
-
-
-class PortTaken(WaypostError):
-    """Another program listens where this service was told to."""
 
 
 class Child:
@@ -92,7 +87,7 @@ class Supervisor:
     async def run(self, lifeline: int = NONE) -> int:
         """Start everything, wait until told to stop or until a process ends; return its code.
 
-        Raises `PortTaken`.
+        Raises `CannotListen`.
         """
         try:
             await self._start()
@@ -135,23 +130,6 @@ class Supervisor:
                 log.error("process ended", name=child.name, code=child.process.returncode)
                 return child.process.returncode or 1
         return 0
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `PortTaken`, which names the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(1024)
-    except OSError as error:
-        listening.close()
-        raise PortTaken(
-            f"port {port} on {host} is taken ({error.strerror}): stop what listens there, or "
-            "choose another with --port"
-        ) from None
-    return listening
 
 
 def main(settings: Settings, lifeline: int = NONE) -> int:

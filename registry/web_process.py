@@ -12,7 +12,6 @@
 import argparse
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import sys
@@ -31,6 +30,7 @@ from registry.api.wire import STALL_S, BoundedHttp
 from registry.ipc import Connection, Lost
 from registry.lifeline import NONE, until_stopped
 from registry.logs import set_up_logs
+from registry.sockets import BACKLOG, CannotListen, listen
 
 EXIT_TAKEN: Final = 4
 STOP_S: Final = 5
@@ -40,7 +40,6 @@ IDLE_S: Final = 15
 """Seconds for which a connection stays open between two requests."""
 
 MAX_CONNECTIONS: Final = 2_000
-BACKLOG: Final = 1_024
 RECONNECT_S: Final = 0.2
 """Seconds between two tries to reach the ledger process."""
 
@@ -52,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     set_up_logs("web")
     try:
-        listening = _take_over(options.fd) if options.listen is None else listen(*options.listen)
-    except OSError as error:
-        print(_why_not(options.listen, error), file=sys.stderr)
+        listening = listen(*options.listen) if options.listen else socket.socket(fileno=options.fd)
+    except (CannotListen, OSError) as error:
+        print(error, file=sys.stderr)
         return EXIT_TAKEN
     link = Link(options.socket)
     serve(make_app(link, options.publish, lifespan=link.lifespan), listening, options.lifeline)
@@ -81,34 +80,6 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"{text}: say HOST:PORT, as in 127.0.0.1:8420")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `OSError`, also if the host is no address of ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _take_over(fd: int) -> socket.socket:
-    return socket.socket(fileno=fd)
-
-
-def _why_not(where: tuple[str, int] | None, error: OSError) -> str:
-    """Return the sentence for whoever started the process."""
-    if where is None:
-        return f"the socket that was handed over is of no use: {error.strerror}"
-    host, port = where
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is taken: choose another with --port"
-    return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
 # -------------------------------------------------------------------------------- the link

@@ -362,6 +362,14 @@ class Network:
 
     # ------------------------------------------------------------ transactions
 
+    def take_back(self, sender: str) -> None:
+        """The last transaction made for `sender` will not be in a block: its nonce is free."""
+        self._sent[public(sender)] -= 1
+
+    def forget_sent(self) -> None:
+        """Nothing that was made is on its way any more: nonces are those of the state."""
+        self._sent.clear()
+
     def paid(self, kind: str, sender: str, body: Record, /, **changes: Any) -> bytes:
         """A transaction of `sender` with the next nonce; `changes` are fields of its envelope."""
         key = public(sender)
@@ -408,9 +416,9 @@ class Network:
         body = Contribute(public(node), life, amount, public(who))
         return self.paid("contribute", who, replace(body, **changes), **(envelope or {}))
 
-    def withdraw(self, who: str, node: str = "node", life: int = 1, **changes: Any) -> bytes:
-        """A `withdraw`."""
-        return self.paid("withdraw", who, replace(Withdraw(public(node), life), **changes))
+    def withdraw(self, who: str, node: str = "node", life: int = 1, **envelope: Any) -> bytes:
+        """A `withdraw`; what is changed is the envelope."""
+        return self.paid("withdraw", who, Withdraw(public(node), life), **envelope)
 
     def update_contact(
         self, node: str = "node", sequence: int = 1, signer: str = "", **changes: Any

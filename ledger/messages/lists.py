@@ -122,11 +122,12 @@ def decode_header(raw: bytes) -> ListHeader:
 
     Refuses with `bad_header` (length, times, counts) and `unknown_format`.
     """
+    version = int.from_bytes(raw[:2], "big")
+    if len(raw) >= 2 and version != FORMAT_VERSION:
+        raise Refusal("unknown_format", version=version)
     if len(raw) != HEADER_BYTES:
         raise Refusal("bad_header", why=f"{len(raw)} bytes instead of {HEADER_BYTES}")
     header = ListHeader(*_HEADER.unpack(raw))
-    if header.format_version != FORMAT_VERSION:
-        raise Refusal("unknown_format", version=header.format_version)
     if not header.valid_after_ms < header.fresh_until_ms <= header.valid_until_ms:
         raise Refusal("bad_header", why="its times are out of order")
     if header.node_count > MAX_NODES or header.swarm_count > min(MAX_SWARMS, header.node_count):

@@ -24,7 +24,10 @@ from registry.metrics import WebMetrics, WebState
 from registry.view import PushedView
 
 ASK_S: Final = 10.0
-"""Seconds that the ledger process may take for an answer that needs no block."""
+"""Seconds that the ledger process may take for an answer from the state."""
+
+SUBMIT_S: Final = 30.0
+"""Seconds that it may take to verify what was sent."""
 
 WAIT_S: Final = 60.0
 """Seconds that `wait=commit` waits for blocks at most."""
@@ -155,7 +158,7 @@ class Live:
 
         Raises `Busy`, `Gone` (the height is not kept any more) and `Lost`.
         """
-        answer = await self._ask("query", name, arguments, height)
+        answer = await self._ask(ASK_S, "query", name, arguments, height)
         return answer["height"], answer["result"]
 
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
@@ -167,7 +170,7 @@ class Live:
             results = await self._wait_for_blocks(raws)
             if results is not None:
                 return results
-        now: list[dict[str, Any]] = await self._ask("submit", raws, False)
+        now: list[dict[str, Any]] = await self._ask(SUBMIT_S, "submit", raws, False)
         return now
 
     async def _wait_for_blocks(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
@@ -189,13 +192,13 @@ class Live:
             submitting.cancel()
             closing.cancel()
 
-    async def _ask(self, method: str, *arguments: Any) -> Any:
+    async def _ask(self, limit_s: float, method: str, *arguments: Any) -> Any:
         _ = self.newest  # nothing is answered before there is a view
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(limit_s):
                 return await self._ledger.call(method, *arguments)
         except TimeoutError:
-            raise Lost(f"{method} took more than {ASK_S:g} s") from None
+            raise Lost(f"{method} took more than {limit_s:g} s") from None
 
 
 async def get_live(request: Request) -> Live:

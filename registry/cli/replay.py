@@ -16,7 +16,7 @@ from ledger import crypto
 from ledger.chain import Chain
 from ledger.crypto import Signed
 from ledger.errors import CorruptStore, Diverged, Refusal, WaypostError
-from ledger.history import GENESIS_KEY, TIP, TIP_KEY, final_key, journal_key
+from ledger.history import BASE_KEY, GENESIS_KEY, TIP, TIP_KEY, final_key, journal_key
 from ledger.invariants import find_violations
 from ledger.messages.blocks import BLOCK, Block
 from ledger.messages.lists import (
@@ -95,10 +95,9 @@ class StoreSource:
             yield raw
 
     def _explain_gap(self) -> str:
-        first = next(self._reader.items(journal_key(0), journal_key(2**63)), (b"", b""))[0]
-        begin = int.from_bytes(first[1:], "big")
-        if begin > 1:
-            return f"the journal begins with block {begin}: replay a node that has the whole chain"
+        base = int.from_bytes(self._reader.get(BASE_KEY) or b"\1", "big")
+        if base > 1:
+            return f"the journal begins with block {base}: replay a node that has the whole chain"
         return "it is missing in the journal"
 
 

@@ -26,7 +26,8 @@ from registry.keystore import CHAIN, derive, derive_secret, load_seed, named_see
 from registry.logs import set_up_logs
 from registry.settings import Settings
 from registry.signer import HashChain
-from registry.supervisor import Child, PortTaken, Supervisor, listen
+from registry.sockets import CannotListen, listen
+from registry.supervisor import Child, Supervisor
 
 ATTESTORS: Final = 3
 FAUCET_COINS: Final = 10_000_000
@@ -49,7 +50,7 @@ class Devnet:
             shutil.rmtree(self._folder)
 
     def run(self, first_port: int) -> int:
-        """Run until told to stop; return the exit code. Raises `PortTaken`."""
+        """Run until told to stop; return the exit code. Raises `CannotListen`."""
         is_new = not self._seed_path.exists()
         if is_new:
             self._make()
@@ -163,11 +164,11 @@ def make_genesis(seed: bytes) -> Genesis:
 
 
 def find_port(first: int) -> int:
-    """Return the first free port from `first` on. Raises `PortTaken`."""
+    """Return the first free port from `first` on. Raises `CannotListen`."""
     for port in range(first, first + PORTS_TRIED - 1):
         try:
             listen("127.0.0.1", port).close()
-        except PortTaken:
+        except CannotListen:
             continue
         return port
     listen("127.0.0.1", first + PORTS_TRIED - 1).close()

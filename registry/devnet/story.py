@@ -73,7 +73,7 @@ class Story:
             except WaypostError:
                 self._stop.wait(POLL_S)
                 continue
-            self.say(f"  service    {self._url}   (docs at {self._url}/docs)")
+            self.say(f"  service    {self._url}   (described at {self._url}/openapi.json)")
             self.say("  attestors  3 processes, each executes every block itself")
             return True
         return False

@@ -19,6 +19,7 @@ from ledger.errors import Diverged, Refusal, WaypostError
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block
 from ledger.replay import check_sealed
 from ledger.types import Height
+from registry.engines.answers import refused_answer
 from registry.ipc import Lost
 from registry.replica import Replica
 
@@ -113,13 +114,23 @@ class Follow:
                     content=msgspec.msgpack.encode(raws),
                     headers={"Content-Type": "application/msgpack"},
                 )
-                answers: list[dict[str, Any]] = response.json()["results"]
+                return _read_answers(raws, response.json())
             except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
                 log.warning("submission not passed on", source=source, reason=str(error))
-                continue
-            return answers
         raise Lost("no source takes transactions now")
 
     async def close(self) -> None:
         """End the connections."""
         await self._client.aclose()
+
+
+def _read_answers(raws: list[bytes], answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a source answered to a submission; one refused alone comes as a problem.
+
+    Raises `KeyError` and its like where it answered something else.
+    """
+    if "results" in answer or len(raws) != 1:
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+    refusal = Refusal(answer["type"], **answer["values"])
+    return [refused_answer(raws[0], "refused", refusal)]

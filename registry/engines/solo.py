@@ -5,8 +5,9 @@ follower executes and checks its blocks.
 """
 
 import asyncio
+import contextlib
 import time
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -16,6 +17,9 @@ from registry.engines.answers import committed_answer, pending_answer, refused_a
 from registry.jobs import run_every
 from registry.replica import Replica
 from registry.signer import BlockSigner
+
+WAIT_S: Final = 60.0
+"""How long a submission waits for its block; then it is answered with what is known."""
 
 log = structlog.get_logger()
 
@@ -64,7 +68,9 @@ class Solo:
                 for raw, outcome in zip(raws, outcomes, strict=True)
                 if outcome is None
             ]
-            await asyncio.gather(*map(self._replica.pool.settled, hashes))
+            settled = asyncio.gather(*map(self._replica.pool.settled, hashes))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(settled, WAIT_S)
         return [self._answer(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
 
     def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:

@@ -60,16 +60,16 @@ def test_a_block_that_states_another_outcome_diverges(
     assert follower.tip == network.chain.tip
 
 
-@pytest.mark.parametrize("place", ["left out", "added", "another"])
+@pytest.mark.parametrize("place", ["left out", "twice", "another"])
 def test_a_block_with_other_transactions(network: Network, place: str) -> None:
     follower = twin(network)
-    raw = network.transfer("alice", "bob")
-    network.block(raw)
+    raws = [network.transfer("alice", "bob"), network.transfer("alice", "carol")]
     forged = {
-        "left out": (),
-        "added": (raw, b"nonsense"),
-        "another": (Network().transfer("alice", "bob", fee=2 * FEE),),
+        "left out": (raws[0],),
+        "twice": (*raws, network.transfer("alice", "carol")),
+        "another": (raws[0], network.transfer("alice", "carol", nonce=1, fee=2 * FEE)),
     }[place]
+    network.block(*raws)
     block = replace(network.blocks[-1], transactions=forged)
     with pytest.raises(Refusal, match="block_inputs"):
         execute_block(follower, block)

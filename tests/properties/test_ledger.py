@@ -1,23 +1,31 @@
-"""Random histories: invariants hold, refusals change nothing, replicas agree."""
+"""Random histories: invariants hold, refusals change nothing, check, block and replicas agree.
 
-from contextlib import suppress
-from typing import Any
+A step is an operation and some numbers, which are read against the state, so that most of what is
+sent is good, and everything that can be wrong is wrong now and then.
+"""
 
-from hypothesis import settings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.chain import Chain
 from ledger.codec import encode
-from ledger.errors import Refusal
+from ledger.errors import REFUSALS
 from ledger.invariants import find_violations
 from ledger.messages.contact import Version
+from ledger.messages.state import AWAITING
 from ledger.replay import execute_block
-from ledger.state import POOL, QUEUE
+from ledger.rules.stakes import minimum_contribution
+from ledger.state import NODES, POOL
 from ledger.steps import run
-from ledger.store import MemoryStore
+from ledger.transactions.stake import get_open
 from tests.factory import (
     EPOCH_MS,
+    FEE,
+    PEOPLE,
     Network,
     attestor_roles,
     make_contact,
@@ -28,178 +36,208 @@ from tests.factory import (
     verify_cached,
 )
 from tests.ledger.effects import coins
+from tests.ledger.refusals.rows import code_of, submit
 
-WHO = st.sampled_from(("alice", "bob", "carol", "dave", "a stranger"))
-NODE = st.sampled_from(("node 1", "node 2", "node 3"))
-REQUIREMENT = 1_000
-AMOUNT = st.one_of(
-    st.integers(0, REQUIREMENT + 1),
-    st.sampled_from((0, 1, 83, 84, 250, 375, 750, REQUIREMENT, 10**6, 2**63 - 1)),
-)
-ODD: st.SearchStrategy[dict[str, Any]] = st.one_of(
-    st.just({}),
-    st.just({}),
-    st.just({}),
-    st.builds(dict, nonce=st.integers(0, 5)),
-    st.builds(dict, fee=st.sampled_from((0, 999, 1_001, 10**9, 2**63 - 1))),
-    st.builds(dict, expiry=st.sampled_from((0, 1, 5, 10_000))),
-)
-"""What may be wrong with an envelope; mostly nothing."""
+REQUIREMENT: Final = 1_000
+NAMES: Final = ("node 1", "node 2", "node 3", "node 4", "node 5", "node 6")
+WAITS_MS: Final = (1, 100, EPOCH_MS // 2, EPOCH_MS, 10 * EPOCH_MS)
+TOO_MUCH: Final = 2**63 - 1
 
 
-class Histories(RuleBasedStateMachine):
-    """Anything that people may send, in any order, in blocks of any size."""
+class History:
+    """A network to which anything may be sent, and a follower that executes its blocks."""
 
     def __init__(self) -> None:
-        super().__init__()
-        accounts = make_genesis().accounts
-        few = tuple(a for a in accounts if a.account in map(public, ("alice", "bob", "carol")))
-        small = [type(a)(a.account, 10**6) for a in few]
-        params = {
-            "staking_requirement": REQUIREMENT,
-            "max_contributors": 4,
-            "activation_floor": 1,
-            "max_block_transactions": 8,
-        }
-        self.network = Network(make_genesis(params, accounts=tuple(small)))
+        accounts = sorted((public(name), 10**6) for name in PEOPLE[:6])
+        row = type(make_genesis().accounts[0])
+        self.network = Network(
+            make_genesis(
+                {
+                    "staking_requirement": REQUIREMENT,
+                    "max_contributors": 4,
+                    "activation_floor": 1,
+                },
+                accounts=tuple(row(*account) for account in accounts),
+            )
+        )
         self.network.attesting = False
         self.follower = replay(self.network.raw, [])
-        self.pending: list[bytes] = []
         self.coins = coins(self.network.dump())
-        self.sequence = 0
+        self.pending: list[tuple[bytes, str]] = []
+        """Transactions of the next block, with the code that the check gave."""
+        self.outcomes: Counter[str] = Counter()
+
+    def send(self, raw: bytes, sender: str = "") -> None:
+        """Send what a pool would take, and what it would not, to the next block."""
+        code = code_of(submit, self.network, raw)
+        if code and sender:
+            self.network.take_back(sender)
+        self.pending.append((raw, code))
 
     # ------------------------------------------------------------------ transactions
 
-    @rule(who=WHO, to=WHO, amount=AMOUNT, odd=ODD)
-    def transfer(self, who: str, to: str, amount: int, odd: dict[str, Any]) -> None:
-        self.pending.append(self.network.transfer(who, to, amount, **odd))
+    def transfer(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """Coins, to an account that is there or not."""
+        amount = (0, 1, 500, 10**6, TOO_MUCH)[a % 5] if b % 3 == 0 else a
+        to = ("bob", who, "a stranger", f"stranger {a}")[b % 4]
+        self.send(self.network.transfer(who, to, amount, **odd), who)
 
-    @rule(
-        node=NODE,
-        who=WHO,
-        stake=AMOUNT,
-        reserved=st.lists(st.tuples(WHO, AMOUNT), max_size=3),
-        life=st.sampled_from((1, 1, 1, 2)),
-        roles=st.booleans(),
-        odd=ODD,
-    )
-    def register(
-        self,
-        node: str,
-        who: str,
-        stake: int,
-        reserved: list[tuple[str, int]],
-        life: int,
-        roles: bool,
-        odd: dict[str, Any],
-    ) -> None:
-        kept = places(*reserved)
-        changes: dict[str, Any] = attestor_roles(node) if roles else {}
+    def register(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """A node, mostly with a quarter of its stake."""
+        stake = (250, 250, 251, 400, REQUIREMENT, 249, REQUIREMENT + 1, 0)[a % 8]
+        reserved = places(("erin", b), ("frank", 1)) if b % 3 == 0 else ()
+        roles = attestor_roles(NAMES[b % 6]) if a % 4 == 0 else {}
+        life = 2 if b % 17 == 0 else 1
         raw = self.network.register(
-            node, who, stake, envelope=odd, life=life, reserved=kept, **changes
+            NAMES[b % 6], who, stake, envelope=odd, reserved=reserved, life=life, **roles
         )
-        self.pending.append(raw)
+        self.send(raw, who)
 
-    @rule(node=NODE, who=WHO, amount=AMOUNT, odd=ODD)
-    def contribute(self, node: str, who: str, amount: int, odd: dict[str, Any]) -> None:
-        self.pending.append(self.network.contribute(who, amount, node, envelope=odd))
+    def contribute(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """To a node that waits: an equal part, everything, what is kept, or not quite."""
+        waiting = [(key, node) for key, node in self.nodes() if node.state == AWAITING]
+        key, node = (waiting or self.nodes() or [(b"", None)])[b % max(1, len(waiting))]
+        if node is None:
+            return
+        kept = [place.amount for place in node.reserved if place.account == public(who)]
+        free = get_open(node, self.network.params)
+        least = minimum_contribution(free) if free.places > 0 else 0
+        amount = (least, least, free.amount, *kept, least - (least > 0), free.amount + 1)
+        name = next(name for name in NAMES if public(name) == key)
+        raw = self.network.contribute(who, amount[a % len(amount)], name, envelope=odd)
+        self.send(raw, who)
 
-    @rule(node=NODE, who=WHO)
-    def withdraw(self, node: str, who: str) -> None:
-        self.pending.append(self.network.withdraw(who, node))
+    def withdraw(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """By a contributor, or by somebody who is none."""
+        nodes = [(k, n) for k, n in self.nodes() if n.state == AWAITING] or self.nodes()
+        if not nodes:
+            return
+        key, node = nodes[b % len(nodes)]
+        owners = [n for n in PEOPLE for c in node.contributions if c.account == public(n)]
+        who = owners[a % len(owners)] if b % 5 else who
+        name = next(name for name in NAMES if public(name) == key)
+        self.send(self.network.withdraw(who, name, **odd), who)
 
-    @rule(node=NODE, fresh=st.booleans(), major=st.integers(0, 3))
-    def update_contact(self, node: str, fresh: bool, major: int) -> None:
-        self.sequence += fresh
-        contact = make_contact(major, storage_version=Version(major, 0, 0))
-        raw = self.network.update_contact(node, self.sequence, contact=contact)
-        self.pending.append(raw)
+    def update_contact(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """The next sequence number, or one that was used."""
+        name = NAMES[b % 6]
+        contact = make_contact(a, storage_version=Version(b % 4, 0, 0))
+        self.send(self.network.update_contact(name, a // 4 + 1, contact=contact))
 
-    @rule(index=st.integers(0, 3), spoil=st.booleans())
-    def attest(self, index: int, spoil: bool) -> None:
-        changes: dict[str, Any] = {"reveal": bytes(32)} if spoil else {}
-        self.pending.append(self.network.attest(index, **changes))
+    def attest(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """Of a seat, or one that is not there."""
+        changes: dict[str, Any] = {"reveal": bytes(32)} if b % 9 == 0 else {}
+        self.send(self.network.attest(a % 4, **changes))
 
-    @rule(raw=st.binary(max_size=60))
-    def garbage(self, raw: bytes) -> None:
-        self.pending.append(raw)
+    def garbage(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """The last transaction with another bit, again, or no transaction at all."""
+        raw = bytearray(self.pending[-1][0] if self.pending else b"nothing")
+        if a % 3 and raw:
+            raw[a * b % len(raw)] ^= 1 << a % 8
+        self.send(bytes(raw) if a % 4 else bytes(a % 50))
 
-    @rule(at=st.integers(0, 10_000), bit=st.integers(0, 7))
-    def spoil(self, at: int, bit: int) -> None:
-        if self.pending and self.pending[-1]:
-            raw = bytearray(self.pending[-1])
-            raw[at % len(raw)] ^= 1 << bit
-            self.pending.append(bytes(raw))
+    def nodes(self) -> list[tuple[bytes, Any]]:
+        """All nodes as they are committed."""
+        return list(self.network.state.items(NODES))
 
     # ------------------------------------------------------------------------ blocks
 
-    @rule(ms=st.sampled_from((1, 100, 100, EPOCH_MS // 2, EPOCH_MS, 10 * EPOCH_MS)))
-    def block(self, ms: int) -> None:
-        """A block of everything that is pending, good or bad."""
+    def block(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """A block of everything that was sent, good or bad."""
         network = self.network
-        before = network.chain.tip.root
-        network._sent.clear()
-        block = network.input(*self.pending, ms=ms)
+        raws = [raw for raw, _ in self.pending]
+        ms = WAITS_MS[a % 5]
+        block = network.input(*raws, ms=ms)
         executed = run(network.chain.finalize(block), verify_cached)
-        empty = [
-            b"" if code else raw for raw, code in zip(self.pending, executed.codes, strict=True)
-        ]
+        expected = [REFUSALS[code].number if code else 0 for _, code in self.pending]
+        assert list(executed.codes) == expected, "check and block disagree"
+        empty = [b"" if code else raw for raw, code in self.pending]
         bare = run(network.chain.finalize(network.input(*empty, ms=ms)), verify_cached)
         assert bare.root == executed.root, "a refused transaction changed something"
         assert run(network.chain.finalize(block), verify_cached) == executed
-        network.blocks.append(network.chain.commit())
-        if not any(code == 0 for code in executed.codes) and ms == 1:
-            # the first block of an epoch stores its header
-            assert executed.root == before or network.chain.newest_header().signatures == ()
-        self.pending = []
+        self.outcomes.update(code or network.chain.decode(raw).kind.name
+                             for raw, code in self.pending)  # fmt: skip
+        self.committed()
 
-    @rule(ms=st.sampled_from((100, EPOCH_MS)))
-    def proposal(self, ms: int) -> None:
+    def proposal(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
         """A proposal of what is good of it; everybody votes for it, and nothing is refused."""
         network = self.network
-        candidates = []
-        for raw in self.pending:
-            with suppress(Refusal):
-                tx = network.chain.decode(raw)
-                if all(verify_cached(network.chain.signatures(tx))):
-                    candidates.append(tx)
+        good = [network.chain.decode(raw) for raw, code in self.pending if not code]
         tip = network.chain.tip
-        steps = network.chain.propose(tip.height + 1, tip.time_ms + ms, b"", candidates)
+        steps = network.chain.propose(tip.height + 1, tip.time_ms + WAITS_MS[a % 5], b"", good)
         block = run(steps, verify_cached)
-        replay_here = Chain(network.store, network.raw)
-        run(replay_here.validate(block), verify_cached)
-        executed = run(network.chain.finalize(block), verify_cached)
-        assert not any(executed.codes)
-        network.blocks.append(network.chain.commit())
-        network._sent.clear()
-        self.pending = []
+        assert block.transactions == tuple(tx.raw for tx in good)
+        run(Chain(network.store, network.raw).validate(block), verify_cached)
+        assert not any(run(network.chain.finalize(block), verify_cached).codes)
+        self.committed()
 
-    @rule()
-    def reopen(self) -> None:
+    def committed(self) -> None:
+        """Commit, and look at everything that must hold."""
+        network = self.network
+        network.blocks.append(network.chain.commit())
+        network.forget_sent()
+        self.pending = []
+        assert find_violations(network.state) == []
+        assert coins(network.dump()) == self.coins == network.state.one(POOL).supply
+        execute_block(self.follower, network.blocks[-1])
+        assert self.follower.tip == network.chain.tip
+
+    def reopen(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """The process starts anew; what was not in a block is forgotten."""
         tip, header = self.network.chain.tip, self.network.chain.newest_header()
         chain = self.network.reopen()
         assert (chain.tip, chain.newest_header()) == (tip, header)
-
-    # -------------------------------------------------------------------- invariants
-
-    @invariant()
-    def everything_that_must_hold_holds(self) -> None:
-        assert find_violations(self.network.state) == []
-        assert coins(self.network.dump()) == self.coins == self.network.state.one(POOL).supply
-        assert len(list(self.network.state.items(QUEUE))) <= 3
-
-    @invariant()
-    def a_follower_agrees(self) -> None:
-        for block in self.network.blocks[self.follower.tip.height :]:
-            execute_block(self.follower, block)
-        assert self.follower.tip == self.network.chain.tip
-
-    def teardown(self) -> None:
-        chain = replay(self.network.raw, self.network.blocks, MemoryStore())
-        assert chain.tip == self.network.chain.tip
-        for key, record in self.network.dump().items():
-            assert chain.store.get(key) == encode(record)
+        self.network.forget_sent()
+        self.pending = []
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40)
+Operation = Callable[[History, str, int, int, dict[str, Any]], None]
+
+OPERATIONS: Final[dict[Operation, int]] = {
+    History.transfer: 4,
+    History.register: 5,
+    History.contribute: 6,
+    History.withdraw: 2,
+    History.update_contact: 3,
+    History.attest: 3,
+    History.garbage: 2,
+    History.block: 5,
+    History.proposal: 2,
+    History.reopen: 1,
+}
+"""Each operation with how often it comes."""
+
+ODD: Final[tuple[dict[str, Any], ...]] = (
+    *[{}] * 20,
+    {"nonce": 0},
+    {"nonce": 99},
+    {"fee": FEE - 1},
+    {"fee": 10**6 + 1},
+    {"expiry": 0},
+    {"expiry": 10**6},
+)
+"""What may be wrong with an envelope; mostly nothing."""
+
+STEP = st.tuples(
+    st.sampled_from([operation for operation, times in OPERATIONS.items() for _ in range(times)]),
+    st.sampled_from((*2 * PEOPLE[:6], "a stranger")),
+    st.integers(0, 255),
+    st.integers(0, 255),
+    st.sampled_from(ODD),
+)
+
+reached: Counter[str] = Counter()
+
+
+@given(steps=st.lists(STEP, min_size=20, max_size=80))
+@settings(max_examples=120)
+def test_histories(steps: list[tuple[Operation, str, int, int, dict[str, Any]]]) -> None:
+    history = History()
+    for operation, *values in steps:
+        operation(history, *values)  # type: ignore[arg-type]
+    history.block("", 3, 0, {})
+    chain = replay(history.network.raw, history.network.blocks)
+    assert chain.tip == history.network.chain.tip
+    for key, record in history.network.dump().items():
+        assert chain.store.get(key) == encode(record)
+    reached.update(history.outcomes)

@@ -1,11 +1,13 @@
 """Sending transactions, and asking what became of them."""
 
+import asyncio
 import hashlib
 from typing import Any
 
 import msgspec
 import pytest
 
+from registry.api import live
 from registry.api.live import MAX_WAITING
 from tests.registry.api.conftest import Site
 from tests.registry.api.fake_ledger import make_fate, refused
@@ -102,6 +104,17 @@ def test_waiting_has_an_end(site: Site) -> None:
     assert answer.status_code == 202
     assert answer.json()["results"][0]["state"] == "pending"
     assert [call[2] for call in site.ledger.calls] == [True, False]
+
+
+def test_a_ledger_that_hangs_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_arguments: Any) -> None:
+        await asyncio.Event().wait()
+
+    for limit in ("ASK_S", "SUBMIT_S"):
+        monkeypatch.setattr(live, limit, 0.05)
+    monkeypatch.setattr(site.ledger, "call", hang)
+    assert site.client.get(f"{SEND}/{'ab' * 32}").json()["type"] == "unavailable"
+    assert site.client.post(SEND, json={"transaction": "aa"}).status_code == 503
 
 
 def test_too_many_that_wait_are_turned_away(site: Site) -> None:

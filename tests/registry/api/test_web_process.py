@@ -11,7 +11,7 @@ import pytest
 
 from registry.api.models import EPOCH, HEIGHT
 from registry.api.wire import MAX_HEAD_BYTES
-from registry.web_process import _host_and_port, _why_not
+from registry.web_process import _host_and_port
 from tests.registry.api.fake_ledger import make_event, make_header, make_view
 from tests.registry.api.processes import (
     PATIENCE_S,
@@ -230,6 +230,19 @@ def test_a_signal_stops_it_with_an_open_stream(number: int) -> None:
         assert "error" not in said
 
 
+def test_a_signal_stops_it_with_a_reader_that_does_not_read() -> None:
+    with web_process() as (web, ledger), open_stream(web, receive_buffer=4_096):
+        for height in range(HEIGHT + 1, HEIGHT + 301):
+            event = make_event(height)
+            event.data["pad"] = "x" * 30_000
+            ledger.push(make_view(height, events=[event], lists=[]))
+        web.wait_for("GET /v1/network", lambda answer: b'"height":8940' in answer.body)
+        web.process.terminate()
+        code, said = web.wait()
+    assert code == 0
+    assert "error" not in said
+
+
 def test_it_stops_when_its_lifeline_ends() -> None:
     reading, writing = os.pipe()
     with folder() as place:
@@ -280,10 +293,6 @@ def test_where_to_listen(text: str, parsed: tuple[str, int]) -> None:
 def test_where_not_to_listen(text: str) -> None:
     with pytest.raises(Exception, match="say HOST:PORT"):
         _host_and_port(text)
-
-
-def test_a_socket_of_no_use() -> None:
-    assert "no use" in _why_not(None, OSError(9, "Bad file descriptor"))
 
 
 def test_the_patience_of_these_tests_is_above_that_of_the_process() -> None:

@@ -58,9 +58,14 @@ def trusted() -> TrustedLists:
     return TrustedLists(MADE.genesis, LATER_MS)
 
 
-def fetch(trusted: TrustedLists, *sources: Source | str, cache: ListCache | None = None) -> Fetched:
+def fetch(
+    trusted: TrustedLists,
+    *sources: Source | str,
+    cache: ListCache | None = None,
+    total_s: float = 30.0,
+) -> Fetched:
     urls = [one if isinstance(one, str) else one.url for one in sources]
-    return fetch_lists(urls, trusted, cache, wait_s=0.5, total_s=1.0)
+    return fetch_lists(urls, trusted, cache, wait_s=total_s / 2, total_s=total_s)
 
 
 # --- one source -----------------------------------------------------------------------------------
@@ -212,10 +217,10 @@ def test_a_slow_source_is_given_up(
     slow.answers[LATEST] = drip(parts, stop)
     started = time.monotonic()
     try:
-        fetched = fetch(trusted, slow, good)
+        fetched = fetch(trusted, slow, good, total_s=2.0)
     finally:
         stop.set()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert [failure.code for failure in fetched.failures.values()] == ["unavailable"]
     assert trusted.entries == MADE.entries
 

@@ -1,0 +1,153 @@
+"""`waypost init`: the homes that come out, and what is never touched."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ledger.codec import encode
+from ledger.crypto import sha256
+from ledger.genesis import load_genesis
+from ledger.params import PRESETS, preset
+from ledger.types import COIN
+from registry import signer
+from registry.addresses import encode_account
+from registry.cli.init import CONFIG
+from registry.home import GENESIS
+from registry.keystore import derive, load_seed
+from registry.settings import load_settings
+from tests.factory import make_genesis
+from tests.registry.cli.driver import call, call_json, error_of
+from tests.registry.cli.fake_service import save_keys
+
+URL = "http://127.0.0.1:8420"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signer, "CHAIN_LINKS", 2**11)
+    for name in ("WAYPOST_HOME", "WAYPOST_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_new_network_is_one_that_its_node_can_run(tmp_path: Path, name: str) -> None:
+    home = tmp_path / 'a "home"'
+    made = call_json("init", "--home", home, "--preset", name, "--name", "mine")
+    settings = load_settings(home, {})
+    assert settings.engine == "solo"
+    assert settings.producer == home / "producer.json"
+    assert settings.attest == home / "attestor.json"
+    raw = settings.genesis_path.read_bytes()
+    genesis = load_genesis(raw)
+    assert genesis.name == b"mine"
+    assert genesis.params == tuple(preset(name))
+    assert genesis.producer == derive(load_seed(settings.producer), "producer").public
+    (seat,) = genesis.attestors
+    assert seat.list_key == derive(load_seed(settings.attest), "list").public
+    treasury = derive(load_seed(home / "treasury.json"), "account").public
+    assert [(row.account, row.balance) for row in genesis.accounts] == [(treasury, 10**7 * COIN)]
+    assert made["genesis_hash"] == sha256(raw).hex()
+    assert made["account"] == encode_account(treasury)
+
+
+def test_it_says_what_the_keys_are_worth_and_what_comes_next(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    result = call("init", "--home", home)
+    assert "INSECURE" in result.stderr
+    assert "one attestor signs alone" in result.stderr
+    assert f"waypost run --home {home}" in result.stdout
+    for name in ("producer", "attestor", "treasury"):
+        file = home / f"{name}.json"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert load_seed(file).hex() not in result.output
+
+
+def test_the_home_is_the_one_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYPOST_HOME", str(tmp_path / "home"))
+    assert "  waypost run\n" in call("init").stdout
+    assert (tmp_path / "home" / GENESIS).exists()
+
+
+@pytest.mark.parametrize(
+    "name", [GENESIS, CONFIG, "producer.json", "attestor.json", "treasury.json", "ledger"]
+)
+def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    assert error_of(call("init", "--home", tmp_path, code=1)) == "home_in_use"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_second_time_is_refused(tmp_path: Path) -> None:
+    call("init", "--home", tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    call("init", "--home", tmp_path, code=1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# --- followers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def genesis(tmp_path: Path) -> Path:
+    """The genesis file of another network."""
+    file = tmp_path / "theirs.bin"
+    file.write_bytes(encode(make_genesis()))
+    return file
+
+
+def test_a_follower_has_the_file_and_the_urls(tmp_path: Path, genesis: Path) -> None:
+    home = tmp_path / "home"
+    other = "http://127.0.0.1:8421"
+    made = call_json(
+        "init", "--home", home, "--genesis", genesis, "--follow", URL, "--follow", other
+    )
+    settings = load_settings(home, {})
+    assert settings.engine == "follow"
+    assert settings.follow == (URL, other)
+    assert settings.attest is None
+    assert settings.genesis_path.read_bytes() == genesis.read_bytes()
+    assert made["follows"] == [URL, other]
+    assert sorted(path.name for path in home.iterdir()) == [CONFIG, GENESIS]
+
+
+def test_a_follower_may_attest(tmp_path: Path, genesis: Path) -> None:
+    keys = save_keys(tmp_path, "alice")
+    home = tmp_path / "home"
+    result = call("init", "--home", home, "--genesis", genesis, "--follow", URL, "--attest", keys)
+    assert "no seat" in result.stderr
+    assert load_settings(home, {}).attest == keys
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--genesis", "g"],
+        ["--follow", URL],
+        ["--attest", "k"],
+        ["--genesis", "g", "--follow", URL, "--preset", "minimal"],
+        ["--genesis", "g", "--follow", URL, "--name", "net"],
+        ["--name", "Net"],
+        ["--preset", "huge"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line(tmp_path: Path, words: list[str]) -> None:
+    call("init", "--home", tmp_path / "home", *words, code=2)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_follower_is_refused(tmp_path: Path, genesis: Path) -> None:
+    home = ("--home", tmp_path / "home")
+    (tmp_path / "junk").write_bytes(b"junk")
+    refused = {
+        ("--genesis", tmp_path / "junk"): "not_canonical",
+        ("--genesis", tmp_path / "missing"): "io",
+        ("--genesis", genesis, "--attest", tmp_path / "missing"): "bad_key_file",
+    }
+    for words, code in refused.items():
+        assert error_of(call("init", *home, *words, "--follow", URL, code=1)) == code
+    assert not (tmp_path / "home").exists()

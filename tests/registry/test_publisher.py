@@ -1,0 +1,262 @@
+"""What is published is what the chain holds: in memory, in files, and after a restart."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ledger.history import final_key
+from ledger.messages.lists import decode_header, decode_signed_header, encode_signed_header
+from ledger.types import Epoch
+from registry import publisher as publisher_module
+from registry.formats import FORMATS
+from registry.publisher import IN_MEMORY, Publisher
+from registry.view import PublishedList
+from tests.factory import Network
+from tests.registry.factory import in_loop
+
+
+class Served:
+    """A network with its publisher, which hears of every block."""
+
+    def __init__(self, folder: Path, network: Network | None = None) -> None:
+        self.folder = folder
+        self.network = network or Network()
+        self.publisher = Publisher(self.network.chain, folder)
+
+    async def block(self, *raws: bytes, ms: int = 100) -> None:
+        self.network.block(*raws, ms=ms)
+        await self.publisher.update()
+
+    async def end_epoch(self) -> None:
+        """End the running epoch; the header before it is signed by all, or by nobody."""
+        await self.block()
+        self.network.settle()
+        await self.publisher.update()
+        self.network.end_epoch()
+        await self.publisher.update()
+
+    async def restart(self) -> None:
+        """Open the chain and the folder anew."""
+        self.network.reopen()
+        self.publisher = Publisher(self.network.chain, self.folder)
+        await self.publisher.start()
+
+    def row(self, epoch: Epoch) -> PublishedList:
+        return next(row for row in self.publisher.lists if row.epoch == epoch)
+
+    def file(self, epoch: Epoch, name: str) -> bytes:
+        return (self.folder / "lists" / str(epoch) / name).read_bytes()
+
+    def check(self) -> None:
+        """Whatever is in memory holds, and is what the files hold."""
+        for row in self.publisher.lists:
+            signed = decode_signed_header(row.header)
+            header = decode_header(signed.header)
+            assert header.epoch == row.epoch
+            entries = FORMATS["full"].decode(row.full, header.list_hash)
+            assert len(entries) == header.node_count
+            assert row.is_final == (3 * len(signed.signatures) > 2 * 3)
+            assert self.file(row.epoch, "header") == row.header
+            assert self.file(row.epoch, "full") == row.full
+            raw = self.network.view.reader.get(final_key(row.epoch))
+            newest = encode_signed_header(self.network.chain.newest_header())
+            assert row.header == (raw if row.is_frozen else newest)
+        assert (self.folder / "genesis").read_bytes() == self.network.raw
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Served]:
+    served = Served(folder)
+    await served.publisher.start()
+    yield served
+    served.check()
+
+
+@in_loop
+async def test_at_the_start_the_list_of_genesis_is_there(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        assert [row.epoch for row in served.publisher.lists] == [0]
+        row = served.row(0)
+        assert (row.is_final, row.is_frozen) == (False, False)
+        assert decode_signed_header(row.header).signatures == ()
+        assert served.publisher.latest is None
+
+
+@in_loop
+async def test_a_header_gains_signatures_becomes_final_and_is_frozen(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        network = served.network
+        network.attesting = False
+        seen = []
+        for index in range(3):
+            await served.block(network.attest(index))
+            served.check()
+            row = served.row(0)
+            seen.append((len(decode_signed_header(row.header).signatures), row.is_final))
+        assert seen == [(1, False), (2, False), (3, True)]
+        assert served.publisher.latest == 0
+        full = served.row(0).full
+        await served.end_epoch()
+        served.check()
+        assert [(row.epoch, row.is_final, row.is_frozen) for row in served.publisher.lists] == [
+            (0, True, True),
+            (1, False, False),
+        ]
+        assert served.row(0).full == full
+        # the newest is not signed yet: the newest final one is the one before
+        assert served.publisher.latest == 0
+
+
+@in_loop
+async def test_blocks_that_change_no_list_write_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.block()
+        before = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
+        for _ in range(3):
+            await served.block(served.network.transfer("alice", "bob"))
+        assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == before
+
+
+@in_loop
+async def test_memory_is_bounded_and_files_stay(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(IN_MEMORY + 3):
+            await served.end_epoch()
+            served.check()
+            assert len(served.publisher.lists) <= IN_MEMORY + 1
+        folders = sorted(int(path.name) for path in (tmp_path / "lists").iterdir())
+        assert folders == list(range(IN_MEMORY + 4))
+
+
+@in_loop
+async def test_the_newest_final_list_stays_although_no_other_becomes_final(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        await served.end_epoch()
+        served.network.attesting = False
+        for _ in range(IN_MEMORY + 2):
+            await served.end_epoch()
+            served.check()
+            assert served.publisher.latest == 0
+        assert served.row(0).is_final
+
+
+@pytest.mark.parametrize("unsigned", [0, 1, IN_MEMORY + 2])
+@in_loop
+async def test_after_a_restart_the_same_is_served(tmp_path: Path, unsigned: int) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(2):
+            await served.end_epoch()
+        served.network.attesting = False
+        for _ in range(unsigned):
+            await served.end_epoch()
+        await served.block()
+        latest, lists = served.publisher.latest, served.publisher.lists
+        assert latest == 1
+        await served.restart()
+        assert served.publisher.latest == latest
+        held = {row.epoch: row for row in served.publisher.lists}
+        assert all(held[row.epoch] == row for row in lists)
+        await served.end_epoch()
+
+
+@in_loop
+async def test_signatures_that_a_dead_process_did_not_publish_are_published(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as served:
+        served.network.attesting = False
+        await served.block(served.network.attest(0))
+        # the process dies after the block with the other signatures, and the epoch goes on
+        served.network.block(served.network.attest(1), served.network.attest(2))
+        await served.restart()
+        assert served.publisher.latest == 0
+        served.check()
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@in_loop
+async def test_a_list_that_was_frozen_while_nobody_published_has_all_its_signatures(
+    tmp_path: Path, epochs: int
+) -> None:
+    async with serving(tmp_path) as served:
+        # another process of this chain went on: its signatures came after the last publication
+        for _ in range(epochs):
+            served.network.block()
+            served.network.end_epoch()
+        await served.restart()
+        assert served.row(0).is_final
+        served.check()
+
+
+@in_loop
+async def test_a_list_whose_file_is_gone_is_not_served(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(2):
+            await served.end_epoch()
+        (tmp_path / "lists" / "1" / "full").unlink()
+        await served.restart()
+        assert [row.epoch for row in served.publisher.lists] == [0, 2]
+
+
+@in_loop
+async def test_files_are_replaced_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[str] = []
+    real = os.replace
+
+    def replace(source: str, target: Path) -> None:
+        # nothing is written in place: what a web server has open stays what it was
+        assert Path(source).parent == target.parent
+        assert Path(source).name.startswith(".")
+        replaced.append(str(target.relative_to(tmp_path)))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    async with serving(tmp_path) as served:
+        await served.end_epoch()
+        names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+        assert names == {"genesis", "header", "full"}
+        # the list is there before the header that names it
+        assert replaced.index("lists/1/full") < replaced.index("lists/1/header")
+        assert replaced.count("lists/1/full") == 1
+
+
+@in_loop
+async def test_a_failed_publication_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as served:
+        with monkeypatch.context() as broken:
+
+            def fail(*_arguments: object) -> None:
+                raise OSError("no space left on device")
+
+            broken.setattr(publisher_module, "write_atomically", fail)
+            served.network.block()
+            with pytest.raises(OSError, match="no space"):
+                await served.publisher.update()
+        await served.publisher.update()
+        assert served.publisher.latest == 0
+        served.check()
+
+
+@in_loop
+async def test_the_loop_goes_on_while_a_list_is_packed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await served.end_epoch()
+        assert turns > 3
+        counting.cancel()

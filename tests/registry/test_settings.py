@@ -1,0 +1,161 @@
+"""Settings: flags over environment over one file over defaults; what is unknown is refused."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.settings import PREFIX, BadSettings, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in os.environ:
+        if variable.startswith(PREFIX):
+            monkeypatch.delenv(variable)
+
+
+def write(home: Path, text: str) -> None:
+    (home / "config.toml").write_text(text)
+
+
+def refused(home: Path, flags: dict[str, Any] | None = None) -> str:
+    with pytest.raises(BadSettings) as caught:
+        load_settings(home, flags or {})
+    return str(caught.value)
+
+
+def test_without_a_word_it_serves_on_loopback(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, {})
+    assert (settings.host, settings.port, settings.engine) == ("127.0.0.1", 8420, "solo")
+    assert settings.home == tmp_path
+    assert (settings.attest, settings.producer, settings.follow) == (None, None, ())
+
+
+SOURCES: dict[str, tuple[str | None, str | None, int | None, int]] = {
+    "the default": (None, None, None, 8420),
+    "the file": ("port = 1", None, None, 1),
+    "the environment": (None, "2", None, 2),
+    "a flag": (None, None, 3, 3),
+    "the environment over the file": ("port = 1", "2", None, 2),
+    "a flag over the file": ("port = 1", None, 3, 3),
+    "a flag over the environment": (None, "2", 3, 3),
+    "a flag over everything": ("port = 1", "2", 3, 3),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "variable", "flag", "port"), SOURCES.values(), ids=SOURCES.keys()
+)
+def test_who_is_listened_to(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str | None,
+    variable: str | None,
+    flag: int | None,
+    port: int,
+) -> None:
+    if file is not None:
+        write(tmp_path, f'{file}\nhost = "::1"')
+    if variable is not None:
+        monkeypatch.setenv("WAYPOST_PORT", variable)
+    settings = load_settings(tmp_path, {"port": flag, "workers": None})
+    assert settings.port == port
+    # each setting for itself: the others are still heard
+    assert settings.host == ("::1" if file else "127.0.0.1")
+
+
+@pytest.mark.parametrize("name", ["prot", "Port", "home", "PORT"])
+def test_a_setting_of_the_file_that_does_not_exist_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path, f'{name} = "1"')
+    assert refused(tmp_path) == f"{tmp_path / 'config.toml'}: there is no setting {name}"
+
+
+def test_a_variable_that_does_not_exist_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYPOST_PROT", "1")
+    assert refused(tmp_path) == "WAYPOST_PROT: there is no setting prot"
+
+
+def test_variables_of_the_command_line_and_the_tests_are_none_of_its_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "URL", "NO_SKIP"):
+        monkeypatch.setenv(f"WAYPOST_{name}", "1")
+    assert load_settings(tmp_path, {}).home == tmp_path
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "a port that does not exist": ("port", "65536"),
+    "a port below all": ("port", "-1"),
+    "a port that is no number": ("port", '"http"'),
+    "too many workers": ("workers", "65"),
+    "an engine that does not exist": ("engine", '"duet"'),
+    "a switch that is neither": ("web", '"perhaps"'),
+    "a list that is none": ("follow", "7"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BAD.values(), ids=BAD.keys())
+def test_a_value_out_of_range_is_refused_by_the_setting_s_name(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    write(tmp_path, f"{name} = {value}")
+    assert f"setting {name}" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD.values(), ids=BAD.keys())
+def test_so_is_one_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"WAYPOST_{name.upper()}", value.strip('"'))
+    assert name in refused(tmp_path)
+
+
+def test_a_list_in_the_environment_that_cannot_be_read_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAYPOST_FOLLOW", "http://127.0.0.1:1")
+    assert "follow" in refused(tmp_path)
+    monkeypatch.setenv("WAYPOST_FOLLOW", '["http://127.0.0.1:1", "http://127.0.0.1:2"]')
+    assert load_settings(tmp_path, {}).follow == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+
+
+def test_a_flag_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    assert "setting prot" in refused(tmp_path, {"prot": 1})
+
+
+@pytest.mark.parametrize("text", ["port =", "[port", "port = 1\nport = 2", "\xff"])
+def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.toml").write_bytes(text.encode("latin-1"))
+    assert refused(tmp_path).startswith(str(tmp_path / "config.toml"))
+
+
+def test_a_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(Path("node"), {})
+    assert settings.home == tmp_path / "node"
+    for path in (settings.ledger_socket, settings.database_path, settings.watermark_path):
+        assert path.is_relative_to(tmp_path / "node")
+    # a backup of the database does not bring the watermarks back
+    assert not settings.watermark_path.is_relative_to(settings.database_path)
+
+
+def test_settings_survive_being_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"port": 0, "workers": 3, "follow": ("http://a",), "attest": tmp_path / "key"}
+    settings = load_settings(tmp_path, flags)
+    handed_over = settings.model_dump_json()
+    # what the child finds in its own environment changes nothing
+    monkeypatch.setenv("WAYPOST_PORT", "1")
+    monkeypatch.setenv("WAYPOST_PRODUCER", "/elsewhere")
+    assert Settings.model_validate_json(handed_over) == settings
+
+
+def test_each_worker_has_a_socket_of_its_own(tmp_path: Path) -> None:
+    assert len(load_settings(tmp_path, {"workers": 3}).worker_sockets) == 3
+    assert len(set(load_settings(tmp_path, {"workers": 64}).worker_sockets)) == 64
+    assert len(load_settings(tmp_path, {"workers": 0}).worker_sockets) == (os.cpu_count() or 1)
