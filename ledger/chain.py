@@ -295,7 +295,7 @@ class Chain:
         self._check_place(height, time_ms)
         state = self._begin()
         context = self._context(height, time_ms)
-        room = Room(context)
+        room = Room(context, sum(map(len, misbehaviour)))
         chosen: list[Transaction] = []
         for place, tx in enumerate(candidates):
             if place % PAUSE_TRANSACTIONS == PAUSE_TRANSACTIONS - 1:

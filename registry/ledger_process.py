@@ -63,6 +63,8 @@ class Service:
     async def _make_engine(self) -> Engine:
         settings = self._settings
         if settings.engine == "follow":
+            if not settings.follow:
+                raise Fault("the engine follow needs the URL of a node: --follow")
             return Follow(self.replica, settings.follow)
         if settings.producer is None:
             raise Fault("the engine solo needs the key file of the producer: --producer")

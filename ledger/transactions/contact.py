@@ -52,15 +52,22 @@ def check_contact(contact: Contact, params: Params) -> None:
         raise Refusal("bad_address", address="none", why="one of IPv4 and IPv6 is needed")
     for address, length in ((contact.ipv4, IPV4_BYTES), (contact.ipv6, IPV6_BYTES)):
         if len(address) not in (0, length):
-            raise Refusal("bad_address", address=address.hex(), why=f"not {length} bytes")
+            raise Refusal("bad_address", address=_text(address), why=f"not {length} bytes")
         reason = compute_unroutable_reason(address, bool(params.allow_loopback)) if address else ""
         if reason:
-            raise Refusal("bad_address", address=address.hex(), why=reason)
+            raise Refusal("bad_address", address=_text(address), why=reason)
     for port in (contact.storage_port, contact.router_port):
         if port == 0:
             raise Refusal("bad_port", port=port)
     if NO_VERSION in (contact.storage_version, contact.router_version):
         raise Refusal("bad_version")
+
+
+def _text(address: bytes) -> str:
+    """Return a packed address as people write it, the groups of IPv6 in full."""
+    if len(address) == IPV4_BYTES:
+        return ".".join(str(byte) for byte in address)
+    return address.hex(":", 2)
 
 
 def apply_update_contact(state: State, tx: Transaction, _context: Context, _index: int) -> None:

@@ -67,10 +67,20 @@ class Attestor:
             answers = await self._submit([raw], False)
         except SignerRefuses as refusal:
             log.error("header not attested", epoch=epoch, reason=str(refusal))
+        except OSError as error:
+            # without its watermark no signature leaves; the next block tries again
+            log.error("header not attested", epoch=epoch, reason=str(error))
         except (Busy, Lost) as error:
             log.warning("attestation not submitted", epoch=epoch, reason=str(error))
         else:
-            log.info("attested", epoch=epoch, index=index, state=answers[0]["state"])
+            self._report(epoch, index, answers[0])
+
+    @staticmethod
+    def _report(epoch: Epoch, index: int, answer: dict[str, Any]) -> None:
+        if answer["state"] in ("pending", "committed"):
+            log.info("attested", epoch=epoch, index=index, state=answer["state"])
+        else:
+            log.warning("attestation refused", epoch=epoch, index=index, code=answer["code"])
 
     def _seat(self, view: View) -> int | None:
         keys = [seat.list_key for seat in view.state.one(SETS).current]

@@ -2,21 +2,23 @@
 
 - A block must extend the chain that is held, bear the producer's seal, and hold only transactions
   that are valid here; executing it must give the state root that it states.
-- What a source cannot prove is the source's fault: the next one is asked.
+- What a source cannot prove is the source's fault: the next one is asked, also after one that has
+  had nothing new for a while.
 - What the producer sealed and does not hold is the producer's fault: the replica stops, says at
   which block and why, and never goes on along such a chain.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx2
 import msgspec
 import structlog
 
+from ledger.crypto import sha256, verify
 from ledger.errors import Diverged, Refusal, WaypostError
-from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block
+from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block, block_seal
 from ledger.replay import check_sealed
 from ledger.types import Height
 from registry.engines.answers import refused_answer
@@ -28,13 +30,32 @@ FETCH_BLOCKS: Final = 100
 
 MAX_ANSWER_BYTES: Final = 2 * MAX_BLOCK_BYTES
 TIMEOUT_S: Final = 20.0
+"""How long a source may be silent, unless it waits for a block."""
+
+DEADLINE_S: Final = 90.0
+"""How long a whole answer may take; above what a source waits for a block."""
+
 RETRY_S: Final = 1.0
+PATIENCE_BLOCKS: Final = 4
+"""Block times without a block after which another source is asked."""
 
 log = structlog.get_logger()
 
 
 class BadSource(WaypostError):
     """A source answers with what is no proven block; another one may be better."""
+
+
+class _Answer(msgspec.Struct):
+    """What a source says of one transaction that was submitted."""
+
+    hash: str
+    state: Literal["pending", "committed", "refused", "expired", "dropped"]
+    height: int | None
+    index: int | None
+    code: str | None
+    detail: str | None
+    values: dict[str, int | str]
 
 
 class Follow:
@@ -46,6 +67,7 @@ class Follow:
         self._client = httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
         params = replica.chain.view().state.params()
         self._pause_s = min(1.0, params.block_ms / 3000)
+        self._patience_s = PATIENCE_BLOCKS * params.block_ms / 1000
 
     async def run(self) -> None:
         """Fetch and execute blocks until cancelled. Raises `Diverged`."""
@@ -53,36 +75,56 @@ class Follow:
 
     async def catch_up(self, height: Height | None) -> None:
         """Fetch and execute blocks up to `height`, or for ever. Raises `Diverged`."""
+        idle_s = 0.0
         while height is None or self._replica.chain.tip.height < height:
             try:
                 found = await self._fetch(self._sources[0])
                 for block in found:
                     await self._execute(block)
             except (BadSource, httpx2.HTTPError) as error:
-                log.warning("source failed", source=self._sources[0], reason=str(error))
-                self._sources.append(self._sources.pop(0))
+                log.warning("source failed", source=self._sources[0], reason=_reason(error))
+                self._rotate()
                 await asyncio.sleep(RETRY_S)
                 continue
+            idle_s = 0.0 if found else idle_s + self._pause_s
+            if idle_s > self._patience_s:
+                # it may keep back what others have
+                idle_s = 0.0
+                self._rotate()
             if len(found) < FETCH_BLOCKS:
                 await asyncio.sleep(self._pause_s)
 
+    def _rotate(self) -> None:
+        self._sources.append(self._sources.pop(0))
+
     async def _fetch(self, source: str) -> list[Block]:
         start = self._replica.chain.tip.height + 1
-        answer = bytearray()
-        async with self._client.stream(
+        status, answer = await self._ask(
             "GET", f"{source}/v1/blocks", params={"start": start, "limit": FETCH_BLOCKS}
-        ) as response:
-            if response.status_code != 200:
-                raise BadSource(f"it answers {response.status_code}")
-            async for piece in response.aiter_bytes():
-                answer += piece
-                if len(answer) > MAX_ANSWER_BYTES:
-                    raise BadSource("it sends more than was asked for")
+        )
+        if status != 200:
+            raise BadSource(f"it answers {status}")
         try:
-            raws = msgspec.msgpack.decode(bytes(answer), type=list[bytes])
+            raws = msgspec.msgpack.decode(answer, type=list[bytes])
             return [BLOCK.decode(raw) for raw in raws]
         except (msgspec.MsgspecError, Refusal) as error:
             raise BadSource(f"it sends no blocks: {error}") from None
+
+    async def _ask(self, method: str, url: str, **request: Any) -> tuple[int, bytes]:
+        """Return status and body. Raises `BadSource` for one that is too long or takes too long."""
+        answer = bytearray()
+        try:
+            async with (
+                asyncio.timeout(DEADLINE_S),
+                self._client.stream(method, url, **request) as response,
+            ):
+                async for piece in response.aiter_bytes():
+                    answer += piece
+                    if len(answer) > MAX_ANSWER_BYTES:
+                        raise BadSource("it sends more than was asked for")
+                return response.status_code, bytes(answer)
+        except TimeoutError:
+            raise BadSource(f"its answer takes more than {DEADLINE_S} s") from None
 
     async def _execute(self, block: Block) -> None:
         """Check, execute and commit one block. Raises `BadSource` and `Diverged`."""
@@ -90,6 +132,8 @@ class Follow:
         try:
             check_sealed(chain, block)
         except Refusal as refusal:
+            if self._is_fork(block):
+                raise Diverged(header.height, "it is sealed, and follows another block") from None
             raise BadSource(str(refusal)) from None
         try:
             await self._replica.drive(chain.validate(block.input))
@@ -104,19 +148,28 @@ class Follow:
             )
         await self._replica.commit(executed, block.seal)
 
+    def _is_fork(self, block: Block) -> bool:
+        """Whether the producer sealed a next block that contradicts the one before it."""
+        chain, header = self._replica.chain, block.header
+        is_next = header.height == chain.tip.height + 1
+        seal = block_seal(chain.genesis_hash, chain.genesis.producer, header, block.seal)
+        return is_next and header.previous != chain.tip.block_hash and verify(seal)
+
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
         """Pass transactions on to a source. Raises `Lost` if none takes them."""
         for source in list(self._sources):
             try:
-                response = await self._client.post(
+                _, answer = await self._ask(
+                    "POST",
                     f"{source}/v1/transactions",
                     params={"wait": "commit"} if wait else {},
                     content=msgspec.msgpack.encode(raws),
                     headers={"Content-Type": "application/msgpack"},
+                    timeout=DEADLINE_S if wait else TIMEOUT_S,
                 )
-                return _read_answers(raws, response.json())
-            except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-                log.warning("submission not passed on", source=source, reason=str(error))
+                return _read_answers(raws, msgspec.json.decode(answer))
+            except (BadSource, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+                log.warning("submission not passed on", source=source, reason=_reason(error))
         raise Lost("no source takes transactions now")
 
     async def close(self) -> None:
@@ -127,10 +180,18 @@ class Follow:
 def _read_answers(raws: list[bytes], answer: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a source answered to a submission; one refused alone comes as a problem.
 
-    Raises `KeyError` and its like where it answered something else.
+    Raises `ValueError`, `KeyError` and `TypeError` where it answered something else.
     """
     if "results" in answer or len(raws) != 1:
-        results: list[dict[str, Any]] = answer["results"]
-        return results
+        results = msgspec.convert(answer["results"], list[_Answer])
+        if [row.hash for row in results] != [sha256(raw).hex() for raw in raws]:
+            raise ValueError("it answers for other transactions")
+        plain: list[dict[str, Any]] = msgspec.to_builtins(results)
+        return plain
     refusal = Refusal(answer["type"], **answer["values"])
     return [refused_answer(raws[0], "refused", refusal)]
+
+
+def _reason(error: Exception) -> str:
+    # some errors of connections say nothing
+    return str(error) or type(error).__name__

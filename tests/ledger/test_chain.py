@@ -143,6 +143,25 @@ def test_proposal_has_room_for_so_many_free_ones() -> None:
     assert propose(small, *updates, paid).transactions == (*updates[:2], paid)
 
 
+@pytest.mark.parametrize("evidence", [1, 100, 400])
+def test_a_proposal_with_evidence_is_one_that_others_vote_for(evidence: int) -> None:
+    small = Network(max_block_bytes=1_000, max_transaction_bytes=1_000)
+    small.settle()
+    tip = small.chain.tip
+    raws = [small.transfer("alice", "bob") for _ in range(20)]
+    steps = small.chain.propose(
+        tip.height + 1,
+        tip.time_ms + 1,
+        b"",
+        [small.chain.decode(raw) for raw in raws],
+        (bytes(evidence),),
+    )
+    block = run(steps, verify_cached)
+    assert block.misbehaviour == (bytes(evidence),)
+    assert 0 < len(block.transactions) < len(raws)
+    run(twin(small).validate(block), verify_cached)
+
+
 def test_a_vote_takes_what_a_proposal_may_hold(network: Network) -> None:
     small = Network(max_block_transactions=3)
     small.settle()
@@ -288,6 +307,19 @@ def test_finalize_writes_nothing(network: Network) -> None:
     finalize(network.chain, network.input(network.register(), ms=EPOCH_MS))
     assert dict(network.store.items()) == before
     assert network.view.tip == network.chain.tip
+
+
+def test_seal_and_proposer_have_their_lengths(network: Network) -> None:
+    finalize(network.chain, network.input())
+    with pytest.raises(Misuse):
+        network.chain.commit(bytes(65))
+    network.chain.commit(bytes(64))
+    finalize(network.chain, network.input()._replace(proposer=bytes(33)))
+    with pytest.raises(Misuse):
+        network.chain.commit()
+    finalize(network.chain, network.input()._replace(proposer=bytes(32)))
+    network.chain.commit()
+    assert network.reopen().tip.height == 3
 
 
 def test_block_says_what_it_is(network: Network) -> None:

@@ -50,6 +50,7 @@ PLACES = {
     "the height before": ("block_height", -1, 100),
     "the same time again": ("block_time", 1, 0),
     "a millisecond before": ("block_time", 1, -1),
+    "past the end of time": ("block_time", 1, 2**63),
 }
 
 STEPS = {"proposal": propose, "vote": validate, "decided block": finalize}
