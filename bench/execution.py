@@ -4,11 +4,13 @@
   raw transactions to the synced commit. Nothing was seen before: decode, verify, check, apply,
   root, write.
 - The limit is what libsodium alone verifies on both cores, measured before and after each block.
-- The producer's way is measured too: every transaction passes the pool first, so it is checked
-  twice, and its signature was verified before the block began.
+- Two other ways through the same code are measured beside it. A follower validates a block before
+  it finalizes it. A producer takes transactions into its pool first, so they are checked twice, and
+  their signatures were verified before the block began.
 """
 
 import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import Generator, Sequence
@@ -36,7 +38,10 @@ LARGE: Final = 2_000
 SMALL: Final = 200
 REPETITIONS: Final = 9
 SMALL_REPETITIONS: Final = 20
+FEW: Final = 5
 WORKERS: Final = 2
+BOTH_CORES: Final = 1.75
+"""Times what one process verifies: less, and somebody else took a part of the two cores."""
 GOAL: Final = Limit(0.3, is_floor=True)
 
 T = TypeVar("T")
@@ -60,6 +65,27 @@ class Phases(NamedTuple):
     def total(self) -> float:
         """The whole block."""
         return sum(self)
+
+
+class Round(NamedTuple):
+    """One block, with what libsodium alone verified in a second before and after it."""
+
+    phases: Phases
+    before: float
+    after: float
+
+    @property
+    def limit(self) -> float:
+        """What libsodium could have verified meanwhile."""
+        return (self.before + self.after) / 2
+
+    def had_both_cores(self, alone: float) -> bool:
+        """Whether two processes got done what two cores can; `alone` is what one does.
+
+        Another program on one of them takes half of that, but less from a block, during which one
+        core is idle for a while: the block's share would look better than it is.
+        """
+        return min(self.before, self.after) >= BOTH_CORES * alone
 
 
 @dataclass
@@ -132,6 +158,14 @@ class Bench:
             commit=done - marks.ended,
         )
 
+    async def follow(self, block: BlockInput) -> float:
+        """Validate, execute and commit a block that a producer sent; return the seconds."""
+        began = time.perf_counter()
+        await self.replica.drive(self.chain.validate(block))
+        executed = await self.replica.finalize(block)
+        await self.replica.commit(executed, bytes(64))
+        return time.perf_counter() - began
+
     async def produce(self, block: BlockInput) -> tuple[float, float]:
         """Take a block's transactions in, then make the block; return the seconds of each."""
         began = time.perf_counter()
@@ -165,8 +199,12 @@ async def _measure(section: Section, folder: Path) -> None:
     sodium = Sodium(_signatures(chain, warm_up.transactions[: LARGE // 2]), folder)
     try:
         await bench.execute(warm_up)
+        # as the ledger process does: what is there stays, and is not looked at again
+        gc.collect()
+        gc.freeze()
         await _measure_blocks(section, bench, sodium)
     finally:
+        gc.unfreeze()
         sodium.close()
         await replica.close()
         for worker in workers:
@@ -179,35 +217,53 @@ def _signatures(chain: Chain, raws: Sequence[bytes]) -> list[Signed]:
 
 
 async def _measure_blocks(section: Section, bench: Bench, sodium: Sodium) -> None:
-    section.add("libsodium, one process", "signatures/s", [sodium.measure(1) for _ in range(5)])
+    alone = [sodium.measure(1) for _ in range(FEW)]
+    section.add("libsodium, one process", "signatures/s", alone)
     for size, times in ((LARGE, REPETITIONS), (SMALL, SMALL_REPETITIONS)):
-        limits: list[float] = [sodium.measure()]
-        phases: list[Phases] = []
-        for _ in range(times):
-            block = bench.draw(size)
-            phases.append(await bench.execute(block))
-            limits.append(sodium.measure())
-        _report(section, size, limits, phases)
-    section.say(f"the same blocks of {LARGE:,} by their producer, whose pool takes them in first")
-    taken, made = zip(*[await bench.produce(bench.draw(LARGE)) for _ in range(5)], strict=True)
-    section.add("into the pool: decode, verify, check", "ms", [1_000 * one for one in taken])
-    section.add("propose, finalize, commit", "ms", [1_000 * one for one in made])
+        rounds = await _measure_rounds(bench, sodium, size, times, max(alone))
+        quiet = [one for one in rounds if one.had_both_cores(max(alone))]
+        if len(quiet) < times:
+            section.say(
+                f"only {len(quiet)} of {len(rounds)} blocks could have both cores, so all of them "
+                "count: their share of libsodium looks better than it is"
+            )
+            quiet = rounds
+        _report(section, size, quiet)
+    followed = [1_000 * await bench.follow(bench.draw(LARGE)) for _ in range(FEW)]
+    section.add(f"a follower's block of {LARGE:,}: validated too", "ms", followed)
+    taken, made = zip(*[await bench.produce(bench.draw(LARGE)) for _ in range(FEW)], strict=True)
+    section.add(f"a producer's {LARGE:,}: into the pool", "ms", [1_000 * one for one in taken])
+    section.add("  propose, finalize, commit", "ms", [1_000 * one for one in made])
 
 
-def _report(section: Section, size: int, limits: Sequence[float], phases: Sequence[Phases]) -> None:
+async def _measure_rounds(
+    bench: Bench, sodium: Sodium, size: int, times: int, alone: float
+) -> list[Round]:
+    """Execute blocks until enough of them could have both cores, four times as many at most."""
+    rounds: list[Round] = []
+    before = sodium.measure()
+    quiet = 0
+    while quiet < times and len(rounds) < 4 * times:
+        block = bench.draw(size)
+        phases = await bench.execute(block)
+        after = sodium.measure()
+        rounds.append(Round(phases, before, after))
+        quiet += rounds[-1].had_both_cores(alone)
+        before = after
+    return rounds
+
+
+def _report(section: Section, size: int, rounds: Sequence[Round]) -> None:
     if size == LARGE:
-        section.add("libsodium, two processes", "signatures/s", limits)
-    rates = [size / one.total for one in phases]
+        section.add("libsodium, two processes", "signatures/s", [one.limit for one in rounds])
+    rates = [size / one.phases.total for one in rounds]
     section.add(f"blocks of {size:,}", "transactions/s", rates)
-    ratios = [
-        2 * rate / (before + after)
-        for rate, before, after in zip(rates, limits[:-1], limits[1:], strict=True)
-    ]
+    ratios = [rate / one.limit for rate, one in zip(rates, rounds, strict=True)]
     section.add(
         f"blocks of {size:,}, share of libsodium alone", "", ratios, GOAL if size == LARGE else None
     )
     for place, name in enumerate(Phases._fields):
-        each = [1e6 * one[place] / size for one in phases]
+        each = [1e6 * one.phases[place] / size for one in rounds]
         section.add(f"  {name}", "µs a transaction", each)
 
 

@@ -33,7 +33,7 @@ from ledger.types import COIN, Hash, TimeMs
 from registry.home import GENESIS
 from registry.keystore import named_seed, save_seed
 from registry.signer import BlockSigner
-from registry.supervisor import listen
+from registry.sockets import listen
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
 
 ACCOUNTS: Final = 20_000

@@ -33,7 +33,7 @@ ATTESTOR_SEED: Final = named_seed(SEED, "attestor")
 FAUCET: Final = derive(named_seed(SEED, "faucet"), "account")
 SUPPLY: Final = 10**9 * COIN
 
-QUIET: Final = {"epoch_ms": 24 * HOUR, "fresh_ms": 48 * HOUR, "valid_ms": 96 * HOUR}
+QUIET: Final = {"epoch_ms": 24 * HOUR, "fresh_ms": 24 * HOUR, "valid_ms": 48 * HOUR}
 """Parameters of a network whose epochs never end while something else is measured."""
 
 WIDE: Final = {

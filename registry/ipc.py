@@ -88,6 +88,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
+        self._inode = 0
 
     async def start(self, path: Path) -> None:
         """Listen on a new socket at `path`, which only this user can open."""
@@ -97,10 +98,14 @@ class Server:
             self._server = await asyncio.start_unix_server(self._serve, str(path))
         finally:
             os.umask(old_mask)
-        self._path = path
+        self._path, self._inode = path, path.stat().st_ino
 
     async def close(self) -> None:
         """Stop listening, drop every connection, and wait until their work has ended."""
+        with contextlib.suppress(FileNotFoundError):
+            # a process that started meanwhile may listen there now
+            if self._path is not None and self._path.stat().st_ino == self._inode:
+                self._path.unlink()
         if self._server is not None:
             self._server.close()
         for writer in list(self._connections):
@@ -110,8 +115,6 @@ class Server:
             task.cancel()
         while self._connections or self._tasks:
             await asyncio.sleep(0)
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
 
     def push(self, event: str, payload: Any) -> None:
         """Send an event to every subscriber that keeps up."""

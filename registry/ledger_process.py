@@ -79,6 +79,17 @@ class Service:
 
     async def run(self, lifeline: int) -> None:
         """Serve until told to stop. Raises a `Fault` where going on would be wrong."""
+        work = asyncio.create_task(self._work())
+        # from the first moment on: a refill may take long, and it may wait for ever
+        stop = asyncio.create_task(until_stopped(lifeline))
+        try:
+            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            await self._close(work, stop)
+
+    async def _work(self) -> None:
         settings = self._settings
         engine = self._engine = await self._make_engine()
         if settings.web:
@@ -95,14 +106,7 @@ class Service:
             attestor = Attestor(self.replica, signer, engine.submit)
             self.replica.on_commit.append(attestor.on_commit)
         log.info("ledger ready", height=self.chain.tip.height, root=self.chain.tip.root.hex())
-        work = asyncio.create_task(engine.run())
-        stop = asyncio.create_task(until_stopped(lifeline))
-        try:
-            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
-        finally:
-            await self._close(work, stop)
+        await engine.run()
 
     async def _close(self, *tasks: asyncio.Task[None]) -> None:
         for task in tasks:

@@ -8,6 +8,7 @@ closes and every child stops by itself.
 """
 
 import asyncio
+import fcntl
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import IO, Final
 
 import structlog
 
+from ledger.errors import WaypostError
 from registry.lifeline import NONE, until_stopped
 from registry.settings import Settings
 from registry.sockets import listen
@@ -27,6 +29,10 @@ START_S: Final = 600.0
 """How long the ledger may take to open its database."""
 
 log = structlog.get_logger()
+
+
+class HomeInUse(WaypostError):
+    """Another service runs on this home."""
 
 
 class Child:
@@ -82,12 +88,13 @@ class Supervisor:
         self._settings = settings
         self._log_file = log_file
         self._children: list[Child] = []
+        self._lock: IO[str] | None = None
         self.port = settings.port
 
     async def run(self, lifeline: int = NONE) -> int:
         """Start everything, wait until told to stop or until a process ends; return its code.
 
-        Raises `CannotListen`.
+        Raises `CannotListen` and `HomeInUse`.
         """
         try:
             await self._start()
@@ -95,10 +102,13 @@ class Supervisor:
         finally:
             for child in reversed(self._children):
                 await child.stop()
+            if self._lock is not None:
+                self._lock.close()
 
     async def _start(self) -> None:
         settings = self._settings
         settings.run_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._hold_home()
         handed_over = ["--settings", settings.model_dump_json()]
         if not settings.web:
             await self._add("ledger", "registry.ledger_process", handed_over)
@@ -112,6 +122,16 @@ class Supervisor:
         fd = listening.fileno()
         await self._add("web", "registry.web_process", [*web, "--fd", str(fd)], [fd])
         listening.close()
+
+    def _hold_home(self) -> None:
+        """Keep others off this home, whose sockets they would take; it ends with this process."""
+        self._lock = (self._settings.run_path / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise HomeInUse(
+                f"{self._settings.home} is in use by another service: stop it first"
+            ) from None
 
     async def _add(
         self, name: str, module: str, arguments: list[str], fds: Sequence[int] = ()

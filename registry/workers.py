@@ -80,12 +80,18 @@ class WorkerVerifier:
     async def _verify_chunk(self, chunk: list[Signed]) -> list[bool]:
         for _ in range(CONNECT_TRIES):
             path = await self._free.get()
+            connection: Connection | None = None
             try:
                 connection = await self._connect(path)
                 bits: bytes = await connection.call("verify", [tuple(item) for item in chunk])
-                return [bit == 1 for bit in bits]
+                if len(bits) == len(chunk):
+                    return [bit == 1 for bit in bits]
+                raise Lost("a worker answers something else than it was asked")
             except Lost:
-                self._connections.pop(path, None)
+                # another chunk may have connected again in the meantime
+                if connection is not None and self._connections.get(path) is connection:
+                    del self._connections[path]
+                    await connection.close()
                 await asyncio.sleep(CONNECT_PAUSE_S)
             finally:
                 self._free.put_nowait(path)

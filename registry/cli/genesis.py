@@ -4,7 +4,6 @@ new      from a preset, the key files of producer and attestors, and the first a
 check    every rule of the file, its hash, and what is in it
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -31,9 +30,6 @@ from registry.cli.output import Output, OutputOption, Table, align, emit, format
 if TYPE_CHECKING:
     from ledger.messages.genesis import Genesis
     from ledger.params import Parameter
-
-FIRST_SEED: Final = b"waypost first seed"
-"""Tag of the hash that the first seed is, unless somebody has a better one."""
 
 LATEST_MS: Final = 2**53
 """Far beyond the calendar, and well within what a block's time can be."""
@@ -99,6 +95,7 @@ def new(
     """
     from ledger.messages.lists import MAX_ATTESTORS
     from registry.files import write_durably
+    from registry.founding import make_genesis
     from registry.keystore import load_seed
 
     if len(attestor) > MAX_ATTESTORS:
@@ -130,67 +127,6 @@ def check(
         raw = file.read_bytes()
         facts = describe(raw) | {"file": str(file)}
         emit(facts, output, lambda: f"{_format_summary(raw, file)}\n\n{_format_parameters(raw)}")
-
-
-# --- making -------------------------------------------------------------------------------------
-
-
-def make_genesis(
-    name: str,
-    preset_name: str,
-    changes: Mapping[str, int],
-    producer_seed: bytes,
-    attestors: Sequence[tuple[bytes, int]],
-    accounts: Sequence[tuple[bytes, int]],
-    pool: int,
-    start_ms: int | None = None,
-) -> bytes:
-    """Return a genesis file that holds every rule; `attestors` are seeds with their weights.
-
-    The first seed is a hash of everything else, so that who makes the file does not choose it.
-    Refuses like `load_genesis`.
-    """
-    from time import time_ns
-
-    from msgspec.structs import replace
-
-    from ledger.codec import encode
-    from ledger.crypto import tagged_hash
-    from ledger.genesis import load_genesis
-    from ledger.messages.genesis import (
-        FIXED,
-        GENESIS_VERSION,
-        SOLO,
-        Genesis,
-        GenesisAccount,
-        GenesisAttestor,
-    )
-    from ledger.params import preset
-    from registry.keystore import CHAIN, derive, derive_secret
-    from registry.signer import HashChain
-
-    seats = [
-        GenesisAttestor(
-            derive(seed, "list").public, weight, HashChain(derive_secret(seed, CHAIN)).tip
-        )
-        for seed, weight in attestors
-    ]
-    genesis = Genesis(
-        version=GENESIS_VERSION,
-        name=name.encode(),
-        start_ms=time_ns() // 1_000_000 if start_ms is None else start_ms,
-        engine=SOLO,
-        producer=derive(producer_seed, "producer").public,
-        policy=FIXED,
-        seed=bytes(32),
-        params=tuple(preset(preset_name, changes)),
-        pool=pool,
-        attestors=tuple(sorted(seats, key=lambda seat: seat.list_key)),
-        accounts=tuple(GenesisAccount(*row) for row in sorted(accounts)),
-    )
-    raw = encode(replace(genesis, seed=tagged_hash(FIRST_SEED, encode(genesis))))
-    load_genesis(raw)
-    return raw
 
 
 # --- showing ------------------------------------------------------------------------------------

@@ -105,8 +105,8 @@ def _make_network(folder: Path, preset: str, name: str) -> dict[str, Any]:
     from secrets import token_bytes
 
     from registry.addresses import encode_account
-    from registry.cli.genesis import make_genesis
     from registry.files import write_durably
+    from registry.founding import make_genesis
     from registry.keystore import derive, save_seed
 
     seeds = {file: token_bytes(32) for file in (PRODUCER, ATTESTOR, TREASURY)}

@@ -3,29 +3,18 @@
 import asyncio
 import secrets
 import shutil
-import time
 from pathlib import Path
 from typing import IO, Final
 
-from ledger.codec import encode
 from ledger.errors import WaypostError
-from ledger.messages.genesis import (
-    FIXED,
-    GENESIS_VERSION,
-    SOLO,
-    Genesis,
-    GenesisAccount,
-    GenesisAttestor,
-)
-from ledger.params import preset
 from ledger.types import COIN, Key
 from registry.devnet.story import Story
 from registry.files import write_durably
+from registry.founding import make_genesis
 from registry.home import GENESIS
-from registry.keystore import CHAIN, derive, derive_secret, load_seed, named_seed, save_seed
+from registry.keystore import derive, load_seed, named_seed, save_seed
 from registry.logs import set_up_logs
 from registry.settings import Settings
-from registry.signer import HashChain
 from registry.sockets import CannotListen, listen
 from registry.supervisor import Child, Supervisor
 
@@ -81,7 +70,7 @@ class Devnet:
     def _make(self) -> None:
         """Make keys and genesis; the seed comes last, so that a half-made one is made again."""
         seed = secrets.token_bytes(32)
-        genesis = encode(make_genesis(seed))
+        genesis = make_devnet_genesis(seed)
         for number in range(ATTESTORS):
             home = self._home(number)
             write_durably(home / GENESIS, genesis)
@@ -140,26 +129,17 @@ class Devnet:
         return await Child.start(name, "registry.ledger_process", arguments, (), log_file)
 
 
-def make_genesis(seed: bytes) -> Genesis:
-    """Return the genesis of a development network: the preset `minimal`, from now on."""
-    attestors = []
-    for number in range(ATTESTORS):
-        own = named_seed(seed, f"attestor {number}")
-        tip = HashChain(derive_secret(own, CHAIN)).tip
-        attestors.append(GenesisAttestor(derive(own, "list").public, 1, tip))
+def make_devnet_genesis(seed: bytes) -> bytes:
+    """Return the genesis file of a development network: the preset `minimal`, from now on."""
     faucet = derive(named_seed(seed, "faucet"), "account").public
-    return Genesis(
-        version=GENESIS_VERSION,
-        name=b"devnet",
-        start_ms=time.time_ns() // 1_000_000,
-        engine=SOLO,
-        producer=derive(named_seed(seed, "producer"), "producer").public,
-        policy=FIXED,
-        seed=named_seed(seed, "first seed"),
-        params=tuple(preset("minimal")),
-        pool=POOL_COINS * COIN,
-        attestors=tuple(sorted(attestors, key=lambda row: row.list_key)),
-        accounts=(GenesisAccount(faucet, FAUCET_COINS * COIN),),
+    return make_genesis(
+        "devnet",
+        "minimal",
+        {},
+        named_seed(seed, "producer"),
+        [(named_seed(seed, f"attestor {number}"), 1) for number in range(ATTESTORS)],
+        [(faucet, FAUCET_COINS * COIN)],
+        POOL_COINS * COIN,
     )
 
 

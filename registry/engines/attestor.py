@@ -17,14 +17,13 @@ from ledger.messages.blocks import Block
 from ledger.messages.lists import SignedHeader, decode_header, decode_signed_header
 from ledger.messages.transactions import VERSION, Attest, Free
 from ledger.state import CHAINLINKS, SETS
-from ledger.transactions import TX_KINDS
 from ledger.types import Epoch
 from ledger.views import View
 from registry.ipc import Busy, Lost
 from registry.replica import Replica
 from registry.signer import HeaderSigner, SignerRefuses
+from registry.wallet import KIND_TAGS
 
-ATTEST_TAG: Final = next(kind.tag for kind in TX_KINDS if kind.name == "attest")
 AGAIN_BLOCKS: Final = 2
 """Blocks after which an attestation that no block took is submitted again."""
 
@@ -99,7 +98,7 @@ class Attestor:
             lambda epoch: _header_of(view, epoch),
         )
         epoch = decode_header(signed.header).epoch
-        return encode(Free(VERSION, ATTEST_TAG, Attest(epoch, index, reveal, signature)))
+        return encode(Free(VERSION, KIND_TAGS["attest"], Attest(epoch, index, reveal, signature)))
 
 
 def _header_of(view: View, epoch: Epoch) -> bytes | None:

@@ -20,25 +20,15 @@ from typing import Any, Final
 import httpx2
 
 from ledger.chain import Chain
-from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.invariants import find_violations
 from ledger.leveldb import LevelStore
-from ledger.messages.genesis import (
-    FIXED,
-    GENESIS_VERSION,
-    SOLO,
-    Genesis,
-    GenesisAccount,
-    GenesisAttestor,
-)
-from ledger.params import preset
 from ledger.replay import execute_block
 from ledger.store import MemoryStore
 from ledger.types import COIN
+from registry.founding import make_genesis
 from registry.home import GENESIS
-from registry.keystore import CHAIN, derive, derive_secret, named_seed, save_seed
-from registry.signer import HashChain
+from registry.keystore import derive, named_seed, save_seed
 from registry.wallet import Terms, Wallet
 
 SENDERS: Final = 8
@@ -60,33 +50,15 @@ class Home:
         self.seed = seed
         self.senders = [derive(named_seed(seed, f"sender {n}"), "account") for n in range(SENDERS)]
         attestor = named_seed(seed, "attestor")
-        genesis = Genesis(
-            version=GENESIS_VERSION,
-            name=b"killed",
-            start_ms=time.time_ns() // 1_000_000,
-            engine=SOLO,
-            producer=derive(seed, "producer").public,
-            policy=FIXED,
-            seed=bytes(32),
-            params=tuple(
-                preset("minimal", {"block_ms": 200, "epoch_ms": 2_000, "attest_blocks": 5})
-            ),
+        self.genesis = make_genesis(
+            "killed",
+            "minimal",
+            {"block_ms": 200, "epoch_ms": 2_000, "attest_blocks": 5},
+            seed,
+            [(attestor, 1)],
+            [(pair.public, 1_000 * COIN) for pair in self.senders],
             pool=0,
-            attestors=(
-                GenesisAttestor(
-                    derive(attestor, "list").public,
-                    1,
-                    HashChain(derive_secret(attestor, CHAIN)).tip,
-                ),
-            ),
-            accounts=tuple(
-                sorted(
-                    (GenesisAccount(pair.public, 1_000 * COIN) for pair in self.senders),
-                    key=lambda row: row.account,
-                )
-            ),
         )
-        self.genesis = encode(genesis)
         folder.mkdir(parents=True)
         (folder / GENESIS).write_bytes(self.genesis)
         save_seed(folder / "producer.json", seed)

@@ -79,7 +79,7 @@ class Sequence:
 
     def play(self) -> None:
         """Live and die until some heights are done, and compare what is left."""
-        heights = self.random.choice((1, 2, 3, 4, 6, 9))
+        heights = self.random.choice((1, 2, 4, 6, 9, 12))
         lives = 0
         while True:
             lives += 1

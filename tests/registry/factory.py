@@ -1,15 +1,17 @@
 """A node in one process, minimal and valid, so that a test breaks exactly one thing.
 
-    in_loop            runs an async test, and fails it if it hangs
-    eventually         waits until something holds
-    short_folder       a folder for sockets
-    Clock              a machine's clock that stands still until a test moves it
-    Direct             a verifier in place, which a test can hold up
-    Site               a `solo` network whose producer and attestors have key files
-    Node               one replica of it: chain, pool and engine over a store in memory
+in_loop            runs an async test, and fails it if it hangs
+eventually         waits until something holds
+short_folder       a folder for sockets
+Clock              a machine's clock that stands still until a test moves it
+Direct             a verifier in place, which a test can hold up
+Site               a `solo` network whose producer and attestors have key files
+Node               one replica of it: chain, pool and engine over a store in memory
 """
 
 import asyncio
+import gc
+import os
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -20,6 +22,7 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from ledger.chain import Executed
+from ledger.codec import encode
 from ledger.crypto import Signed, sha256
 from ledger.messages.blocks import Block, BlockInput
 from ledger.messages.genesis import GenesisAttestor
@@ -70,6 +73,12 @@ async def settle() -> None:
     """Let everything that can go on do so, up to where it waits for something else."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+def open_files() -> int:
+    """Count the descriptors of this process; what nobody refers to any more is closed first."""
+    gc.collect()
+    return len(os.listdir("/dev/fd"))
 
 
 @contextmanager
@@ -141,6 +150,11 @@ class Site:
                 sorted(map(_founding, attestors), key=lambda founding: founding.list_key)
             ),
         )
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the genesis file."""
+        return sha256(encode(self.genesis))
 
     def header_signer(self, name: str) -> HeaderSigner:
         """The signer of an attestor, with its watermark."""

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from ledger.errors import Refusal
 from registry import ipc
 from registry.ipc import MAX_FRAME_BYTES, Busy, Connection, Gone, Handler, Lost, Server
-from tests.registry.factory import eventually, in_loop, settle, short_folder
+from tests.registry.factory import eventually, in_loop, open_files, settle, short_folder
 
 
 async def echo(*arguments: Any) -> Any:
@@ -120,9 +120,7 @@ async def test_errors_arrive_as_what_they_are(
         assert await connection.call("echo", 1) == [1]
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments"), [("unknown", ()), ("one", ()), ("one", (1, 2))]
-)
+@pytest.mark.parametrize(("method", "arguments"), [("unknown", ()), ("one", ()), ("one", (1, 2))])
 @in_loop
 async def test_a_call_that_does_not_fit_fails_and_nothing_else_does(
     method: str, arguments: tuple[int, ...]
@@ -298,6 +296,20 @@ async def test_a_socket_that_a_dead_process_left_is_taken_over() -> None:
 
 
 @in_loop
+async def test_a_server_that_closes_late_leaves_the_socket_of_the_next_one_alone() -> None:
+    with short_folder() as folder:
+        old, new = Server({"echo": echo}), Server({"echo": echo})
+        await old.start(folder / "s")
+        await new.start(folder / "s")
+        await old.close()
+        async with connected(folder / "s") as connection:
+            assert await connection.call("echo", 1) == [1]
+        await new.close()
+        assert not (folder / "s").exists()
+        await new.close()
+
+
+@in_loop
 async def test_nobody_there_is_lost() -> None:
     with short_folder() as folder, pytest.raises(Lost, match=str(folder / "s")):
         await Connection.open(folder / "s")
@@ -351,7 +363,7 @@ async def test_a_call_that_is_given_up_disturbs_no_other() -> None:
 @in_loop
 async def test_a_connection_lets_go_of_its_socket_when_the_far_side_is_gone() -> None:
     async with serving() as (server, path):
-        before = len(os.listdir("/dev/fd"))
+        before = open_files()
         lost = []
         for _ in range(5):
             connection = await Connection.open(path)
@@ -362,7 +374,7 @@ async def test_a_connection_lets_go_of_its_socket_when_the_far_side_is_gone() ->
             await connection.wait_closed()
         await settle()
         # nobody called close(): who replaces a lost connection may just forget it
-        assert len(os.listdir("/dev/fd")) == before - 1
+        assert open_files() == before - 1
 
 
 # --------------------------------------------------------------------------- subscribers
@@ -411,7 +423,7 @@ async def test_a_subscriber_that_does_not_read_is_dropped_and_costs_nothing_more
     async with serving() as (server, path), connected(path) as connection:
         connection.subscribe(lambda _event, payload: seen.append(len(payload)))
         with await deaf_subscriber(path) as deaf:
-            before = len(os.listdir("/dev/fd"))
+            before = open_files()
             with capture_logs() as lines:
                 for count in range(1, 12):
                     server.push("view", payload)
@@ -419,7 +431,7 @@ async def test_a_subscriber_that_does_not_read_is_dropped_and_costs_nothing_more
             assert [line["event"] for line in lines] == ["subscriber dropped"]
             await settle()
             # its end of the connection is closed, with all that waited there
-            assert len(os.listdir("/dev/fd")) == before - 1
+            assert open_files() == before - 1
             deaf.close()
         assert await connection.call("echo", 1) == [1]
 

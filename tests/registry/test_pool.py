@@ -14,14 +14,14 @@ from ledger.steps import run
 from ledger.transactions.envelope import Transaction
 from registry import pool as pool_module
 from registry.ipc import Busy
-from tests.factory import PEOPLE, QUARTER, Network, make_contact, verify_cached
+from tests.factory import PEOPLE, QUARTER, Network, make_contact, make_genesis, verify_cached
 from tests.registry.factory import Node, in_loop, settle
 
 
 @asynccontextmanager
 async def made(**params: int) -> AsyncIterator[Node]:
     """A node of a network whose blocks hold what the test says."""
-    network = Network(**params)
+    network = Network(make_genesis(params))
     network.attesting = False
     node = Node(network)
     try:
@@ -231,9 +231,7 @@ async def test_a_failed_batch_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -
 async def test_after_a_commit_what_became_invalid_is_dropped_with_its_reason() -> None:
     async with made() as node:
         network = node.network
-        await node.block(
-            network.register("node"), network.register("open", "bob", QUARTER)
-        )
+        await node.block(network.register("node"), network.register("open", "bob", QUARTER))
         mine = network.transfer("alice", "bob")
         stake = network.contribute("carol", 3 * QUARTER, "open")
         contact = network.update_contact("node", sequence=1)
@@ -409,7 +407,8 @@ async def test_what_is_committed_while_it_is_verified_again_does_not_come_back()
 async def test_whatever_comes_when_every_block_takes_all_that_waits(seed: int) -> None:
     chance = Random(seed)
     async with made() as node:
-        network, kept = node.network, []
+        network = node.network
+        kept: list[bytes] = []
 
         async def send(raws: Sequence[bytes]) -> None:
             for _ in range(chance.randrange(4)):

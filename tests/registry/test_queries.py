@@ -19,7 +19,17 @@ from registry.addresses import encode_account, encode_node
 from registry.api import models
 from registry.ipc import Gone
 from registry.queries import QUERIES, Queries
-from tests.factory import PEOPLE, QUARTER, REQUIREMENT, Network, keys, make_contact, public
+from tests.factory import (
+    PEOPLE,
+    QUARTER,
+    REQUIREMENT,
+    Network,
+    keys,
+    make_contact,
+    make_genesis,
+    places,
+    public,
+)
 from tests.registry.factory import Node, in_loop
 
 EXACT = 2**53
@@ -42,9 +52,9 @@ class Asked:
 
 
 @asynccontextmanager
-async def made(**params: int) -> AsyncIterator[Asked]:
+async def made() -> AsyncIterator[Asked]:
     """Six nodes in every state; blocks are committed by the replica, for the census hears of it."""
-    network = Network(activation_floor=2, activation_share=0, **params)
+    network = Network(make_genesis({"activation_floor": 2, "activation_share": 0}))
     network.attesting = False
     node = Node(network)
     try:
@@ -64,12 +74,6 @@ async def fill(asked: Asked) -> None:
     await node.block(ms=10_000)
     await node.block(*(network.attest(index) for index in range(3)))
     await node.block(network.update_contact("node 0"), network.transfer("kim", "leo"))
-
-
-def places(*rows: tuple[str, int]) -> Any:
-    from tests.factory import places as sorted_places
-
-    return sorted_places(*rows)
 
 
 def plain(value: Any) -> Iterator[Any]:

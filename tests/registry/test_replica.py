@@ -13,7 +13,7 @@ from ledger.messages.blocks import Block, seal_bytes
 from ledger.state import ACCOUNTS
 from ledger.store import MemoryStore
 from registry.replica import Replica
-from tests.factory import PEOPLE, Network, keys, public, replay
+from tests.factory import PEOPLE, Network, keys, make_genesis, public, replay
 from tests.registry.factory import Direct, Node, eventually, in_loop, settle
 
 
@@ -45,7 +45,7 @@ class SlowStore(MemoryStore):
 @asynccontextmanager
 async def made(**params: int) -> AsyncIterator[tuple[Node, SlowStore]]:
     store = SlowStore()
-    network = Network(store=store, **params)
+    network = Network(make_genesis(params), store)
     network.attesting = False
     node = Node(network)
     try:
@@ -131,7 +131,7 @@ async def give_up_after(node: Node, pieces: int, *raws: bytes, ms: int) -> bool:
     answer: list[bool] | None = None
     for _ in range(pieces):
         try:
-            asked = steps.send(answer)  # type: ignore[arg-type]
+            asked = steps.send(answer)
         except StopIteration:
             return False
         answer = None if asked is None else await node.verifier.verify(asked)

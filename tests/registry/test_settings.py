@@ -45,9 +45,7 @@ SOURCES: dict[str, tuple[str | None, str | None, int | None, int]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("file", "variable", "flag", "port"), SOURCES.values(), ids=SOURCES.keys()
-)
+@pytest.mark.parametrize(("file", "variable", "flag", "port"), SOURCES.values(), ids=SOURCES.keys())
 def test_who_is_listened_to(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -13,6 +13,7 @@ import pytest
 
 from ledger.errors import Refusal
 from ledger.steps import run
+from ledger.transactions import WIRE
 from ledger.transactions.envelope import Transaction
 from tests.factory import Network, make_genesis, public, verify_cached
 from tests.ledger.effects import expect_refused
@@ -140,6 +141,17 @@ def run_done(row: Done) -> None:
     assert network.chain.tip == tip
     nonce = network.state.account(public("alice")).nonce
     network.block(network.transfer("alice", "bob", nonce=nonce))
+
+
+def text_of(row: Sent | Checked) -> str:
+    """What people read when the transaction of a row is refused."""
+    network = network_of(row)
+    raw = row.make(network)
+    try:
+        submit(network, raw) if isinstance(row, Sent) else network.chain.peek(WIRE.decode(raw))
+    except Refusal as refusal:
+        return refusal.text
+    return "it was taken"
 
 
 def run_row(row: Row) -> None:

@@ -112,6 +112,12 @@ def test_expiry_as_far_as_allowed(network: Network) -> None:
     network.block(network.transfer("alice", "bob", expiry=limit))
 
 
+def test_transaction_as_long_as_allowed() -> None:
+    size = len(Network().register(**attestor_roles("node")))
+    network = Network(max_transaction_bytes=size)
+    network.block(network.register(**attestor_roles("node")))
+
+
 # ---- register ----
 
 
@@ -214,6 +220,11 @@ def test_contribute_an_equal_part(waiting: Network) -> None:
 
 def test_contribute_everything_that_is_open(waiting: Network) -> None:
     run_contribute(waiting, "bob", REQUIREMENT - QUARTER)
+
+
+def test_contribute_the_last_unit(network: Network) -> None:
+    network.block(network.register(stake=REQUIREMENT - 1))
+    run_contribute(network, "bob", 1)
 
 
 def test_nine_equal_parts_fund_a_node(waiting: Network) -> None:

@@ -1,0 +1,65 @@
+"""Making the genesis file of a network, from the seeds of its founders."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from time import time_ns
+from typing import Final
+
+from msgspec.structs import replace
+
+from ledger.codec import encode
+from ledger.crypto import tagged_hash
+from ledger.genesis import load_genesis
+from ledger.messages.genesis import (
+    FIXED,
+    GENESIS_VERSION,
+    SOLO,
+    Genesis,
+    GenesisAccount,
+    GenesisAttestor,
+)
+from ledger.params import preset
+from ledger.types import Amount, Key
+from registry.keystore import CHAIN, derive, derive_secret
+from registry.signer import HashChain
+
+FIRST_SEED: Final = b"waypost first seed"
+"""Tag of the hash that is the first seed."""
+
+
+def make_genesis(
+    name: str,
+    preset_name: str,
+    changes: Mapping[str, int],
+    producer_seed: bytes,
+    attestors: Sequence[tuple[bytes, int]],
+    accounts: Iterable[tuple[Key, Amount]],
+    pool: Amount,
+    start_ms: int | None = None,
+) -> bytes:
+    """Return a genesis file that holds every rule; `attestors` are seeds with their weights.
+
+    It starts now unless told otherwise. The first seed is a hash of everything else, so that who
+    makes the file does not choose it. Refuses like `load_genesis`.
+    """
+    seats = [
+        GenesisAttestor(
+            derive(seed, "list").public, weight, HashChain(derive_secret(seed, CHAIN)).tip
+        )
+        for seed, weight in attestors
+    ]
+    genesis = Genesis(
+        version=GENESIS_VERSION,
+        name=name.encode(),
+        start_ms=time_ns() // 1_000_000 if start_ms is None else start_ms,
+        engine=SOLO,
+        producer=derive(producer_seed, "producer").public,
+        policy=FIXED,
+        seed=bytes(32),
+        params=tuple(preset(preset_name, changes)),
+        pool=pool,
+        attestors=tuple(sorted(seats, key=lambda seat: seat.list_key)),
+        accounts=tuple(GenesisAccount(*row) for row in sorted(accounts)),
+    )
+    raw = encode(replace(genesis, seed=tagged_hash(FIRST_SEED, encode(genesis))))
+    load_genesis(raw)
+    return raw
