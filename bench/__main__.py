@@ -4,6 +4,8 @@ Exit code 1: a figure does not keep its limit.
 """
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,9 @@ SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
 }
 """Every section, in the order in which all of them run."""
 
+STOPPED: Final = 143
+"""Exit code after SIGTERM."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sections named, or all; return the exit code."""
@@ -30,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.sections:
         if name not in SECTIONS:
             parser.error(f"there is no section {name}: {', '.join(SECTIONS)}")
+    # so that whoever stops it finds nothing left: what runs beside it ends, what it wrote goes
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     report = Report()
     for name in options.sections or SECTIONS:
         with report.section(name) as section:

@@ -196,9 +196,11 @@ def _open_chain(settings: Settings) -> Chain:
         raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
     # a start makes millions of objects that stay: the collector would only walk them again
     gc.disable()
-    chain = Chain(LevelStore(settings.database_path), genesis)
-    chain.init()
-    gc.enable()
+    try:
+        chain = Chain(LevelStore(settings.database_path), genesis)
+        chain.init()
+    finally:
+        gc.enable()
     gc.freeze()
     return chain
 

@@ -135,7 +135,9 @@ class Pool:
             items += added
         answers = iter(await self._verifier.verify(items)) if items else iter(())
         for place, count in wanted:
-            if not all(list(islice(answers, count))):
+            valid = list(islice(answers, count))
+            # what no answer speaks of is not valid
+            if len(valid) < count or not all(valid):
                 outcomes[place] = Refusal("bad_signature")
 
     def _take(self, tx: Transaction) -> Refusal | None:

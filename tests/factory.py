@@ -461,3 +461,11 @@ def replay(genesis: bytes, blocks: Sequence[Block], store: Store | None = None) 
     for block in blocks[chain.tip.height :]:
         execute_block(chain, block)
     return chain
+
+
+def next_seed(seed: bytes, *reveals: tuple[int, bytes]) -> bytes:
+    """The rule for the next seed, written down a second time."""
+    data = tags.SEED.ljust(32, b"\0") + seed
+    for index, reveal in reveals:
+        data += bytes([index]) + reveal
+    return sha256(data)

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import pytest
 
+from ledger import chain as chain_module
 from ledger.chain import PAUSE_TRANSACTIONS, Chain, Executed
 from ledger.codec import encode
 from ledger.crypto import Signed, sha256, verify
@@ -93,6 +94,18 @@ def test_init_twice_does_nothing(network: Network) -> None:
     assert network.chain.tip == tip
 
 
+def test_a_file_that_was_checked_is_not_checked_again(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_genesis(_raw: bytes) -> None:
+        raise Refusal("bad_genesis", why="it was checked")
+
+    monkeypatch.setattr(chain_module, "load_genesis", load_genesis)
+    assert network.reopen().genesis == network.genesis
+    with pytest.raises(Refusal, match="it was checked"):
+        Chain(MemoryStore(), network.raw)
+
+
 def test_opened_again_it_is_where_it_was(network: Network) -> None:
     network.block(network.register())
     for _ in range(3):
@@ -167,6 +180,30 @@ def test_a_vote_takes_what_a_proposal_may_hold(network: Network) -> None:
     small.settle()
     raws = [small.transfer("alice", "bob") for _ in range(3)]
     run(small.chain.validate(small.input(*raws)), verify_cached)
+
+
+def test_a_vote_takes_a_block_of_exactly_its_limit(network: Network) -> None:
+    raws = [network.transfer("alice", "bob") for _ in range(9)]
+    size = sum(map(len, raws))
+    exact = Network(max_block_bytes=size, max_transaction_bytes=1_000)
+    exact.settle()
+    raws = [exact.transfer("alice", "bob") for _ in range(9)]
+    run(exact.chain.validate(exact.input(*raws)), verify_cached)
+
+
+@pytest.mark.parametrize("what", ["bytes", "transactions", "evidence"])
+def test_a_vote_on_what_is_too_large_looks_at_nothing(what: str) -> None:
+    limits = {"max_block_bytes": 1_000, "max_transaction_bytes": 1_000}
+    small = Network(
+        make_genesis({"max_block_transactions": 2} if what == "transactions" else limits)
+    )
+    small.settle()
+    count = {"bytes": 8, "transactions": 3, "evidence": 1}[what]
+    block = small.input(*[small.transfer("alice", "bob") for _ in range(count)])
+    if what == "evidence":
+        block = block._replace(misbehaviour=(bytes(900),))
+    with pytest.raises(Refusal, match="block_too_large"):
+        next(small.chain.validate(block))
 
 
 def test_proposal_is_ready_for_finalize(network: Network) -> None:

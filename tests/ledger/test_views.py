@@ -2,11 +2,13 @@
 
 import pytest
 
+from ledger import chain as chain_module
 from ledger.chain import PINNED_HEIGHTS
 from ledger.codec import encode
 from ledger.errors import Refusal
 from ledger.merkle import sparse_verify
-from tests.factory import FEE, RICH, Network, public, verify_cached
+from ledger.replay import execute_block
+from tests.factory import FEE, RICH, Network, public, replay, verify_cached
 
 
 @pytest.fixture
@@ -62,7 +64,18 @@ def test_the_first_block_of_an_epoch_can_be_checked_for(network: Network) -> Non
 # ---- views ----
 
 
+def test_the_newest_list_is_built_once(network: Network) -> None:
+    network.block(network.register())
+    network.end_epoch()
+    built = network.chain.newest_list()
+    network.block(network.transfer("alice", "bob"))
+    assert network.chain.newest_list() is built
+    reopened = network.reopen()
+    assert reopened.newest_list() is reopened.newest_list()
+
+
 def test_the_last_heights_can_be_read(network: Network) -> None:
+    assert PINNED_HEIGHTS == 64
     roots = {network.chain.tip.height: network.chain.tip.root}
     for _ in range(PINNED_HEIGHTS + 10):
         network.block(network.transfer("alice", "bob", 1))
@@ -102,6 +115,22 @@ def test_a_view_proves_records_and_their_absence(network: Network) -> None:
     raw, proof = network.view.prove(key)
     assert sparse_verify(network.chain.tip.root, key, raw, proof)
     assert not sparse_verify(old.tip.root, key, raw, proof)
+
+
+def test_decoded_records_may_be_forgotten(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_module, "MAX_RECENT", 0)
+    other = replay(network.raw, network.blocks)
+    for _ in range(3):
+        network.block(network.transfer("alice", "bob"))
+        execute_block(other, network.blocks[-1])
+        assert other._recent == {}
+    monkeypatch.setattr(chain_module, "MAX_RECENT", len(other._recent) + 10**6)
+    network.end_epoch()
+    execute_block(other, network.blocks[-1])
+    assert other._recent != {}
+    assert other.tip == network.chain.tip
 
 
 def test_decoded_records_that_are_kept_are_those_of_the_store(network: Network) -> None:

@@ -58,7 +58,7 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
             await asyncio.wait_for(test(*args, **kwargs), HANGS_S)
 
         asyncio.run(watched())
-        assert not reported
+        assert not reported, reported
 
     return run
 

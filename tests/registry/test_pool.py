@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from ledger.chain import PAUSE_TRANSACTIONS
-from ledger.crypto import sha256
+from ledger.crypto import Signed, sha256
 from ledger.errors import Refusal
 from ledger.steps import run
 from ledger.transactions.envelope import Transaction
@@ -107,6 +107,23 @@ async def test_a_bad_signature_is_refused_alone() -> None:
         assert codes(outcomes) == [None, "bad_signature", None, "bad_signature", None]
         assert waiting(node) == [good[0], register, good[1]]
         assert codes(await node.pool.add([forged])) == ["bad_signature"]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3])
+@in_loop
+async def test_what_the_verifier_does_not_speak_of_is_not_valid(
+    monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    async with made() as node:
+
+        async def verify(items: Sequence[Signed]) -> list[bool]:
+            return [True] * (len(items) - missing)
+
+        monkeypatch.setattr(node.verifier, "verify", verify)
+        raws = [node.network.transfer("alice", "bob"), node.network.register("node", "carol")]
+        # the transfer has one signature, the registration three
+        assert codes(await node.pool.add(raws)) == [None, "bad_signature"]
+        assert waiting(node) == raws[:1]
 
 
 @in_loop

@@ -112,6 +112,20 @@ async def test_a_header_gains_signatures_becomes_final_and_is_frozen(tmp_path: P
 
 
 @in_loop
+async def test_a_signature_in_the_last_block_of_an_epoch_is_published(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        network = served.network
+        network.attesting = False
+        await served.block(network.attest(0), network.attest(1))
+        assert served.publisher.latest is None
+        # the block that ends the epoch brings the third one
+        await served.block(network.attest(2), ms=network.params.epoch_ms)
+        assert [row.epoch for row in served.publisher.lists] == [0, 1]
+        assert (served.row(0).is_final, served.publisher.latest) == (True, 0)
+        assert len(decode_signed_header(served.file(0, "header")).signatures) == 3
+
+
+@in_loop
 async def test_blocks_that_change_no_list_write_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await served.block()

@@ -153,6 +153,9 @@ BLOCKS: dict[str, Row] = {
 }
 
 BLOCKS |= {
+    "a time of 64 bits": Done(
+        "block_time", lambda n: finalize(n, n.input()._replace(time_ms=2**63))
+    ),
     "one transaction too many": Done(
         "block_too_large", transfers(4), params={"max_block_transactions": 3}
     ),

@@ -1,0 +1,193 @@
+"""The ledger process from the outside: what it answers, what it pushes, how it ends."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from ledger.codec import encode
+from ledger.crypto import sha256
+from ledger.errors import Fault, StoreInUse
+from ledger.leveldb import LevelStore
+from ledger.messages.lists import decode_header, decode_signed_header
+from registry import ledger_process, workers
+from registry.home import GENESIS
+from registry.ipc import Busy, Connection, Gone, Lost, Server
+from registry.keystore import save_seed
+from registry.ledger_process import Service
+from registry.settings import Settings
+from registry.view import PushedView
+from tests.factory import Network, public
+from tests.registry.factory import Site, eventually, in_loop, seed_of, short_folder
+
+
+class Asked:
+    """A running service, a connection to it, and the views that it pushed."""
+
+    def __init__(self, service: Service, connection: Connection, network: Network) -> None:
+        self.service = service
+        self.connection = connection
+        self.network = network
+        self.views: list[PushedView] = []
+        connection.subscribe(self._take)
+
+    def _take(self, event: str, payload: Any) -> None:
+        assert event == "view"
+        self.views.append(msgspec.convert(payload, PushedView))
+
+    async def query(self, name: str, height: int | None = None, **arguments: Any) -> Any:
+        return await self.connection.call("query", name, arguments, height)
+
+    async def submit(self, *raws: bytes, wait: bool = False) -> Any:
+        return await self.connection.call("submit", list(raws), wait)
+
+
+def make_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Site, Settings]:
+    site = Site(monkeypatch, folder, block_ms=100, epoch_ms=1_000, attest_blocks=8)
+    site.clock.ms += 1
+    (folder / GENESIS).write_bytes(encode(site.genesis))
+    for name in ("producer", "attestor"):
+        save_seed(folder / f"{name}.json", seed_of(name))
+    settings = Settings(
+        home=folder,
+        producer=folder / "producer.json",
+        attest=folder / "attestor.json",
+        workers=1,
+    )
+    return site, settings
+
+
+@asynccontextmanager
+async def serving(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Site, Asked]]:
+    """A service over a real database, with a worker beside it, until its lifeline ends."""
+    with short_folder() as folder, capture_logs():
+        site, settings = make_home(monkeypatch, folder)
+        settings.run_path.mkdir()
+        worker = Server({"verify": workers._verify})
+        await worker.start(settings.worker_sockets[0])
+        reading, writing = os.pipe()
+        service = Service(settings)
+        running = asyncio.create_task(service.run(reading))
+        await eventually(settings.ledger_socket.exists)
+        connection = await Connection.open(settings.ledger_socket)
+        network = Network(site.genesis)
+        yield site, Asked(service, connection, network)
+        os.close(writing)
+        await running
+        os.close(reading)
+        await worker.close()
+        await connection.close()
+        assert not settings.ledger_socket.exists()
+        # everything that was served is in the database that it left
+        LevelStore(settings.database_path, create=False).close()
+
+
+@in_loop
+async def test_views_tell_of_every_block_epoch_and_final_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(monkeypatch) as (site, asked):
+        answers = await asked.submit(asked.network.register("node"), wait=True)
+        assert [row["state"] for row in answers] == ["committed"]
+        while not any(event.event == "epoch" for view in asked.views for event in view.events):
+            site.clock.ms += 100
+            await asyncio.sleep(0.01)
+        await eventually(lambda: asked.views[-1].latest == 1)
+        greeting, *pushed = asked.views
+        assert greeting.events == []
+        assert greeting.genesis == encode(site.genesis)
+        heights = [view.height for view in asked.views]
+        assert heights == list(range(heights[0], heights[-1] + 1))
+        events = [event for view in pushed for event in view.events]
+        blocks = [event.height for event in events if event.event == "block"]
+        assert blocks == heights[1:]
+        others = [(e.event, e.data["epoch"]) for e in events if e.event != "block"]
+        assert others == [("list_final", 0), ("epoch", 1), ("list_final", 1)]
+        newest = pushed[-1]
+        assert newest.network["nodes"] == {"awaiting": 0, "queued": 0, "active": 1}
+        assert (newest.network["height"], newest.epoch) == (newest.height, 2)
+        assert [row.epoch for row in newest.lists] == [0, 1]
+        header = decode_header(decode_signed_header(newest.lists[-1].header).header)
+        assert (header.epoch, header.node_count) == (1, 1)
+        # fresh by the clock of this machine, which is not that of this network
+        assert newest.ready is False
+
+
+@in_loop
+async def test_questions_are_answered_from_one_height(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch) as (_, asked):
+        raw = asked.network.transfer("alice", "bob", 7)
+        [row] = await asked.submit(raw, wait=True)
+        height = row["height"]
+        answer = await asked.query("account", key=public("bob"))
+        assert answer["height"] >= height
+        before = await asked.query("account", height - 1, key=public("bob"))
+        assert before["height"] == height - 1
+        assert int(answer["result"]["balance"]) == int(before["result"]["balance"]) + 7
+        assert (await asked.query("node", key=public("nobody")))["result"] is None
+        with pytest.raises(Gone):
+            await asked.query("network", 10**6)
+        with capture_logs(), pytest.raises(Lost, match="query failed"):
+            await asked.query("nonsense")
+        found = await asked.query("transaction", hash=sha256(raw))
+        assert (found["result"]["state"], found["result"]["height"]) == ("committed", height)
+
+
+@in_loop
+async def test_those_who_wait_for_blocks_do_not_keep_the_others_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger_process, "MAX_WAITS", 2)
+    async with serving(monkeypatch) as (_, asked):
+        monkeypatch.setattr(asked.service.replica.pool, "settled", lambda _hash: asyncio.sleep(60))
+        raws = [asked.network.transfer("alice", "bob") for _ in range(4)]
+        waits = [asyncio.create_task(asked.submit(raw, wait=True)) for raw in raws[:2]]
+        await eventually(lambda: asked.service._waits == 2)
+        with pytest.raises(Busy):
+            await asked.submit(raws[2], wait=True)
+        # who does not wait, and who asks, gets through
+        [row] = await asked.submit(raws[2])
+        assert row["state"] == "pending"
+        assert (await asked.query("network"))["result"]["single_signer"]
+        for task in waits:
+            task.cancel()
+        await asyncio.wait(waits)
+
+
+@in_loop
+async def test_a_database_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with short_folder() as folder:
+        _, settings = make_home(monkeypatch, folder)
+        held = LevelStore(settings.database_path)
+        with pytest.raises(StoreInUse):
+            Service(settings)
+        held.close()
+
+
+@in_loop
+async def test_without_a_genesis_file_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with short_folder() as folder:
+        _, settings = make_home(monkeypatch, folder)
+        (folder / GENESIS).unlink()
+        with pytest.raises(Fault, match=r"no genesis file .*: waypost init"):
+            Service(settings)
+        assert not settings.database_path.exists()
+
+
+@in_loop
+async def test_a_fault_at_the_start_lets_go_of_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with short_folder() as folder:
+        _, settings = make_home(monkeypatch, folder)
+        changes = {"web": False, "producer": None}
+        service = Service(settings.model_copy(update=changes))
+        with pytest.raises(Fault, match="--producer"):
+            await service.run(-1)
+        LevelStore(settings.database_path, create=False).close()
