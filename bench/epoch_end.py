@@ -116,7 +116,7 @@ def _end_epoch(chain: Chain) -> dict[str, Stopwatch]:
         parts[step.__name__] = _drive(step(state, ending))[1]
     built, parts["make_header"] = _drive(make_header(state, ending))
     tree = build_tree(view.reader.items(STATE_START, STATE_STOP))
-    parts["root"] = _drive(_once(lambda: update_tree(tree, state.changes())))[1]
+    parts["root"] = _drive(update_tree(tree, state.changes()))[1]
     parts["encode full, on a thread"] = _drive(
         _once(lambda: FORMATS["full"].encode(built.columns))
     )[1]

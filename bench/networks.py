@@ -22,6 +22,7 @@ from ledger.messages.genesis import (
 )
 from ledger.params import HOUR, preset
 from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
+from ledger.steps import run
 from ledger.store import Store
 from ledger.types import COIN, Amount, Key
 from registry.keystore import CHAIN, derive, derive_secret, named_seed
@@ -83,7 +84,7 @@ def open_with_accounts(
     for account in accounts:
         state.credit(account, each)
     changes = state.changes()
-    tree = update_tree(build_tree(store.items(STATE_START, STATE_STOP)), changes)
+    tree = run(update_tree(build_tree(store.items(STATE_START, STATE_STOP)), changes))
     tip = Tip(0, chain.genesis.start_ms, sparse_root(tree), chain.genesis_hash)
     store.write(changes | {TIP_KEY: encode(tip)}, sync=True)
     return Chain(store, genesis)

@@ -180,7 +180,7 @@ class Chain:
         state = State(self.store)
         built = run(begin_genesis(state, self.genesis))
         changes = state.changes()
-        tree = update_tree(None, changes)
+        tree = run(update_tree(None, changes))
         tip = Tip(0, self.genesis.start_ms, sparse_root(tree), self.genesis_hash)
         self._at("init.before_write")
         self.store.write(
@@ -355,8 +355,7 @@ class Chain:
         if is_epoch_over(ready.state, ready.context) and ready.built is None:
             ready.built = yield from end_epoch(ready.state, ready.context)
         ready.changes = ready.state.changes()
-        yield None
-        ready.tree = update_tree(self._tree, ready.changes)
+        ready.tree = yield from update_tree(self._tree, ready.changes)
         ready.header = BlockHeader(
             block.height,
             block.time_ms,

@@ -169,7 +169,9 @@ def apply_activations(state: State, ending: Ending) -> Pauses:
     """Activate queued nodes, operators in turns, up to the limit of an epoch."""
     queue = [(place, entry.node) for place, entry in state.items(QUEUE)]
     place_of = {node: place for place, node in queue}
-    active = sum(1 for _ in state.items(SWARMS)) if queue else 0
+    if not queue:
+        return
+    active = yield from _count_active(state)
     limit = activation_limit(
         active, ending.params.activation_floor, ending.params.activation_share, MAX_NODES
     )
@@ -182,6 +184,14 @@ def apply_activations(state: State, ending: Ending) -> Pauses:
         if count % PAUSE_RECORDS == 0:
             yield
     ending.newcomers = tuple(turns[:limit])
+
+
+def _count_active(state: State) -> Generator[None, None, int]:
+    count = 0
+    for count, _ in enumerate(state.items(SWARMS), 1):
+        if count % PAUSE_RECORDS == 0:
+            yield
+    return count
 
 
 def apply_swarms(state: State, ending: Ending) -> Pauses:

@@ -5,6 +5,7 @@
   they do not say what the key is.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import bech32
@@ -43,6 +44,7 @@ def decode_node(text: str) -> bytes:
     return _decode(NODE, text)
 
 
+@lru_cache(maxsize=2**16)
 def _encode(kind: str, key: bytes) -> str:
     if len(key) != KEY_BYTES:
         raise ValueError(f"the key of {_KINDS[kind]} has {KEY_BYTES} bytes, not {len(key)}")

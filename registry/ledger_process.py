@@ -202,6 +202,8 @@ def _open_chain(settings: Settings) -> Chain:
     finally:
         gc.enable()
     gc.freeze()
+    # blocks make records by the thousand and no circles of them: looking too often costs a lot
+    gc.set_threshold(50_000, 20, 100)
     return chain
 
 

@@ -235,7 +235,7 @@ class Queries:
         free = get_open(node, params)
         return {
             "key": encode_node(key),
-            "x25519": crypto_sign_ed25519_pk_to_curve25519(key).hex(),
+            "x25519": _x25519(key),
             "state": NODE_STATES[node.state],
             "since_ms": node.since_ms,
             "life": node.life,
@@ -410,6 +410,11 @@ def _header_summary(signed: SignedHeader, sets: AttestorSets) -> dict[str, Any]:
         "total_weight": total,
         "is_final": is_final(weight, total),
     }
+
+
+@lru_cache(maxsize=2**16)
+def _x25519(key: Key) -> str:
+    return crypto_sign_ed25519_pk_to_curve25519(key).hex()
 
 
 @lru_cache(maxsize=64)

@@ -68,6 +68,7 @@ class Follow:
         params = replica.chain.view().state.params()
         self._pause_s = min(1.0, params.block_ms / 3000)
         self._patience_s = PATIENCE_BLOCKS * params.block_ms / 1000
+        self._submissions = 0
 
     async def run(self) -> None:
         """Fetch and execute blocks until cancelled. Raises `Diverged`."""
@@ -156,8 +157,13 @@ class Follow:
         return is_next and header.previous != chain.tip.block_hash and verify(seal)
 
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
-        """Pass transactions on to a source. Raises `Lost` if none takes them."""
-        for source in list(self._sources):
+        """Pass transactions on to a source. Raises `Lost` if none takes them.
+
+        Each goes to another one first: what a source keeps for itself arrives when it is repeated.
+        """
+        first = self._submissions % len(self._sources)
+        self._submissions += 1
+        for source in self._sources[first:] + self._sources[:first]:
             try:
                 _, answer = await self._ask(
                     "POST",

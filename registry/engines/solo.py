@@ -68,9 +68,9 @@ class Solo:
                 for raw, outcome in zip(raws, outcomes, strict=True)
                 if outcome is None
             ]
-            settled = asyncio.gather(*map(self._replica.pool.settled, hashes))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(settled, WAIT_S)
+                async with asyncio.timeout(WAIT_S):
+                    await asyncio.gather(*map(self._replica.pool.settled, hashes))
         return [self._answer(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
 
     def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:

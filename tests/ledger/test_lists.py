@@ -12,6 +12,9 @@ from ledger.messages.contact import Contact, Version
 from ledger.messages.lists import (
     COLUMNS,
     HEADER_BYTES,
+    MAX_ATTESTORS,
+    MAX_NODES,
+    MAX_SWARMS,
     Attestor,
     Entry,
     SignedHeader,
@@ -119,6 +122,18 @@ def test_header_has_fixed_places() -> None:
     assert raw[-32:] == header.successor
     assert raw[-64:-32] == header.seed
     assert raw[-128:-96] == header.state_root
+
+
+def test_header_at_the_ends_of_its_ranges() -> None:
+    header = Network().header
+    soon = header.valid_after_ms + 1
+    for extreme in (
+        header._replace(fresh_until_ms=soon, valid_until_ms=soon),
+        header._replace(node_count=MAX_NODES, swarm_count=MAX_SWARMS),
+        header._replace(node_count=1, swarm_count=1),
+    ):
+        assert decode_header(encode_header(extreme)) == extreme
+    assert (MAX_NODES, MAX_SWARMS, MAX_ATTESTORS) == (2**18, 2**16, 25)
 
 
 @pytest.mark.parametrize("seats", [(), (0,), (24,), (0, 3, 24), tuple(range(25))])

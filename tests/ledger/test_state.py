@@ -18,6 +18,7 @@ from ledger.state import (
     build_tree,
     update_tree,
 )
+from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import Network, public
 
@@ -82,6 +83,14 @@ def test_writes_lie_over_the_store() -> None:
     }
 
 
+def test_a_table_can_be_read_from_a_key_on() -> None:
+    state = state_of(b=2, d=4, f=6)
+    state.put(ACCOUNTS, Account(3, 0), b"c")
+    state.delete(ACCOUNTS, b"d")
+    for start, keys in {b"": b"bcf", b"b": b"bcf", b"c": b"cf", b"d": b"f", b"g": b""}.items():
+        assert b"".join(key for key, _ in state.items(ACCOUNTS, start)) == keys
+
+
 def test_the_store_stays_as_it_is() -> None:
     store = MemoryStore({b"ab": encode(Account(2, 0))})
     state = State(store)
@@ -125,7 +134,7 @@ def test_tables_without_a_key_hold_one_record() -> None:
 
 def test_root_follows_from_the_records_whatever_came_before() -> None:
     one, other = {b"aa": b"1", b"ab": b"2"}, {b"ab": None, b"ac": b"3", b"sx": b"4"}
-    tree = update_tree(update_tree(None, dict(one)), dict(other))
+    tree = run(update_tree(run(update_tree(None, dict(one))), dict(other)))
     records = {b"aa": b"1", b"ac": b"3", b"sx": b"4"}
     assert sparse_root(tree) == sparse_root(build_tree(records.items()))
 

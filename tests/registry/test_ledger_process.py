@@ -49,7 +49,7 @@ class Asked:
 
 
 def make_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Site, Settings]:
-    site = Site(monkeypatch, folder, block_ms=100, epoch_ms=1_000, attest_blocks=8)
+    site = Site(monkeypatch, folder, block_ms=100, attest_blocks=100)
     site.clock.ms += 1
     (folder / GENESIS).write_bytes(encode(site.genesis))
     for name in ("producer", "attestor"):
@@ -95,8 +95,9 @@ async def test_views_tell_of_every_block_epoch_and_final_list(
     async with serving(monkeypatch) as (site, asked):
         answers = await asked.submit(asked.network.register("node"), wait=True)
         assert [row["state"] for row in answers] == ["committed"]
+        await eventually(lambda: asked.views[-1].latest == 0)
         while not any(event.event == "epoch" for view in asked.views for event in view.events):
-            site.clock.ms += 100
+            site.clock.ms += 1_000
             await asyncio.sleep(0.01)
         await eventually(lambda: asked.views[-1].latest == 1)
         greeting, *pushed = asked.views

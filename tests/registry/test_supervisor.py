@@ -75,6 +75,7 @@ class Service:
     """`waypost run`, with everything that it says in one file."""
 
     def __init__(self, home: Home, *flags: str, producer: str = "producer.json") -> None:
+        self._home = home.path
         self._log = home.path / f"log-{time.monotonic_ns()}"
         command = [sys.executable, "-m", "registry", "run", "--home", str(home.path)]
         command += ["--producer", str(home.path / producer), "--workers", "1", *flags]
@@ -105,7 +106,20 @@ class Service:
 
     def children(self) -> dict[int, str]:
         """The running children, and what each is."""
-        return children_of(self.process.pid)
+        return {pid: kind for pid, parent, kind in self.processes() if parent == self.process.pid}
+
+    def processes(self) -> list[tuple[int, int, str]]:
+        """Every process that works on this home: its number, its parent's, and what it is."""
+        listed = subprocess.run(
+            ["ps", "-axwwo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ).stdout
+        found = []
+        for line in listed.splitlines():
+            pid, parent, state, args = line.split(maxsplit=3)
+            kind = re.search(r"registry\.(ledger|web|worker)", args)
+            if kind and str(self._home) in args and "Z" not in state:
+                found.append((int(pid), int(parent), kind[1]))
+        return found
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.process.send_signal(number)
@@ -123,19 +137,6 @@ def wait_for(holds: Callable[[], object], why: Callable[[], str] = str) -> None:
         time.sleep(0.005)
 
 
-def children_of(parent: int) -> dict[int, str]:
-    listed = subprocess.run(
-        ["ps", "-axo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    found = {}
-    for line in listed.splitlines():
-        pid, of, state, args = line.split(maxsplit=3)
-        kind = re.search(r"registry\.(ledger|web|worker)", args)
-        if int(of) == parent and kind and "Z" not in state:
-            found[int(pid)] = kind[1]
-    return found
-
-
 def is_running(pid: int) -> bool:
     listed = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
@@ -150,12 +151,10 @@ def running(*started: Service) -> Iterator[tuple[Service, ...]]:
         yield started
     finally:
         for service in started:
-            left = service.children()
             service.process.kill()
             service.process.wait()
-            for pid in left:
-                if is_running(pid):
-                    os.kill(pid, signal.SIGKILL)
+            for pid, _, _ in service.processes():
+                os.kill(pid, signal.SIGKILL)
 
 
 def counted(children: dict[int, str]) -> dict[str, int]:
@@ -210,10 +209,13 @@ def test_to_follow_nobody_is_refused(home: Home) -> None:
 def test_a_second_service_on_a_home_is_refused_and_the_first_goes_on(home: Home) -> None:
     with running(Service(home, "--port", "0").ready("ledger ready", "listening")) as (first,):
         sockets = sorted(path.name for path in (home.path / "run").glob("*.sock"))
-        with running(Service(home, "--port", "0")) as (second,):
+        second = Service(home, "--port", "0")
+        try:
             assert second.wait() != 0
-            assert "in use by another" in second.said
-            assert "Traceback" not in second.said
+        finally:
+            second.kill()
+        assert "in use by another" in second.said
+        assert "Traceback" not in second.said
         assert sorted(path.name for path in (home.path / "run").glob("*.sock")) == sockets
         assert counted(first.children()) == FULL
         # its workers can still be reached by whoever did not connect to them yet
@@ -232,6 +234,7 @@ def test_a_signal_stops_the_children_in_order(home: Home, number: int) -> None:
     with running(Service(home, "--port", "0").ready("ledger ready", "listening")) as (service,):
         children = service.children()
         assert counted(children) == FULL
+        wait_for((home.path / "watermarks" / "blocks").exists)
         modes = {path.name: path.stat().st_mode & 0o777 for path in (home.path / "run").iterdir()}
         assert {mode for name, mode in modes.items() if name.endswith(".sock")} == {0o600}
         assert (home.path / "run").stat().st_mode & 0o077 == 0
@@ -267,6 +270,7 @@ def test_a_supervisor_that_is_killed_takes_its_children_along(home: Home) -> Non
     with running(Service(home, "--port", "0").ready("ledger ready", "listening")) as (service,):
         children = service.children()
         assert counted(children) == FULL
+        wait_for((home.path / "watermarks" / "blocks").exists)
         service.kill()
         service.wait()
         wait_for(lambda: not any(map(is_running, children)))

@@ -22,9 +22,9 @@ def load(genesis: Genesis) -> Callable[[Network], object]:
     return lambda _network: load_genesis(encode(genesis))
 
 
-def bad(**changes: Any) -> Row:
+def bad(_why: str, **changes: Any) -> Row:
     """A genesis file that would be good but for this."""
-    return Done("bad_genesis", load(make_genesis(**changes)))
+    return Done("bad_genesis", load(make_genesis(**changes)), why=_why)
 
 
 def accounts(*names: str | bytes) -> tuple[GenesisAccount, ...]:
@@ -64,26 +64,36 @@ SEAT_1, SEAT_2 = sorted_names("attestor 0", "attestor 1")
 OTHER = make_genesis(name=b"other-net")
 
 GENESIS: dict[str, Row] = {
-    "genesis of version 2": bad(version=2),
-    "name with a capital": bad(name=b"Test"),
-    "name with a space": bad(name=b"test net"),
-    "name outside of ASCII": bad(name="tést".encode()),
-    "engine that nobody knows": bad(engine=2),
-    "engine zero": bad(engine=0),
-    "no producer": bad(producer=b""),
-    "producer of 31 bytes": bad(producer=bytes(31)),
-    "producer that is no key": bad(producer=NO_KEY),
-    "policy that nobody knows": bad(policy=2),
-    "accounts out of order": bad(accounts=accounts(SECOND, FIRST)),
-    "account twice": bad(accounts=accounts("alice", "alice")),
-    "account that is no key": bad(accounts=accounts(NO_KEY)),
-    "account without coins": bad(accounts=(GenesisAccount(public("alice"), 0),)),
-    "attestors out of order": bad(attestors=seats(SEAT_2, SEAT_1)),
-    "attestor twice": bad(attestors=seats(SEAT_1, SEAT_1)),
-    "attestor that is no key": bad(attestors=seats(NO_KEY)),
-    "attestor without weight": bad(attestors=seats(SEAT_1, weight=0)),
+    "genesis of version 2": bad("its version is not 1", version=2),
+    "name with a capital": bad("its name", name=b"Test"),
+    "name with a space": bad("its name", name=b"test net"),
+    "name outside of ASCII": bad("its name", name="tést".encode()),
+    "engine that nobody knows": bad("its engine", engine=2),
+    "engine zero": bad("its engine", engine=0),
+    "no producer": bad("its producer", producer=b""),
+    "producer of 31 bytes": bad("its producer", producer=bytes(31)),
+    "producer that is no key": bad("its producer", producer=NO_KEY),
+    "policy that nobody knows": bad("its policy", policy=2),
+    "accounts out of order": bad(
+        "its accounts are not in ascending order", accounts=accounts(SECOND, FIRST)
+    ),
+    "account twice": bad(
+        "its accounts are not in ascending order", accounts=accounts("alice", "alice")
+    ),
+    "account that is no key": bad("an account is not a usable key", accounts=accounts(NO_KEY)),
+    "account without coins": bad(
+        "an account has no balance", accounts=(GenesisAccount(public("alice"), 0),)
+    ),
+    "attestors out of order": bad(
+        "its attestors are not in ascending order", attestors=seats(SEAT_2, SEAT_1)
+    ),
+    "attestor twice": bad(
+        "its attestors are not in ascending order", attestors=seats(SEAT_1, SEAT_1)
+    ),
+    "attestor that is no key": bad("a list key is not a usable key", attestors=seats(NO_KEY)),
+    "attestor without weight": bad("an attestor has no weight", attestors=seats(SEAT_1, weight=0)),
     "supply one unit above the largest amount": bad(
-        accounts=accounts("alice"), pool=MAX_AMOUNT - RICH + 1
+        "its supply", accounts=accounts("alice"), pool=MAX_AMOUNT - RICH + 1
     ),
     "one parameter missing": Done("bad_genesis", load(make_genesis(tuple(preset("minimal"))[:-1]))),
     "one parameter more": Done("bad_genesis", load(make_genesis((*preset("minimal"), 0)))),

@@ -9,10 +9,12 @@ from ledger.messages.lists import (
     HEADER_BYTES,
     MAX_NODES,
     MAX_SWARMS,
+    Entry,
     decode_header,
     decode_signed_header,
     encode_header,
     encode_signed_header,
+    pack_columns,
     unpack_columns,
 )
 from tests.factory import Network, make_contact
@@ -103,63 +105,98 @@ def second_swarm(swarm_id: int) -> Callable[[bytes], bytes]:
     return change
 
 
+LENGTH, TIMES, COUNTS = "bytes instead of 342", "times are out of order", "counts are out of range"
+CUT_OFF, LEFT_OVER = "cut off", "left over"
+SEATS, SIGNERS = "attestors that cannot exist", "signatures and signers differ"
+FLAGS_WRONG, MEMBERS = "no address or unknown flags", "swarms and their members do not match"
+
 HEADERS: dict[str, Row] = {
-    name: Done(code, act, three_nodes)
-    for name, (code, act) in {
-        "header of one byte less": ("bad_header", header_bytes(lambda raw: raw[:-1])),
-        "header of one byte more": ("bad_header", header_bytes(lambda raw: raw + b"\0")),
-        "no header": ("bad_header", header_bytes(lambda raw: b"")),
-        "format 0": ("unknown_format", header(format_version=0)),
-        "format 2": ("unknown_format", header(format_version=2)),
+    name: Done("bad_header", act, three_nodes, why=why)
+    for name, (why, act) in {
+        "header of one byte less": (LENGTH, header_bytes(lambda raw: raw[:-1])),
+        "header of one byte more": (LENGTH, header_bytes(lambda raw: raw + b"\0")),
+        "header of two bytes": (LENGTH, header_bytes(lambda raw: raw[:2])),
+        "no header": (LENGTH, header_bytes(lambda raw: b"")),
         "fresh until it begins": (
-            "bad_header",
+            TIMES,
             lambda n: header(fresh_until_ms=n.header.valid_after_ms)(n),
         ),
         "valid for less than fresh": (
-            "bad_header",
+            TIMES,
             lambda n: header(valid_until_ms=n.header.fresh_until_ms - 1)(n),
         ),
-        "more nodes than a list holds": ("bad_header", header(node_count=MAX_NODES + 1)),
-        "more swarms than nodes": ("bad_header", header(swarm_count=NODES + 1)),
+        "more nodes than a list holds": (COUNTS, header(node_count=MAX_NODES + 1)),
+        "more swarms than nodes": (COUNTS, header(swarm_count=NODES + 1)),
         "more swarms than a list holds": (
-            "bad_header",
+            COUNTS,
             header(node_count=MAX_NODES, swarm_count=MAX_SWARMS + 1),
         ),
-        "signed header cut off": ("bad_header", signed(lambda raw: raw[: HEADER_BYTES + 3])),
-        "signed header without a header": ("bad_header", signed(lambda raw: b"")),
-        "signature cut off": ("bad_header", signed(lambda raw: raw[:-1])),
-        "signature more": ("bad_header", signed(lambda raw: raw + bytes(64))),
+        "signed header cut off": (CUT_OFF, signed(lambda raw: raw[: HEADER_BYTES + 3])),
+        "signed header without a header": (CUT_OFF, signed(lambda raw: b"")),
+        "signature cut off": (SIGNERS, signed(lambda raw: raw[:-1])),
+        "signature more": (SIGNERS, signed(lambda raw: raw + bytes(64))),
         "signer without a signature": (
-            "bad_header",
+            SIGNERS,
             signed(put(HEADER_BYTES, (0b1111).to_bytes(4, "big"))),
         ),
         "signature without a signer": (
-            "bad_header",
+            SIGNERS,
             signed(put(HEADER_BYTES, (0b11).to_bytes(4, "big"))),
         ),
-        "seat 25": ("bad_header", signed(put(HEADER_BYTES, (1 << 25).to_bytes(4, "big")))),
+        "seat 25": (SEATS, signed(put(HEADER_BYTES, (1 << 25).to_bytes(4, "big")))),
+        "seat 31": (SEATS, signed(put(HEADER_BYTES, (1 << 31).to_bytes(4, "big")))),
     }.items()
 }
 
+HEADERS |= {
+    "format 0": Done("unknown_format", header(format_version=0)),
+    "format 2": Done("unknown_format", header(format_version=2)),
+    "format 2 of another length": Done(
+        "unknown_format", header_bytes(lambda raw: b"\0\2" + raw[2:-1])
+    ),
+}
+
 COLUMNS: dict[str, Row] = {
-    name: Done("bad_list", columns(change), three_nodes)
-    for name, change in {
-        "no columns": lambda raw: b"",
-        "columns cut off": lambda raw: raw[:-1],
-        "columns with a byte behind": lambda raw: raw + b"\0",
-        "columns of more nodes than there can be": put(0, (MAX_NODES + 1).to_bytes(4, "big")),
-        "columns of as many nodes as there can be": put(0, MAX_NODES.to_bytes(4, "big")),
-        "columns of more swarms than nodes": put(4, (NODES + 1).to_bytes(4, "big")),
-        "keys out of order": swap_keys,
-        "key twice": same_key,
-        "node without an address": put(FLAGS, b"\0"),
-        "flags that nobody knows": put(FLAGS, b"\4"),
-        "all flags": put(FLAGS, b"\xff"),
-        "swarm that the list does not name": put(-2, (SWARMS).to_bytes(2, "big")),
-        "swarm without members": second_swarm(2**64 - 2),
-        "swarm id that means none": put(8, b"\xff" * 8),
-        "swarm ids out of order": lambda raw: put(-2, b"\0\1")(
-            put(8, b"\0" * 7 + b"\2")(second_swarm(1)(raw))
+    name: Done("bad_list", columns(change), three_nodes, why=why)
+    for name, (why, change) in {
+        "no columns": (CUT_OFF, lambda raw: b""),
+        "columns cut off": (CUT_OFF, lambda raw: raw[:-1]),
+        "columns with a byte behind": (LEFT_OVER, lambda raw: raw + b"\0"),
+        "columns of more nodes than there can be": (
+            COUNTS,
+            put(0, (MAX_NODES + 1).to_bytes(4, "big")),
+        ),
+        "columns of as many nodes as there can be": (CUT_OFF, put(0, MAX_NODES.to_bytes(4, "big"))),
+        "columns of more swarms than nodes": (COUNTS, put(4, (NODES + 1).to_bytes(4, "big"))),
+        "columns of more swarms than there can be": (
+            COUNTS,
+            put(0, struct.pack(">II", MAX_NODES, MAX_SWARMS + 1)),
+        ),
+        "columns of as many swarms as there can be": (
+            CUT_OFF,
+            put(0, struct.pack(">II", MAX_SWARMS, MAX_SWARMS)),
+        ),
+        "keys out of order": ("keys are not in ascending order", swap_keys),
+        "key twice": ("keys are not in ascending order", same_key),
+        "node without an address": (
+            FLAGS_WRONG,
+            lambda _raw: pack_columns([Entry(b"k" * 32, make_contact(ipv4=b""), 1)]),
+        ),
+        "flags that nobody knows": (
+            FLAGS_WRONG,
+            lambda raw: put(FLAGS, bytes([raw[FLAGS] | 4]))(raw),
+        ),
+        "all flags": (CUT_OFF, put(FLAGS, b"\xff" * 3)),
+        "swarm that the list does not name": (MEMBERS, put(-2, (SWARMS).to_bytes(2, "big"))),
+        "swarm without members": (MEMBERS, second_swarm(2**64 - 2)),
+        "swarm id that means none": ("a node has no swarm", put(8, b"\xff" * 8)),
+        "swarm ids out of order": (
+            "swarm ids are not in ascending order",
+            lambda raw: put(-2, b"\0\1")(put(8, b"\0" * 7 + b"\2")(second_swarm(1)(raw))),
+        ),
+        "swarm id twice": (
+            "swarm ids are not in ascending order",
+            lambda raw: put(-2, b"\0\1")(put(8, b"\0" * 7 + b"\1")(second_swarm(1)(raw))),
         ),
     }.items()
 }

@@ -55,12 +55,13 @@ class Checked(NamedTuple):
 
 
 class Done(NamedTuple):
-    """`act` is refused with `code`."""
+    """`act` is refused with `code`, and for this reason where one code has many."""
 
     code: str
     act: Callable[[Network], object]
     scene: Scene = empty
     params: Mapping[str, int] = NO_PARAMS
+    why: str = ""
 
 
 Row: TypeAlias = Sent | Checked | Done
@@ -136,7 +137,7 @@ def run_done(row: Done) -> None:
     """Refused; store and tip stay as they were, and the chain goes on."""
     network = network_of(row)
     stored, tip = dict(network.store.items()), network.chain.tip
-    expect(row.code, row.act, network)
+    assert row.why in expect(row.code, row.act, network).text
     assert dict(network.store.items()) == stored
     assert network.chain.tip == tip
     nonce = network.state.account(public("alice")).nonce

@@ -6,8 +6,8 @@ resealed      a block that the producer sealed, with something else in it
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +19,8 @@ from ledger.codec import Record, encode
 from ledger.crypto import sign
 from ledger.history import Tip
 from ledger.messages.blocks import Block, inputs_hash, seal_bytes
+from ledger.store import Store
+from registry.engines.follow import Follow
 from tests.factory import QUARTER
 from tests.registry.factory import PRODUCER, Node, Site, produce
 
@@ -152,3 +154,17 @@ def resealed(site_hash: bytes, block: Block, **changes: Any) -> bytes:
     raws = changes.pop("transactions", block.transactions)
     header = replace(block.header, **({"inputs": inputs_hash(raws, ())} | changes))
     return encode(Block(header, (), raws, sign(PRODUCER, seal_bytes(site_hash, header))))
+
+
+@asynccontextmanager
+async def following(
+    site: Site, urls: Sequence[str], store: Store | None = None
+) -> AsyncIterator[tuple[Node, Follow]]:
+    """A replica that knows the genesis file and URLs, and nothing else."""
+    node = Node.at(site, store)
+    follow = Follow(node.replica, urls)
+    try:
+        yield node, follow
+    finally:
+        await follow.close()
+        await node.close()

@@ -2,10 +2,7 @@
 
 import asyncio
 import gzip
-import json
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +16,15 @@ from ledger.crypto import sha256
 from ledger.errors import Diverged
 from ledger.messages.blocks import BLOCK
 from ledger.messages.transactions import Transfer
-from ledger.store import MemoryStore, Store
+from ledger.store import MemoryStore
 from registry.engines import follow as follow_module
-from registry.engines.follow import Follow
-from registry.ipc import Lost
 from tests.factory import Network, public
 from tests.registry.engines.source import (
     Answering,
     Lie,
     Made,
     Source,
+    following,
     make_chain,
     resealed,
     sources,
@@ -52,20 +48,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     with pytest.MonkeyPatch.context() as monkeypatch:
         site = Site(monkeypatch, tmp_path_factory.mktemp("producer"), block_ms=100)
         return asyncio.run(make_chain(site, BLOCKS))
-
-
-@asynccontextmanager
-async def following(
-    site: Site, urls: Sequence[str], store: Store | None = None
-) -> AsyncIterator[tuple[Node, Follow]]:
-    """A replica that knows the genesis file and URLs, and nothing else."""
-    node = Node.at(site, store)
-    follow = Follow(node.replica, urls)
-    try:
-        yield node, follow
-    finally:
-        await follow.close()
-        await node.close()
 
 
 # ------------------------------------------------------------------------------- honest
@@ -386,115 +368,3 @@ async def test_who_stopped_stays_stopped_after_a_restart(site: Site, made: Made)
             async with following(site, urls, store) as (_, follow):
                 with pytest.raises(Diverged):
                     await follow.run()
-
-
-# --------------------------------------------------------------------------- submissions
-
-
-RAWS = [b"one", b"two"]
-
-
-def row(raw: bytes, **changes: Any) -> dict[str, Any]:
-    """What an honest source answers for a transaction."""
-    fields: dict[str, Any] = {"hash": sha256(raw).hex(), "state": "pending", "values": {}}
-    return dict.fromkeys(("height", "index", "code", "detail")) | fields | changes
-
-
-def answer(*rows: Any) -> bytes:
-    return json.dumps({"results": rows}).encode()
-
-
-@pytest.mark.parametrize("wait", [False, True])
-@in_loop
-async def test_submissions_are_passed_on(site: Site, wait: bool) -> None:
-    source = Source()
-    rows = [
-        row(RAWS[0], state="committed", height=3, index=0),
-        row(RAWS[1], state="refused", code="nonce_used", detail="…", values={"nonce": 1}),
-    ]
-    source.to_posts = (200, answer(*rows))
-    with sources(source) as urls:
-        async with following(site, urls) as (_, follow):
-            assert await follow.submit(RAWS, wait) == rows
-    path = "/v1/transactions?wait=commit" if wait else "/v1/transactions"
-    assert source.posted == [(path, RAWS)]
-
-
-@in_loop
-async def test_one_that_is_refused_alone_is_refused_here_too(site: Site, made: Made) -> None:
-    source = Source()
-    problem = {"type": "nonce_used", "status": 422, "values": {"nonce": 1, "expected": 2}}
-    source.to_posts = (422, json.dumps(problem).encode())
-    with sources(source) as urls:
-        async with following(site, urls) as (_, follow):
-            answers = await follow.submit(RAWS[:1], False)
-    assert [(row["state"], row["code"]) for row in answers] == [("refused", "nonce_used")]
-    assert answers[0]["hash"] == sha256(RAWS[0]).hex()
-    assert answers[0]["detail"] == "nonce 1 was used already, the next is 2"
-
-
-BAD_ANSWERS: dict[str, tuple[int, bytes]] = {
-    "no JSON": (200, b"garbage"),
-    "nothing": (200, b""),
-    "bytes that are no text": (200, b"\xff\xfe"),
-    "a list": (200, b"[]"),
-    "null": (200, b"null"),
-    "text": (200, b'"results"'),
-    "no results": (200, b"{}"),
-    "results that are none": (200, b'{"results": 7}'),
-    "too few": (200, answer(row(RAWS[0]))),
-    "too many": (200, answer(row(RAWS[0]), row(RAWS[1]), row(RAWS[1]))),
-    "other transactions": (200, answer(row(RAWS[1]), row(RAWS[0]))),
-    "an unknown state": (200, answer(row(RAWS[0], state="fine"), row(RAWS[1]))),
-    "a height that is none": (200, answer(row(RAWS[0], height="3"), row(RAWS[1]))),
-    "a row that is none": (200, answer(row(RAWS[0]), None)),
-    "a problem of its own": (503, b'{"type": "busy", "values": {}}'),
-    "a problem for two": (422, b'{"type": "amount_zero", "values": {}}'),
-    "more than fits": (200, b" " * 2**21 + answer(*map(row, RAWS))),
-}
-
-
-@pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
-@in_loop
-async def test_a_source_that_answers_nonsense_to_a_submission_is_passed_over(
-    site: Site, made: Made, monkeypatch: pytest.MonkeyPatch, bad: tuple[int, bytes]
-) -> None:
-    monkeypatch.setattr(follow_module, "MAX_ANSWER_BYTES", 2**20)
-    liar, honest = Source(), Source()
-    liar.to_posts, honest.to_posts = bad, (200, answer(*map(row, RAWS)))
-    with sources(liar, honest) as urls, capture_logs() as lines:
-        async with following(site, urls) as (_, follow):
-            assert await follow.submit(RAWS, False) == [row(raw) for raw in RAWS]
-    assert [line["source"] for line in lines] == [liar.url]
-    assert len(liar.posted) == len(honest.posted) == 1
-
-
-@in_loop
-async def test_a_submission_that_nobody_takes_is_lost(site: Site, made: Made) -> None:
-    gone, failing_source = Source(), Source()
-    failing_source.to_posts = (500, b"oops")
-    gone.stop()
-    with sources(failing_source) as urls, capture_logs() as lines:
-        async with following(site, [gone.url, *urls]) as (_, follow):
-            with pytest.raises(Lost, match="no source takes transactions"):
-                await follow.submit(RAWS, False)
-    assert [line["event"] for line in lines] == ["submission not passed on"] * 2
-
-
-@in_loop
-async def test_a_submission_that_takes_too_long_goes_elsewhere(
-    site: Site, made: Made, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follow_module, "DEADLINE_S", 0.1)
-    monkeypatch.setattr(Answering, "do_POST", slow_post)
-    slow_source = Source()
-    with sources(slow_source) as urls:
-        async with following(site, urls) as (_, follow):
-            begun = time.monotonic()
-            with capture_logs(), pytest.raises(Lost):
-                await follow.submit(RAWS, True)
-            assert time.monotonic() - begun < 15
-
-
-def slow_post(handler: Answering) -> None:
-    slow(handler, [])
