@@ -189,6 +189,7 @@ def update_tree(
 
     Pauses between pieces; in the order of their paths, pieces share next to nothing of the tree.
     """
+    yield
     leaves = sorted(
         (sha256(key), None if raw is None else sha256(raw)) for key, raw in changes.items()
     )

@@ -106,7 +106,10 @@ class Service:
             attestor = Attestor(self.replica, signer, engine.submit)
             self.replica.on_commit.append(attestor.on_commit)
         log.info("ledger ready", height=self.chain.tip.height, root=self.chain.tip.root.hex())
-        await engine.run()
+        try:
+            await engine.run()
+        finally:
+            await engine.close()
 
     async def _close(self, *tasks: asyncio.Task[None]) -> None:
         for task in tasks:

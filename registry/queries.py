@@ -72,6 +72,8 @@ class Queries:
         self._chain = chain
         self._pool = pool
         self._census = census
+        self._searched: tuple[Epoch, SignedHeader | None] = (-1, None)
+        """The newest final one of the frozen headers up to an epoch."""
 
     def answer(self, name: str, arguments: dict[str, Any], height: Height | None) -> dict[str, Any]:
         """Return `{"height": …, "result": …}` at `height`, or at the newest.
@@ -133,7 +135,18 @@ class Queries:
         newest = view.newest_header()
         if _is_final(newest, sets):
             return newest
-        for epoch in range(decode_header(newest.header).epoch - 1, -1, -1):
+        last = decode_header(newest.header).epoch - 1
+        if last > self._searched[0]:
+            self._searched = (last, self._search(view, last))
+        searched, found = self._searched
+        return found if searched == last else self._search(view, last)
+
+    def _search(self, view: View, last: Epoch) -> SignedHeader | None:
+        """Return the newest final one of the frozen headers up to `last`, which never change."""
+        sets = view.state.one(SETS)
+        for epoch in range(last, -1, -1):
+            if epoch == self._searched[0]:
+                return self._searched[1]
             raw = view.reader.get(final_key(epoch))
             if raw is None:
                 return None

@@ -33,6 +33,9 @@ class Engine(Protocol):
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
         """Take transactions in; `wait` answers once their fate is known."""
 
+    async def close(self) -> None:
+        """Let go of what it holds, once `run` has ended."""
+
 
 class Replica:
     """A chain, its pool and its census, on one event loop."""

@@ -25,9 +25,6 @@ from registry.sockets import listen
 STOP_S: Final = 10.0
 """How long a process may take to stop before it is killed."""
 
-START_S: Final = 600.0
-"""How long the ledger may take to open its database."""
-
 log = structlog.get_logger()
 
 

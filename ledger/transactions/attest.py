@@ -56,8 +56,3 @@ def attest_signatures(state: State, body: Attest, genesis_hash: Hash) -> list[Si
         raise Refusal("attest_closed", epoch=body.epoch)
     seat = _get_seat(state, body)
     return [attestation(genesis_hash, header.header, seat.list_key, body.signature)]
-
-
-def attest_slot(body: Attest) -> bytes:
-    """One for each header and seat."""
-    return body.epoch.to_bytes(8, "big") + bytes([body.index])

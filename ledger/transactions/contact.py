@@ -87,8 +87,3 @@ def update_contact_signatures(
     """Return the node key's signature."""
     message = signing_bytes(tags.CONTACT, genesis_hash, encode(body.update))
     return [Signed(body.update.node, message, body.signature)]
-
-
-def update_contact_slot(body: UpdateContact) -> bytes:
-    """One for each node and sequence number."""
-    return body.update.node + body.update.sequence.to_bytes(8, "big")

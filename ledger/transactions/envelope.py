@@ -65,8 +65,6 @@ class TxKind(NamedTuple):
     """What leaves the sender's account beside the fee; None makes the kind a free one."""
     signatures: Callable[[State, Any, Hash], list[Signed]]
     """What has to be verified beside the sender's signature."""
-    slot: Callable[[Any], bytes] | None
-    """For a free kind: two with the same slot are for the same thing, and one is enough."""
 
     @property
     def is_free(self) -> bool:

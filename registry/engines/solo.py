@@ -73,6 +73,9 @@ class Solo:
                     await asyncio.gather(*map(self._replica.pool.settled, hashes))
         return [self._answer(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
 
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
     def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:
         if refusal is not None:
             return refused_answer(raw, "refused", refusal)

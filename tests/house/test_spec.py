@@ -172,7 +172,7 @@ def test_a_transaction_kind_has_its_headings(kind: Any) -> None:
     assert any(one.page == page and one.title == title for one in HEADINGS), (
         f"docs/spec/{page} has no heading {title!r}"
     )
-    wanted = [kind.body, kind.check, kind.apply, kind.cost, kind.signatures, kind.slot]
+    wanted = [kind.body, kind.check, kind.apply, kind.cost, kind.signatures]
     missing = [
         path_of(one)
         for one in wanted
