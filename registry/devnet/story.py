@@ -5,6 +5,8 @@ fill up the nodes that are not fully funded; then each list that becomes final i
 verified like any client does it, from the genesis file alone.
 """
 
+import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -196,7 +198,7 @@ class Story:
         at = "" if self._url.endswith(":8420") else f"export WAYPOST_URL={self._url}; "
         self.say("           look around, in another terminal:")
         for command in ("list fetch", "list show", "node list", f"node status {node}"):
-            self.say(f"             {at}waypost {command}")
+            self.say(f"             {at}{_program()} {command}")
         self.say("           Ctrl-C stops everything; the next start goes on; --fresh starts over")
 
     # ------------------------------------------------------------------------ helpers
@@ -264,6 +266,12 @@ def _contact(number: int) -> Contact:
     """Return contact data on loopback, five nodes to each of several /24 networks."""
     address = bytes((127, 10, number // 5, 10 + number % 5))
     return Contact(address, b"", 22021, 22020, Version(2, 11, 0), Version(11, 6, 0))
+
+
+def _program() -> str:
+    """Return how the command line is called from a shell that was not prepared for it."""
+    own = Path(sys.executable).with_name("waypost")
+    return "waypost" if shutil.which("waypost") or not own.exists() else str(own)
 
 
 def _now_ms() -> int:
