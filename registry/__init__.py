@@ -1,17 +1,18 @@
-"""The service round the ledger, in reading order:
+"""The service round the ledger, in reading order; each layer imports only what stands above it.
 
-settings, metrics              what a process is told, and what it tells
-addresses, keystore            text forms of keys, and key files
-formats/                       list files
-client/                        what a client program needs: pure verification, a thin fetcher
-signer                         what signs, and never contradicts itself
-ipc                            how the processes talk
-pool, workers                  transactions that wait; processes that verify
-queries, view, publisher       read-only answers, what is pushed, list files
-engines/                       what orders blocks: solo, follow; and the attestor
-jobs                           the scheduler
-api/                           HTTP
-ledger_process, web_process    one event loop each
-supervisor                     starts and stops the processes
-cli/                           the command line
+    home, files, sockets, logs       where things lie, and small tools
+    settings, metrics                what a process is told, and what it tells
+    addresses, keystore, formats/    text forms of keys, key files, list files
+    client/                          what a client program needs: verification, a thin fetcher
+    signer, wallet, founding         what signs; what holders of keys and founders make
+    ipc, lifeline                    how processes talk, and how they learn to stop
+    workers, pool                    processes that verify; transactions that wait
+    census, queries                  counts beside the chain; read-only answers
+    view, publisher                  what is pushed to the web process; list files
+    replica                          one chain with all that happens in step with it
+    jobs, engines/                   the scheduler; what orders blocks, and who attests
+    api/                             HTTP
+    ledger_process, web_process      one event loop each
+    supervisor                       starts and stops the processes
+    devnet/, cli/                    a whole network on one machine; the command line
 """

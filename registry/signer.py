@@ -158,16 +158,20 @@ class BlockSigner:
         """Height of the newest block that was served."""
         return self._watermark.number
 
-    def check_start(self, height: Height, tip_hash: Hash, *, is_new: bool = False) -> None:
+    def check_start(
+        self, height: Height, tip_hash: Hash, previous: Hash, *, is_new: bool = False
+    ) -> None:
         """Check that a database ends where this producer has served up to, or one block later.
 
-        That one block was being written when the process died, and is served from now on. `is_new`
-        says that somebody vouches for a database without a watermark. Raises `SignerRefuses`.
+        That one block, which follows `previous`, was being written when the process died, and is
+        served from now on. `is_new` says that somebody vouches for a database without a watermark.
+        Raises `SignerRefuses`.
         """
         mark = self._watermark
         if is_new and mark.number == 0:
             return self.served(height, tip_hash)
-        if height < mark.number or (height == mark.number != 0 and tip_hash != mark.hash):
+        held = {mark.number: tip_hash, mark.number + 1: previous}.get(height)
+        if height < mark.number or (mark.number and held not in (None, mark.hash)):
             raise SignerRefuses(
                 f"this producer has served block {mark.number}, the database ends at {height}: "
                 "it is an older copy. Start with --refill and the URL of a node that followed"

@@ -34,7 +34,10 @@ class Solo:
         self._replica = replica
         self._signer = signer
         chain = replica.chain
-        signer.check_start(chain.tip.height, chain.tip.block_hash, is_new=new_watermark)
+        tip = chain.tip
+        newest = chain.view().block(tip.height)
+        previous = chain.genesis_hash if newest is None else newest.header.previous
+        signer.check_start(tip.height, tip.block_hash, previous, is_new=new_watermark)
 
     async def run(self) -> None:
         """Make a block every `block_ms`, until cancelled."""

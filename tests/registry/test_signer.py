@@ -280,7 +280,7 @@ def block(height: int, says: str = "") -> BlockHeader:
 
 def test_a_block_is_sealed_once_it_was_served(tmp_path: Path) -> None:
     signs = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    signs.check_start(0, GENESIS_HASH)
+    signs.check_start(0, GENESIS_HASH, ZERO_HASH)
     seal = signs.seal(GENESIS_HASH, block(1))
     assert verify(block_seal(GENESIS_HASH, signs.pair.public, block(1), seal))
     signs.note(block(1))
@@ -293,7 +293,7 @@ def test_a_block_that_was_never_served_may_be_made_again(tmp_path: Path) -> None
     signs = BlockSigner(seed_of("producer"), tmp_path / "blocks")
     signs.seal(GENESIS_HASH, block(1))
     restarted = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    restarted.check_start(0, GENESIS_HASH)
+    restarted.check_start(0, GENESIS_HASH, ZERO_HASH)
     assert restarted.seal(GENESIS_HASH, block(1, "other"))
 
 
@@ -303,7 +303,7 @@ def test_a_database_behind_what_was_served_is_refused_with_advice(tmp_path: Path
     restarted = BlockSigner(seed_of("producer"), tmp_path / "blocks")
     refuses(
         "served block 7, the database ends at 5: .*refill",
-        *(restarted.check_start, 5, block_hash(block(5))),
+        *(restarted.check_start, 5, block_hash(block(5)), block_hash(block(4))),
     )
     refuses("block 6 was sealed already", restarted.seal, GENESIS_HASH, block(6))
 
@@ -312,18 +312,22 @@ def test_another_block_at_the_height_that_was_served_is_refused(tmp_path: Path) 
     signs = BlockSigner(seed_of("producer"), tmp_path / "blocks")
     signs.note(block(7))
     restarted = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    refuses("an older copy", restarted.check_start, 7, block_hash(block(7, "other")))
-    restarted.check_start(7, block_hash(block(7)))
+    refuses("an older copy", restarted.check_start, 7, block_hash(block(7, "other")), ONE)
+    restarted.check_start(7, block_hash(block(7)), block_hash(block(6)))
 
 
 def test_a_block_in_flight_when_the_process_died_is_taken_over(tmp_path: Path) -> None:
     signs = BlockSigner(seed_of("producer"), tmp_path / "blocks")
     signs.note(block(7))
     restarted = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    restarted.check_start(8, block_hash(block(8)))
+    refuses(
+        "an older copy",
+        *(restarted.check_start, 8, block_hash(block(8)), block_hash(block(7, "other"))),
+    )
+    restarted.check_start(8, block_hash(block(8)), block_hash(block(7)))
     # and from then on it counts as served
     again = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    refuses("an older copy", again.check_start, 7, block_hash(block(7)))
+    refuses("an older copy", again.check_start, 7, block_hash(block(7)), ONE)
     refuses("block 8 was sealed already", again.seal, GENESIS_HASH, block(8))
 
 
@@ -331,21 +335,21 @@ def test_a_watermark_that_is_an_older_copy_is_refused_with_advice(tmp_path: Path
     signs = BlockSigner(seed_of("producer"), tmp_path / "blocks")
     signs.note(block(7))
     restarted = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    refuses("ends at 9, but the watermark .* at 7", restarted.check_start, 9, ONE)
+    refuses("ends at 9, but the watermark .* at 7", restarted.check_start, 9, ONE, ONE)
     # nobody vouches for a database that another watermark contradicts
     says = "ends at 9, but the watermark"
     with pytest.raises(SignerRefuses, match=says):
-        restarted.check_start(9, ONE, is_new=True)
+        restarted.check_start(9, ONE, ONE, is_new=True)
 
 
 def test_a_database_without_a_watermark_needs_somebody_who_vouches_for_it(tmp_path: Path) -> None:
     signs = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    refuses("new-watermark", signs.check_start, 9, block_hash(block(9)))
-    signs.check_start(9, block_hash(block(9)), is_new=True)
+    refuses("new-watermark", signs.check_start, 9, block_hash(block(9)), ONE)
+    signs.check_start(9, block_hash(block(9)), ONE, is_new=True)
     assert signs.height == 9
     again = BlockSigner(seed_of("producer"), tmp_path / "blocks")
-    refuses("an older copy", again.check_start, 8, block_hash(block(8)))
-    again.check_start(9, block_hash(block(9)))
+    refuses("an older copy", again.check_start, 8, block_hash(block(8)), ONE)
+    again.check_start(9, block_hash(block(9)), ONE)
 
 
 def test_headers_of_a_real_chain_are_signed_one_after_the_other(tmp_path: Path) -> None:
