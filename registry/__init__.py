@@ -1,18 +1,18 @@
 """The service round the ledger, in reading order; each layer imports only what stands above it.
 
-    home, files, sockets, logs       where things lie, and small tools
-    settings, metrics                what a process is told, and what it tells
-    addresses, keystore, formats/    text forms of keys, key files, list files
-    client/                          what a client program needs: verification, a thin fetcher
-    signer, wallet, founding         what signs; what holders of keys and founders make
-    ipc, lifeline                    how processes talk, and how they learn to stop
-    workers, pool                    processes that verify; transactions that wait
-    census, queries                  counts beside the chain; read-only answers
-    view, publisher                  what is pushed to the web process; list files
-    replica                          one chain with all that happens in step with it
-    jobs, engines/                   the scheduler; what orders blocks, and who attests
-    api/                             HTTP
-    ledger_process, web_process      one event loop each
-    supervisor                       starts and stops the processes
-    devnet/, cli/                    a whole network on one machine; the command line
+home, files, sockets, logs       where things lie, and small tools
+settings, metrics                what a process is told, and what it tells
+addresses, keystore, formats/    text forms of keys, key files, list files
+client/                          what a client program needs: verification, a thin fetcher
+signer, wallet, founding         what signs; what holders of keys and founders make
+ipc, lifeline                    how processes talk, and how they learn to stop
+workers, pool                    processes that verify; transactions that wait
+census, queries                  counts beside the chain; read-only answers
+view, publisher                  what is pushed to the web process; list files
+replica                          one chain with all that happens in step with it
+jobs, engines/                   the scheduler; what orders blocks, and who attests
+api/                             HTTP
+ledger_process, web_process      one event loop each
+supervisor                       starts and stops the processes
+devnet/, cli/                    a whole network on one machine; the command line
 """
