@@ -108,7 +108,8 @@ class _Execution:
     state: State
     context: Context
     refusals: list[Refusal | None]
-    hashes: list[Hash]
+    decoded: Sequence[Transaction | Refusal]
+    """Each transaction, or why it was refused before it could be checked."""
     built: BuiltList | None = None
     tree: SparseTree = None
     changes: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -309,8 +310,7 @@ class Chain:
             room.take(tx)
             chosen.append(tx)
         block = BlockInput(height, time_ms, proposer, misbehaviour, tuple(tx.raw for tx in chosen))
-        hashes = [tx.hash for tx in chosen]
-        self._execution = _Execution(block, state, context, [None] * len(chosen), hashes)
+        self._execution = _Execution(block, state, context, [None] * len(chosen), chosen)
         return block
 
     def validate(self, block: BlockInput, verified: Container[Hash] = ()) -> Steps[None]:
@@ -322,13 +322,13 @@ class Chain:
         self._check_size(block)
         execution = yield from self._execute(block, verified)
         room = Room(execution.context)
-        for index, raw in enumerate(block.transactions):
-            refusal = execution.refusals[index]
-            if refusal is not None:
+        for index, (tx, refusal) in enumerate(
+            zip(execution.decoded, execution.refusals, strict=True)
+        ):
+            if isinstance(tx, Refusal) or refusal is not None:
                 raise Refusal(
                     "block_transaction", index=index, height=block.height, why=str(refusal)
                 )
-            tx = self.decode(raw)
             room.check(tx)
             room.take(tx)
 
@@ -389,8 +389,7 @@ class Chain:
                 continue
             apply_transaction(state, outcome, context, index)
             refusals.append(None)
-        hashes = [sha256(raw) for raw in block.transactions]
-        self._execution = _Execution(block, state, context, refusals, hashes)
+        self._execution = _Execution(block, state, context, refusals, decoded)
         return self._execution
 
     def _decode_and_verify(
@@ -464,7 +463,9 @@ class Chain:
     def _locations(self, ready: _Execution) -> Iterator[tuple[bytes, bytes]]:
         """Yield where each transaction stands; one refused never hides where it was applied."""
         seen: dict[Hash, None] = {}
-        for index, (tx_hash, refusal) in enumerate(zip(ready.hashes, ready.refusals, strict=True)):
+        for index, (tx, refusal) in enumerate(zip(ready.decoded, ready.refusals, strict=True)):
+            raw = ready.input.transactions[index]
+            tx_hash = sha256(raw) if isinstance(tx, Refusal) else tx.hash
             key = location_key(tx_hash)
             if refusal is None or (tx_hash not in seen and self.store.get(key) is None):
                 code = 0 if refusal is None else refusal.number

@@ -33,6 +33,20 @@ def check_link(chain: Chain, block: Block) -> None:
         raise Refusal("block_inputs", height=header.height)
 
 
+def check_outcome(chain: Chain, block: Block) -> None:
+    """Check that the block which the chain has finalized is the one that was stated.
+
+    Raises `Diverged`, which names both roots.
+    """
+    ours, theirs = chain.header(), block.header
+    if ours != theirs:
+        raise Diverged(
+            theirs.height,
+            f"state root {ours.state_root.hex()} comes out, it states the root "
+            f"{theirs.state_root.hex()}",
+        )
+
+
 def execute_block(chain: Chain, block: Block) -> Executed:
     """Execute and commit a block of a journal that is trusted to be the producer's.
 
@@ -40,7 +54,6 @@ def execute_block(chain: Chain, block: Block) -> Executed:
     """
     check_link(chain, block)
     executed = run(chain.finalize(block.input))
-    if chain.header() != block.header:
-        raise Diverged(block.header.height, f"state root {executed.root.hex()} comes out")
+    check_outcome(chain, block)
     chain.commit(block.seal)
     return executed

@@ -20,6 +20,7 @@ from ledger.messages.lists import (
     decode_signed_header,
     encode_signed_header,
     is_final,
+    weigh,
 )
 from ledger.state import SETS
 from ledger.types import Epoch
@@ -110,8 +111,7 @@ class Publisher:
         members = view.state.one(SETS).current
         if attestor_set_hash(members) != decode_header(signed.header).set_hash:
             return False
-        weight = sum(members[index].weight for index, _ in signed.signatures)
-        return is_final(weight, sum(seat.weight for seat in members))
+        return is_final(*weigh(signed, members))
 
     @property
     def lists(self) -> list[PublishedList]:

@@ -21,7 +21,9 @@ from ledger.messages.lists import (
     SignedHeader,
     decode_header,
     decode_signed_header,
+    has_single_signer,
     is_final,
+    weigh,
 )
 from ledger.messages.state import (
     ACTIVE,
@@ -392,24 +394,16 @@ NEXT_STEPS: Final = {
 
 
 def _is_final(signed: SignedHeader, sets: AttestorSets) -> bool:
-    return is_final(*_weights(signed, sets))
+    return is_final(*weigh(signed, sets.current))
 
 
 def _is_single_signer(sets: AttestorSets) -> bool:
-    """Whether one attestor can make a list final alone."""
-    total = sum(seat.weight for seat in sets.current)
-    return any(is_final(seat.weight, total) for seat in sets.current)
-
-
-def _weights(signed: SignedHeader, sets: AttestorSets) -> tuple[int, int]:
-    """Return what signed and what there is; every signature was verified when it was accepted."""
-    weight = sum(sets.current[index].weight for index, _ in signed.signatures)
-    return weight, sum(seat.weight for seat in sets.current)
+    return has_single_signer([seat.weight for seat in sets.current])
 
 
 def _header_summary(signed: SignedHeader, sets: AttestorSets) -> dict[str, Any]:
     header: ListHeader = decode_header(signed.header)
-    weight, total = _weights(signed, sets)
+    weight, total = weigh(signed, sets.current)
     return {
         "epoch": header.epoch,
         "height": header.height,

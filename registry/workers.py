@@ -64,7 +64,6 @@ class WorkerVerifier:
     """Verifies in worker processes; a chunk whose worker died goes to another."""
 
     def __init__(self, sockets: Sequence[Path]) -> None:
-        self._sockets = list(sockets)
         self._connections: dict[Path, Connection] = {}
         self._connecting = asyncio.Lock()
         self._free: asyncio.Queue[Path] = asyncio.Queue()

@@ -62,6 +62,12 @@ def is_final(weight: int, total: int) -> bool:
     return 3 * weight > 2 * total
 
 
+def has_single_signer(weights: Sequence[int]) -> bool:
+    """Whether one attestor of a set has the weight that makes a header final."""
+    total = sum(weights)
+    return any(is_final(weight, total) for weight in weights)
+
+
 # --------------------------------------------------------------------------------- header
 
 
@@ -150,6 +156,15 @@ class SignedHeader(NamedTuple):
 
     header: bytes
     signatures: tuple[tuple[int, bytes], ...]
+
+
+def weigh(signed: SignedHeader, members: Sequence[Attestor]) -> tuple[int, int]:
+    """Return the weight that signed, and that of the whole set.
+
+    Who signed is one of `members`; whether the signatures are valid was looked at before.
+    """
+    weight = sum(members[index].weight for index, _ in signed.signatures)
+    return weight, sum(member.weight for member in members)
 
 
 def encode_signed_header(signed: SignedHeader) -> bytes:

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 from starlette.types import Message
 
+from registry.formats import FORMATS, HEADER_MEDIA_TYPE
+
 CACHE_BYTES: Final = 2**25
 """Files of older epochs that are kept in memory, together."""
 
@@ -22,8 +24,8 @@ CORS: Final = (
 )
 
 MEDIA_TYPES: Final = {
-    "header": b"application/vnd.waypost.header",
-    "full": b"application/vnd.waypost.full",
+    "header": HEADER_MEDIA_TYPE.encode(),
+    **{row.name: row.media_type.encode() for row in FORMATS.values()},
 }
 """By name of the file, which is that of its form too."""
 

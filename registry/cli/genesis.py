@@ -170,10 +170,9 @@ def _supply(genesis: "Genesis") -> int:
 
 
 def _is_single_signer(genesis: "Genesis") -> bool:
-    from ledger.messages.lists import is_final
+    from ledger.messages.lists import has_single_signer
 
-    total = sum(seat.weight for seat in genesis.attestors)
-    return any(is_final(seat.weight, total) for seat in genesis.attestors)
+    return has_single_signer([seat.weight for seat in genesis.attestors])
 
 
 def _nearest_preset(genesis: "Genesis") -> tuple[str, list[str]]:

@@ -27,8 +27,9 @@ from ledger.messages.lists import (
     decode_header,
     decode_signed_header,
     is_final,
+    weigh,
 )
-from ledger.replay import check_sealed, execute_block
+from ledger.replay import check_outcome, check_sealed, execute_block
 from ledger.state import EPOCH, SETS, TABLES
 from ledger.steps import run
 from ledger.store import MemoryStore, Reader
@@ -209,8 +210,7 @@ class Audit(Replay):
         members = chain.view().state.one(SETS).current
         run(chain.validate(block.input), self._verify)
         executed = run(chain.finalize(block.input), self._verify)
-        if chain.header() != header:
-            raise Diverged(header.height, f"state root {executed.root.hex()} comes out")
+        check_outcome(chain, block)
         chain.commit(block.seal)
         if executed.ended_epoch:
             self._check_frozen(members)
@@ -238,10 +238,9 @@ class Audit(Replay):
             item = attestation(self.chain.genesis_hash, signed.header, key, signature)
             if not crypto.verify(item):
                 raise Finding(height, f"attestor {index} did not sign header {header.epoch}")
-        weight = sum(members[index].weight for index, _ in signed.signatures)
         self.counts["headers"] += 1
         self.counts["attestations"] += len(signed.signatures)
-        self.counts["final_headers"] += is_final(weight, sum(seat.weight for seat in members))
+        self.counts["final_headers"] += is_final(*weigh(signed, members))
 
     def _check_invariants(self) -> None:
         violations = find_violations(self.chain.view().state)

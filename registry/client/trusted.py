@@ -35,7 +35,9 @@ from ledger.messages.lists import (
     decode_header,
     decode_signed_header,
     encode_signed_header,
+    has_single_signer,
     is_final,
+    weigh,
 )
 from ledger.params import MINUTE, Params, validate_params
 from ledger.rules.swarms import nearest_swarm, position_of
@@ -186,8 +188,7 @@ class TrustedLists:
     def signers(self) -> Signers:
         """Who signed that header."""
         members = self._sets[self.header.set_hash]
-        weight = sum(members[index].weight for index, _ in self._signed.signatures)
-        total = sum(member.weight for member in members)
+        weight, total = weigh(self._signed, members)
         return Signers(len(self._signed.signatures), len(members), weight, total)
 
     @property
@@ -197,7 +198,7 @@ class TrustedLists:
         Known from the beginning, without a header.
         """
         set_hash = self._founders if self._header is None else self._header.set_hash
-        return has_single_signer(self._sets[set_hash])
+        return has_single_signer([member.weight for member in self._sets[set_hash]])
 
     @property
     def needs_list(self) -> bool:
@@ -333,8 +334,7 @@ def check_signatures(genesis_hash: Hash, signed: SignedHeader, members: Sequence
     for index, _ in signed.signatures:
         if index >= len(members):
             raise Refusal("unknown_attestor", index=index)
-    weight = sum(members[index].weight for index, _ in signed.signatures)
-    total = sum(member.weight for member in members)
+    weight, total = weigh(signed, members)
     if not is_final(weight, total):
         raise Refusal("not_final", weight=weight, total=total)
     items = [
@@ -384,12 +384,6 @@ def check_list(header: ListHeader, node_count: int, swarm_count: int) -> None:
     # A list is the one that the header names: its hash, and as many nodes and swarms.
     if (node_count, swarm_count) != (header.node_count, header.swarm_count):
         raise Refusal("bad_list", why="it has not as many nodes and swarms as its header says")
-
-
-def has_single_signer(members: Sequence[Attestor]) -> bool:
-    """Whether one attestor of a set has the weight that makes a header final."""
-    total = sum(member.weight for member in members)
-    return any(is_final(member.weight, total) for member in members)
 
 
 def group_by_swarm(entries: Sequence[Entry]) -> dict[int, list[Entry]]:

@@ -19,7 +19,7 @@ import structlog
 from ledger.crypto import sha256, verify
 from ledger.errors import Diverged, Refusal, WaypostError
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block, block_seal
-from ledger.replay import check_sealed
+from ledger.replay import check_outcome, check_sealed
 from ledger.types import Height
 from registry.engines.answers import refused_answer
 from registry.ipc import Lost
@@ -141,12 +141,7 @@ class Follow:
         except Refusal as refusal:
             raise Diverged(header.height, refusal.text) from None
         executed = await self._replica.finalize(block.input)
-        if executed.root != header.state_root:
-            raise Diverged(
-                header.height,
-                f"it states the root {header.state_root.hex()}, executing it gives "
-                f"{executed.root.hex()}",
-            )
+        check_outcome(chain, block)
         await self._replica.commit(executed, block.seal)
 
     def _is_fork(self, block: Block) -> bool:

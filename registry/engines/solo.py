@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.messages.blocks import BlockHeader
 from registry.engines.answers import committed_answer, pending_answer, refused_answer
@@ -67,9 +68,7 @@ class Solo:
         outcomes = await self._replica.pool.add(raws)
         if wait:
             hashes = [
-                self._replica.chain.decode(raw).hash
-                for raw, outcome in zip(raws, outcomes, strict=True)
-                if outcome is None
+                sha256(raw) for raw, outcome in zip(raws, outcomes, strict=True) if outcome is None
             ]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WAIT_S):
@@ -82,7 +81,7 @@ class Solo:
     def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:
         if refusal is not None:
             return refused_answer(raw, "refused", refusal)
-        tx_hash = self._replica.chain.decode(raw).hash
+        tx_hash = sha256(raw)
         location = self._replica.chain.view().location(tx_hash)
         if location is not None:
             return committed_answer(raw, location)
