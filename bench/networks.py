@@ -60,6 +60,7 @@ def make_genesis(start_ms: int, changes: Mapping[str, int]) -> bytes:
         pool=COIN,
         attestors=(GenesisAttestor(derive(ATTESTOR_SEED, "list").public, 1, tip),),
         accounts=(GenesisAccount(FAUCET.public, SUPPLY - COIN),),
+        nodes=(),
     )
     return encode(genesis)
 

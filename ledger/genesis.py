@@ -1,51 +1,78 @@
 """The first state of a chain, from its genesis file.
 
 - The file is refused whole if one number in it is out of range or does not fit the others.
-- Accounts and attestors stand in ascending order, each once; every key is a usable one.
+- Accounts, attestors and nodes stand in ascending order, each once; every key is a usable one,
+  and serves in one role of one node.
 - Everything in it is vouched for by its hash, which every signature on the network covers.
 """
 
 from ledger.crypto import is_public_key
 from ledger.errors import Refusal
 from ledger.merkle import History
-from ledger.messages.genesis import FIXED, GENESIS, GENESIS_VERSION, SOLO, Genesis
-from ledger.messages.lists import Attestor
+from ledger.messages.genesis import (
+    FIXED,
+    GENESIS,
+    GENESIS_VERSION,
+    NEW_SWARM,
+    SOLO,
+    Genesis,
+    GenesisNode,
+)
+from ledger.messages.lists import MAX_NODES, MAX_SWARMS, Attestor
 from ledger.messages.state import (
+    ACTIVE,
+    DUTY_ROLE,
     LIST_ROLE,
+    NODE_ROLE,
     Account,
     AttestorSets,
     Binding,
     Chainlink,
+    Contribution,
+    Due,
     EpochState,
     HistoryState,
+    KeyHistory,
+    Node,
     ParamsState,
     Pool,
+    Swarm,
 )
-from ledger.params import validate_params
+from ledger.params import Params, validate_params
+from ledger.rules.contacts import check_contact
 from ledger.state import (
     ACCOUNTS,
     BINDINGS,
     CHAINLINKS,
+    CONTACTS,
     EPOCH,
+    EXITS,
     HEADERS,
+    HISTORIES,
+    NODES,
     PARAMS,
     POOL,
     SETS,
+    SWARMS,
     State,
+    due_key,
 )
-from ledger.types import MAX_AMOUNT
+from ledger.types import MAX_AMOUNT, Amount, Key
 
 
 def load_genesis(raw: bytes) -> Genesis:
     """Return the genesis of a file's bytes.
 
-    Refuses with `not_canonical`, `too_large`, `bad_genesis`, `bad_parameter`, `bad_relation`.
+    Refuses with `not_canonical`, `too_large`, `bad_genesis`, `bad_parameter`, `bad_relation`,
+    and those of the contact data.
     """
     genesis = GENESIS.decode(raw)
-    validate_params(genesis.params)
+    params = validate_params(genesis.params)
     for holds, why in _rules(genesis):
         if not holds:
             raise Refusal("bad_genesis", why=why)
+    for row in genesis.nodes:
+        check_contact(row.contact, params)
     return genesis
 
 
@@ -53,7 +80,10 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
     """Every rule of the file beside those of the parameters, with its sentence."""
     accounts = [row.account for row in g.accounts]
     seats = [row.list_key for row in g.attestors]
-    supply = g.pool + sum(row.balance for row in g.accounts)
+    nodes = [row.node for row in g.nodes]
+    bound = [*seats, *nodes, *(row.duty_key for row in g.nodes)]
+    operators = {row.operator for row in g.nodes}
+    swarms = {row.swarm_id for row in g.nodes}
     return [
         (g.version == GENESIS_VERSION, f"its version is not {GENESIS_VERSION}"),
         (_is_name(g.name), "its name has other characters than a-z, 0-9 and -"),
@@ -67,7 +97,14 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
         (all(map(is_public_key, seats)), "a list key is not a usable key"),
         (all(row.weight for row in g.attestors), "an attestor has no weight"),
         (all(row.balance for row in g.accounts), "an account has no balance"),
-        (supply <= MAX_AMOUNT, "its supply is more than an amount can be"),
+        (nodes == sorted(set(nodes)), "its nodes are not in ascending order, once each"),
+        (len(nodes) <= MAX_NODES, f"it has more than {MAX_NODES} nodes"),
+        (len(swarms) <= MAX_SWARMS, f"it has more than {MAX_SWARMS} swarms"),
+        (len(set(bound)) == len(bound), "a key serves twice as list, node or duty key"),
+        (all(map(is_public_key, bound)), "a node key or duty key is not a usable key"),
+        (all(map(is_public_key, operators)), "an operator is not a usable key"),
+        (all(_leaves_later(row, g) for row in g.nodes), "a node leaves before the start"),
+        (compute_supply(g) <= MAX_AMOUNT, "its supply is more than an amount can be"),
     ]
 
 
@@ -75,12 +112,24 @@ def _is_name(name: bytes) -> bool:
     return all(byte in b"abcdefghijklmnopqrstuvwxyz0123456789-" for byte in name)
 
 
-def write_genesis(state: State, genesis: Genesis) -> None:
-    """Write the first records; the header of epoch 0 is made from them by the transition."""
+def _leaves_later(row: GenesisNode, g: Genesis) -> bool:
+    return row.exit_ms == 0 or row.exit_ms > g.start_ms
+
+
+def compute_supply(genesis: Genesis) -> Amount:
+    """Return the atomic units that begin to exist: pool, accounts, and the nodes' stakes."""
+    stakes = len(genesis.nodes) * Params(*genesis.params).staking_requirement
+    return genesis.pool + sum(row.balance for row in genesis.accounts) + stakes
+
+
+def write_genesis(state: State, genesis: Genesis) -> tuple[Key, ...]:
+    """Write the first records; the header of epoch 0 is made from them by the transition.
+
+    Returns the nodes that the file gives no swarm, by ascending key.
+    """
     for row in genesis.accounts:
         state.put(ACCOUNTS, Account(row.balance, 0), row.account)
-    supply = genesis.pool + sum(row.balance for row in genesis.accounts)
-    state.put(POOL, Pool(genesis.pool, supply))
+    state.put(POOL, Pool(genesis.pool, compute_supply(genesis)))
     state.put(PARAMS, ParamsState(genesis.params))
     state.put(EPOCH, EpochState(0, genesis.start_ms, 0, genesis.seed))
     history = History(0, ())
@@ -91,3 +140,36 @@ def write_genesis(state: State, genesis: Genesis) -> None:
         state.put(CHAINLINKS, Chainlink(seat.tip, 0), seat.list_key)
         # a key without a node is bound to itself, so that no node can claim it
         state.put(BINDINGS, Binding(LIST_ROLE, seat.list_key), seat.list_key)
+    requirement = Params(*genesis.params).staking_requirement
+    for node in genesis.nodes:
+        _write_node(state, node, genesis.start_ms, requirement)
+    return tuple(row.node for row in genesis.nodes if row.swarm_id == NEW_SWARM)
+
+
+def _write_node(state: State, row: GenesisNode, start_ms: int, requirement: Amount) -> None:
+    node = Node(
+        life=1,
+        state=ACTIVE,
+        since_ms=start_ms,
+        since_height=0,
+        registered_height=0,
+        operator=row.operator,
+        fee=0,
+        requirement=requirement,
+        contributions=(Contribution(row.operator, row.operator, requirement),),
+        reserved=(),
+        duty_key=row.duty_key,
+        list_key=b"",
+        list_tip=b"",
+        consensus_key=b"",
+        exit_ms=row.exit_ms,
+    )
+    state.put(NODES, node, row.node)
+    state.put(HISTORIES, KeyHistory(1, 0), row.node)
+    state.put(CONTACTS, row.contact, row.node)
+    state.put(BINDINGS, Binding(NODE_ROLE, row.node), row.node)
+    state.put(BINDINGS, Binding(DUTY_ROLE, row.node), row.duty_key)
+    if row.swarm_id != NEW_SWARM:
+        state.put(SWARMS, Swarm(row.swarm_id), row.node)
+    if row.exit_ms:
+        state.put(EXITS, Due(row.node), due_key(row.exit_ms, row.node))

@@ -7,7 +7,7 @@ service.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ledger.messages.state import ACTIVE, AWAITING, NODE_STATES, QUEUED
+from ledger.messages.state import ACTIVE, AWAITING, EXITED, NODE_STATES, QUEUED
 from ledger.rules.swarms import UNASSIGNED
 from ledger.state import (
     ACCOUNTS,
@@ -17,14 +17,17 @@ from ledger.state import (
     CONTACTS,
     DRAFT,
     EPOCH,
+    EXITS,
     HEADER,
     HISTORIES,
     NODES,
+    PAYOUTS,
     POOL,
     QUEUE,
     SETS,
     SWARMS,
     State,
+    due_key,
 )
 
 
@@ -71,6 +74,23 @@ def queue_holds_the_queued(state: State) -> Iterator[str]:
         yield "queue and queued nodes differ"
 
 
+def exits_and_payouts_hold_who_leaves(state: State) -> Iterator[str]:
+    """Each active node that is to leave stands among the exits, each exited one among payouts."""
+    leaving = {
+        due_key(node.exit_ms, key)
+        for key, node in state.items(NODES)
+        if node.exit_ms and node.state == ACTIVE
+    }
+    if leaving != {place for place, _ in state.items(EXITS)}:
+        yield "the queue of exits and the nodes that leave differ"
+    payouts = [place[8:] for place, _ in state.items(PAYOUTS)]
+    if sorted(payouts) != [key for key, node in state.items(NODES) if node.state == EXITED]:
+        yield "the queue of payouts and the exited nodes differ"
+    for table in (EXITS, PAYOUTS):
+        if any(place[8:] != row.node for place, row in state.items(table)):
+            yield f"a place in the table {table.letter!r} is that of another node"
+
+
 def every_node_has_its_records(state: State) -> Iterator[str]:
     """A node has contact data, a history that knows its life, and its keys are bound to it."""
     for key, node in state.items(NODES):
@@ -110,6 +130,7 @@ INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
     stakes_fit_their_state,
     active_nodes_have_one_swarm,
     queue_holds_the_queued,
+    exits_and_payouts_hold_who_leaves,
     every_node_has_its_records,
     attestations_belong_to_the_set,
     header_or_draft_is_there,

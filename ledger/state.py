@@ -19,7 +19,7 @@ from ledger.messages import state as records
 from ledger.messages.contact import Contact
 from ledger.params import Params
 from ledger.store import Reader
-from ledger.types import Amount, Hash, Key
+from ledger.types import Amount, Hash, Key, TimeMs
 
 R = TypeVar("R", bound=Record)
 
@@ -48,17 +48,19 @@ DRAFT = _table(b"i", records.RawHeader, "", "header that waits for its state roo
 HISTORIES = _table(b"k", records.KeyHistory, "node 32", "life and contact sequence, permanent")
 CHAINLINKS = _table(b"l", records.Chainlink, "list key 32", "hash chain of an attestor")
 NODES = _table(b"n", records.Node, "node 32", "the current life of a node")
+PAYOUTS = _table(b"o", records.Due, "time 8 ‖ node 32", "exited nodes by the time of their payout")
 PARAMS = _table(b"p", records.ParamsState, "", "parameters in force")
 QUEUE = _table(b"q", records.Queued, "height 8 ‖ index 4", "funded nodes in order of funding")
 POOL = _table(b"r", records.Pool, "", "reward pool and supply")
 SWARMS = _table(b"s", records.Swarm, "node 32", "swarm of each active node; there for no other")
 ATTESTATIONS = _table(b"t", records.Attestation, "index 1", "attestations of the header")
 SETS = _table(b"v", records.AttestorSets, "", "attestors now and next")
+EXITS = _table(b"x", records.Due, "time 8 ‖ node 32", "active nodes by the time they may leave")
 HEADERS = _table(b"y", records.HistoryState, "", "history tree over the headers")
 
 TABLES: Final[tuple[Table[Record], ...]] = (
     ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, HEADER, DRAFT, HISTORIES, CHAINLINKS, NODES,
-    PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS, SETS, HEADERS,
+    PAYOUTS, PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS, SETS, EXITS, HEADERS,
 )  # type: ignore[assignment]  # fmt: skip
 """Every table of the state. A test holds `docs/spec/state.md` equal to this."""
 
@@ -175,6 +177,11 @@ class State:
 
 def _after(letter: bytes) -> bytes:
     return bytes([letter[0] + 1])
+
+
+def due_key(time_ms: TimeMs, node: Key) -> bytes:
+    """Return the key of a node's place in the queue of exits, or in that of payouts."""
+    return time_ms.to_bytes(8, "big") + node
 
 
 def state_path(key: bytes) -> Hash:

@@ -6,8 +6,9 @@
 - The active set, contact data and swarms change in `EPOCH_STEPS` and nowhere else.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from msgspec.structs import replace
@@ -25,9 +26,18 @@ from ledger.lists import (
 )
 from ledger.messages.genesis import Genesis
 from ledger.messages.lists import MAX_NODES, encode_signed_header
-from ledger.messages.state import ACTIVE, AttestorSets, EpochState, RawHeader, Swarm
+from ledger.messages.state import (
+    ACTIVE,
+    EXITED,
+    AttestorSets,
+    Due,
+    EpochState,
+    Node,
+    RawHeader,
+    Swarm,
+)
 from ledger.params import Params
-from ledger.rules.queues import activation_limit, order_by_turns
+from ledger.rules.queues import activation_limit, exit_limit, order_by_turns
 from ledger.rules.seeds import compute_next_seed, swarm_seed
 from ledger.rules.swarms import UNASSIGNED, reassign
 from ledger.state import (
@@ -35,12 +45,16 @@ from ledger.state import (
     CONTACTS,
     DRAFT,
     EPOCH,
+    EXITS,
     NODES,
+    PAYOUTS,
     PENDING,
     QUEUE,
     SETS,
     SWARMS,
     State,
+    Table,
+    due_key,
 )
 from ledger.transactions.envelope import Context, Transaction, apply_envelope, check_envelope
 from ledger.types import Epoch, Hash, Height, Key, TimeMs
@@ -54,8 +68,10 @@ Pauses = Generator[None, None, None]
 
 def begin_genesis(state: State, genesis: Genesis) -> Generator[None, None, BuiltList]:
     """Write the state of a genesis file and end epoch 0 with it."""
-    write_genesis(state, genesis)
-    ending = Ending(0, 0, genesis.start_ms, state.params(), genesis.seed)
+    newcomers = write_genesis(state, genesis)
+    ending = Ending(0, 0, genesis.start_ms, state.params(), genesis.seed, newcomers)
+    if newcomers:
+        yield from apply_swarms(state, ending)
     return (yield from make_header(state, ending))
 
 
@@ -137,7 +153,11 @@ class Ending:
     seed: Hash
     """Seed of the epoch that ends; from `apply_seed` on that of the next."""
     newcomers: tuple[Key, ...] = ()
-    """Nodes activated at this end."""
+    """Nodes activated at this end, or at genesis those that have no swarm yet."""
+
+    def enter(self, node: Node, into: int) -> Node:
+        """Return a node that enters another state at this end."""
+        return replace(node, state=into, since_ms=self.time_ms, since_height=self.height)
 
 
 def apply_seed(state: State, ending: Ending) -> Pauses:
@@ -154,6 +174,41 @@ def freeze_attestations(state: State, ending: Ending) -> Pauses:
     for index, _ in signed.signatures:
         state.delete(ATTESTATIONS, bytes([index]))
     yield
+
+
+def apply_exits(state: State, ending: Ending) -> Pauses:
+    """End the duty of the nodes that may leave, by the time of that, up to an epoch's limit."""
+    due = [(place, row.node) for place, row in _due(state, EXITS, ending.time_ms)]
+    if not due:
+        return
+    limit = exit_limit((yield from _count_active(state)))
+    payout_ms = ending.time_ms + ending.params.unbonding_ms
+    for count, (place, key) in enumerate(due[:limit], 1):
+        node = state.one(NODES, key)
+        state.put(NODES, ending.enter(node, EXITED), key)
+        state.put(PAYOUTS, Due(key), due_key(payout_ms, key))
+        state.delete(EXITS, place)
+        state.delete(SWARMS, key)
+        if count % PAUSE_RECORDS == 0:
+            yield
+
+
+def apply_payouts(state: State, ending: Ending) -> Pauses:
+    """Give back the stake of exited nodes whose time has come, and end their lives."""
+    for count, (place, row) in enumerate(list(_due(state, PAYOUTS, ending.time_ms)), 1):
+        for contribution in state.one(NODES, row.node).contributions:
+            state.credit(contribution.account, contribution.amount)
+        state.delete(NODES, row.node)
+        state.delete(CONTACTS, row.node)
+        state.delete(PENDING, row.node)
+        state.delete(PAYOUTS, place)
+        if count % PAUSE_RECORDS == 0:
+            yield
+
+
+def _due(state: State, table: Table[Due], time_ms: TimeMs) -> Iterator[tuple[bytes, Due]]:
+    """Yield what of a queue is due, by ascending time and node key."""
+    return takewhile(lambda item: item[0] < due_key(time_ms + 1, b""), state.items(table))
 
 
 def apply_contacts(state: State, _ending: Ending) -> Pauses:
@@ -178,8 +233,7 @@ def apply_activations(state: State, ending: Ending) -> Pauses:
     yield
     turns = order_by_turns((node, state.one(NODES, node).operator) for _, node in queue)
     for count, key in enumerate(turns[:limit], 1):
-        node = replace(state.one(NODES, key), state=ACTIVE, since_ms=ending.time_ms)
-        state.put(NODES, node, key)
+        state.put(NODES, ending.enter(state.one(NODES, key), ACTIVE), key)
         state.delete(QUEUE, place_of[key])
         if count % PAUSE_RECORDS == 0:
             yield
@@ -233,6 +287,8 @@ def make_header(state: State, ending: Ending) -> Generator[None, None, BuiltList
 EPOCH_STEPS: Final[tuple[Callable[[State, Ending], Pauses], ...]] = (
     apply_seed,
     freeze_attestations,
+    apply_exits,
+    apply_payouts,
     apply_contacts,
     apply_activations,
     apply_swarms,

@@ -16,6 +16,7 @@ from ledger.messages.genesis import (
     Genesis,
     GenesisAccount,
     GenesisAttestor,
+    GenesisNode,
 )
 from ledger.params import preset
 from ledger.types import Amount, Key
@@ -35,6 +36,7 @@ def make_genesis(
     accounts: Iterable[tuple[Key, Amount]],
     pool: Amount,
     start_ms: int | None = None,
+    nodes: Iterable[GenesisNode] = (),
 ) -> bytes:
     """Return a genesis file that holds every rule; `attestors` are seeds with their weights.
 
@@ -59,6 +61,7 @@ def make_genesis(
         pool=pool,
         attestors=tuple(sorted(seats, key=lambda seat: seat.list_key)),
         accounts=tuple(GenesisAccount(*row) for row in sorted(accounts)),
+        nodes=tuple(sorted(nodes, key=lambda row: row.node)),
     )
     raw = encode(replace(genesis, seed=tagged_hash(FIRST_SEED, encode(genesis))))
     load_genesis(raw)

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
-
 from ledger.chain import Chain
 from ledger.codec import Record
 from ledger.errors import REFUSALS
@@ -28,6 +26,7 @@ from ledger.messages.lists import (
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
+    EXITED,
     NODE_STATES,
     QUEUED,
     AttestorSets,
@@ -55,6 +54,7 @@ from ledger.views import View
 from registry.addresses import encode_account, encode_node
 from registry.census import Census
 from registry.formats.fingerprint import fingerprint_words
+from registry.formats.session import convert_to_x25519
 from registry.ipc import Gone
 from registry.pool import Pool
 
@@ -250,9 +250,10 @@ class Queries:
         free = get_open(node, params)
         return {
             "key": encode_node(key),
-            "x25519": _x25519(key),
+            "x25519": convert_to_x25519(key),
             "state": NODE_STATES[node.state],
             "since_ms": node.since_ms,
+            "since_height": node.since_height,
             "life": node.life,
             "operator": encode_account(node.operator),
             "fee": node.fee,
@@ -281,6 +282,8 @@ class Queries:
             "consensus_key": node.consensus_key.hex() or None,
             "contact_sequence": state.one(HISTORIES, key).sequence,
             "queue_position": self._queue_position(view, key, node, places),
+            "exit_ms": node.exit_ms or None,
+            "payout_ms": _payout_ms(node, params.unbonding_ms),
             "next_step": NEXT_STEPS[node.state],
         }
 
@@ -386,11 +389,16 @@ NEXT_STEPS: Final = {
     AWAITING: "it waits for stake: contribute the open amount, or find contributors who do",
     QUEUED: "it is fully funded and becomes active at the end of an epoch: keep it reachable",
     ACTIVE: "it is on duty: keep it running, and send new contact data before its address changes",
+    EXITED: "its duty has ended: its stake is paid out when it has been unbonding for long enough",
 }
 """What an operator does next, by state."""
 
 
 # ---------------------------------------------------------------------------------- shapes
+
+
+def _payout_ms(node: Node, unbonding_ms: int) -> int | None:
+    return node.since_ms + unbonding_ms if node.state == EXITED else None
 
 
 def _is_final(signed: SignedHeader, sets: AttestorSets) -> bool:
@@ -417,11 +425,6 @@ def _header_summary(signed: SignedHeader, sets: AttestorSets) -> dict[str, Any]:
         "total_weight": total,
         "is_final": is_final(weight, total),
     }
-
-
-@lru_cache(maxsize=2**16)
-def _x25519(key: Key) -> str:
-    return crypto_sign_ed25519_pk_to_curve25519(key).hex()
 
 
 @lru_cache(maxsize=64)

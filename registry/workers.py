@@ -106,7 +106,9 @@ class WorkerVerifier:
 
     async def close(self) -> None:
         """End the connections."""
-        for connection in self._connections.values():
+        # work that is being let go of may take a connection out meanwhile
+        while self._connections:
+            _, connection = self._connections.popitem()
             await connection.close()
 
 

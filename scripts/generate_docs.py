@@ -26,10 +26,12 @@ from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import (
     FIXED,
     GENESIS_VERSION,
+    NEW_SWARM,
     SOLO,
     Genesis,
     GenesisAccount,
     GenesisAttestor,
+    GenesisNode,
 )
 from ledger.messages.state import NODE_STATES, ROLES
 from ledger.messages.transactions import (
@@ -259,6 +261,7 @@ def encoding_table() -> str:
 SEEDS: Final = {
     **{"operator": 0x01, "other": 0x02, "producer": 0x21, "attestor": 0x22},
     **{"node": 0x11, "duty": 0x12, "list": 0x13, "consensus": 0x14},
+    **{"first node": 0x15, "first duty": 0x16},
 }
 """Keys of the examples: the seed of each is this byte 32 times."""
 PAIRS: Final = {name: key_pair(32 * bytes([byte])) for name, byte in SEEDS.items()}
@@ -267,6 +270,28 @@ KEYS: Final = {name: pair.public for name, pair in PAIRS.items()}
 START_MS: Final = 1_800_000_000_000
 TIP: Final = sha256(32 * b"\x33")
 """The one link of the hash chains of the examples."""
+
+
+def example_contact(last: int) -> Contact:
+    """Contact data with both kinds of address, which end with this byte."""
+    return Contact(
+        ipv4=bytes((8, 8, 8, last)),
+        ipv6=bytes.fromhex("2a00147040") + bytes(10) + bytes([last]),
+        storage_port=22021,
+        router_port=22020,
+        storage_version=Version(2, 8, 0),
+        router_version=Version(11, 5, 1),
+    )
+
+
+FOUNDING_NODE: Final = GenesisNode(
+    node=KEYS["first node"],
+    operator=KEYS["other"],
+    duty_key=KEYS["first duty"],
+    contact=example_contact(9),
+    swarm_id=NEW_SWARM,
+    exit_ms=0,
+)
 
 GENESIS: Final = encode(
     Genesis(
@@ -284,24 +309,13 @@ GENESIS: Final = encode(
             GenesisAccount(account, 500 * COIN)
             for account in sorted((KEYS["operator"], KEYS["other"]))
         ),
+        nodes=(FOUNDING_NODE,),
     )
 )
 
 TRANSFER: Final = Envelope(
     VERSION, 1, KEYS["operator"], nonce=0, fee=1_000, expiry=100, body=Transfer(KEYS["other"], COIN)
 )
-
-
-def example_contact(last: int) -> Contact:
-    """Contact data with both kinds of address, which end with this byte."""
-    return Contact(
-        ipv4=bytes((8, 8, 8, last)),
-        ipv6=bytes.fromhex("2a00147040") + bytes(10) + bytes([last]),
-        storage_port=22021,
-        router_port=22020,
-        storage_version=Version(2, 8, 0),
-        router_version=Version(11, 5, 1),
-    )
 
 
 REGISTRATION: Final = Registration(

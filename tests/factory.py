@@ -2,6 +2,7 @@
 
     keys               a key pair by name, the same one each time
     make_genesis       a small network: a few rich accounts, three attestors, epochs of 10 s
+    founding           nodes for a genesis file, active from the start
     make_contact, make_registration, sign_registration, paid, free
     links              the hash chain of an attestor
     verify_cached      verification that remembers, since tests see the same bytes often
@@ -29,10 +30,12 @@ from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import (
     FIXED,
     GENESIS_VERSION,
+    NEW_SWARM,
     SOLO,
     Genesis,
     GenesisAccount,
     GenesisAttestor,
+    GenesisNode,
 )
 from ledger.messages.lists import ListHeader, decode_header, header_signing_bytes
 from ledger.messages.state import Node
@@ -85,6 +88,15 @@ QUARTER: Final = 25 * COIN
 FEE: Final = 1_000
 RICH: Final = 1_000_000 * COIN
 """What each account of the genesis file has."""
+
+SHORT_TIMES: Final = {
+    "valid_ms": 60_000,
+    "trust_ms": 60_000,
+    "report_margin_ms": 1_000,
+    "evidence_ms": 61_000,
+    "unbonding_ms": 61_001,
+}
+"""Parameters under which a stake is paid out a minute after its node has left."""
 
 PEOPLE: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan",
                  "judy", "kim", "leo")  # fmt: skip
@@ -159,8 +171,27 @@ def make_genesis(
             GenesisAttestor(key, 1, links(key)[-1]) for key in sorted(map(public, ATTESTORS))
         ),
         accounts=tuple(GenesisAccount(key, RICH) for key in sorted(map(public, PEOPLE))),
+        nodes=(),
     )
     return replace(genesis, **changes)
+
+
+def founding(
+    *names: str, operator: str | bytes = "alice", **changes: Any
+) -> tuple[GenesisNode, ...]:
+    """Nodes that a genesis file begins with, by ascending key."""
+    rows = [
+        GenesisNode(
+            node=public(name),
+            operator=public(operator),
+            duty_key=public(f"{name} duty"),
+            contact=make_contact(),
+            swarm_id=NEW_SWARM,
+            exit_ms=0,
+        )
+        for name in names
+    ]
+    return tuple(replace(row, **changes) for row in sorted(rows, key=_node))
 
 
 def make_contact(last: int = 8, **changes: Any) -> Contact:
@@ -212,6 +243,10 @@ def places(*rows: tuple[str, int]) -> tuple[Place, ...]:
 
 def _account(place: Place) -> bytes:
     return place.account
+
+
+def _node(row: GenesisNode) -> bytes:
+    return row.node
 
 
 def sign_registration(

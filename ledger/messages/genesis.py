@@ -4,7 +4,8 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from ledger.codec import U8, U32, U63, Bytes32, Codec, Record, UpTo32
+from ledger.codec import U8, U32, U63, U64, Bytes32, Codec, Record, UpTo32
+from ledger.messages.contact import Contact
 
 GENESIS_VERSION: Final = 1
 MAX_GENESIS_BYTES: Final = 2**26
@@ -14,6 +15,9 @@ SOLO: Final = 1
 
 # How the set of attestors changes; numbers are never reused.
 FIXED: Final = 1
+
+NEW_SWARM: Final = 2**64 - 1
+"""Swarm id of a node that the seed of the file gives its swarm."""
 
 Name: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1, max_length=40)]
 
@@ -32,6 +36,23 @@ class GenesisAccount(Record, frozen=True):
 
     account: Bytes32
     balance: U63
+
+
+class GenesisNode(Record, frozen=True):
+    """A node that is active from the start, its whole stake its operator's.
+
+    It proves nothing by itself: who agrees on the file vouches for it.
+    """
+
+    node: Bytes32
+    operator: Bytes32
+    """Account that owns the node and gets its stake back."""
+    duty_key: Bytes32
+    contact: Contact
+    swarm_id: U64
+    """Its swarm, or `NEW_SWARM`."""
+    exit_ms: U63
+    """Block time from which on its duty may end, since it is to leave; 0 if it is not."""
 
 
 class Genesis(Record, frozen=True):
@@ -58,6 +79,8 @@ class Genesis(Record, frozen=True):
     """By ascending list key."""
     accounts: tuple[GenesisAccount, ...]
     """By ascending account."""
+    nodes: tuple[GenesisNode, ...]
+    """By ascending node key."""
 
 
 GENESIS: Final[Codec[Genesis]] = Codec(Genesis, "genesis file", MAX_GENESIS_BYTES)

@@ -23,8 +23,9 @@ from ledger.messages.transactions import Place
 AWAITING: Final = 1
 QUEUED: Final = 2
 ACTIVE: Final = 3
+EXITED: Final = 4
 
-NODE_STATES: Final = {AWAITING: "awaiting", QUEUED: "queued", ACTIVE: "active"}
+NODE_STATES: Final = {AWAITING: "awaiting", QUEUED: "queued", ACTIVE: "active", EXITED: "exited"}
 """Name of each state, for people."""
 
 # Roles that a key is bound to; numbers are never reused.
@@ -64,9 +65,11 @@ class Node(Record, frozen=True):
 
     life: U32
     state: U8
-    """`AWAITING`, `QUEUED` or `ACTIVE`."""
+    """`AWAITING`, `QUEUED`, `ACTIVE` or `EXITED`."""
     since_ms: U63
     """Block time at which it entered that state."""
+    since_height: U63
+    """Height of that block."""
     registered_height: U63
     operator: Bytes32
     fee: U16
@@ -81,6 +84,8 @@ class Node(Record, frozen=True):
     list_key: UpTo32
     list_tip: UpTo32
     consensus_key: UpTo32
+    exit_ms: U63
+    """Block time from which on its duty may end, since it is to leave; 0 if it is not."""
 
 
 class KeyHistory(Record, frozen=True):
@@ -115,6 +120,12 @@ class Swarm(Record, frozen=True):
 
 class Queued(Record, frozen=True):
     """A funded node's place in the queue for activation."""
+
+    node: Bytes32
+
+
+class Due(Record, frozen=True):
+    """A node's place in the queue of exits, or in that of payouts."""
 
     node: Bytes32
 

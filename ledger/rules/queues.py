@@ -1,8 +1,12 @@
-"""In which order funded nodes become active, and how many at a time."""
+"""In which order funded nodes become active, and how many at a time; how many may leave."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from ledger.types import BASIS_POINTS, Key
+
+EXIT_SHARE: Final = 100
+"""One of so many active nodes may leave in an epoch."""
 
 
 def activation_limit(active: int, floor: int, share: int, most: int) -> int:
@@ -11,6 +15,11 @@ def activation_limit(active: int, floor: int, share: int, most: int) -> int:
     There are never more than `most` active nodes, since a list holds no more.
     """
     return min(max(floor, active * share // BASIS_POINTS), most - active)
+
+
+def exit_limit(active: int) -> int:
+    """Return how many nodes one epoch lets go, so that no swarm is emptied at once."""
+    return max(1, active // EXIT_SHARE)
 
 
 def order_by_turns(queue: Iterable[tuple[Key, Key]]) -> list[Key]:

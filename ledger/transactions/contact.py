@@ -2,7 +2,6 @@
 
 - Signed by the node key for one life, with a sequence number above all that it used before.
 - At most `MAX_CHANGES` in an epoch; the last one takes effect at the epoch's end.
-- Addresses must be such that others can reach them, ports and versions must say something.
 """
 
 from typing import Final
@@ -11,19 +10,15 @@ from ledger.codec import encode
 from ledger.crypto import Signed, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
-from ledger.messages.contact import IPV4_BYTES, IPV6_BYTES, Contact, Version
 from ledger.messages.state import KeyHistory, PendingContact
 from ledger.messages.transactions import UpdateContact
-from ledger.params import Params
-from ledger.rules.routable import compute_unroutable_reason
+from ledger.rules.contacts import check_contact
 from ledger.state import HISTORIES, NODES, PENDING, State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Hash
 
 MAX_CHANGES: Final = 2
 """Changes of a node's contact data in one epoch."""
-
-NO_VERSION: Final = Version(0, 0, 0)
 
 
 def check_update_contact(state: State, tx: Transaction, context: Context) -> None:
@@ -44,30 +39,6 @@ def check_update_contact(state: State, tx: Transaction, context: Context) -> Non
     if pending is not None and pending.changes >= MAX_CHANGES:
         raise Refusal("contact_too_often", limit=MAX_CHANGES)
     check_contact(update.contact, context.params)
-
-
-def check_contact(contact: Contact, params: Params) -> None:
-    """Check contact data by itself. Refuses with `bad_address`, `bad_port`, `bad_version`."""
-    if not contact.ipv4 and not contact.ipv6:
-        raise Refusal("bad_address", address="none", why="one of IPv4 and IPv6 is needed")
-    for address, length in ((contact.ipv4, IPV4_BYTES), (contact.ipv6, IPV6_BYTES)):
-        if len(address) not in (0, length):
-            raise Refusal("bad_address", address=_text(address), why=f"not {length} bytes")
-        reason = compute_unroutable_reason(address, bool(params.allow_loopback)) if address else ""
-        if reason:
-            raise Refusal("bad_address", address=_text(address), why=reason)
-    for port in (contact.storage_port, contact.router_port):
-        if port == 0:
-            raise Refusal("bad_port", port=port)
-    if NO_VERSION in (contact.storage_version, contact.router_version):
-        raise Refusal("bad_version")
-
-
-def _text(address: bytes) -> str:
-    """Return a packed address as people write it, the groups of IPv6 in full."""
-    if len(address) == IPV4_BYTES:
-        return ".".join(str(byte) for byte in address)
-    return address.hex(":", 2)
 
 
 def apply_update_contact(state: State, tx: Transaction, _context: Context, _index: int) -> None:

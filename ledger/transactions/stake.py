@@ -31,6 +31,7 @@ from ledger.messages.state import (
 )
 from ledger.messages.transactions import Contribute, Register, Registration, Withdraw
 from ledger.params import Params
+from ledger.rules.contacts import check_contact
 from ledger.rules.stakes import (
     Open,
     compute_open,
@@ -38,7 +39,6 @@ from ledger.rules.stakes import (
     minimum_operator_stake,
 )
 from ledger.state import BINDINGS, CHAINLINKS, CONTACTS, HISTORIES, NODES, QUEUE, State
-from ledger.transactions.contact import check_contact
 from ledger.transactions.envelope import Context, Transaction, check_payee
 from ledger.types import BASIS_POINTS, Amount, Hash, Key
 
@@ -156,6 +156,7 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
             life=registration.life,
             state=AWAITING,
             since_ms=context.time_ms,
+            since_height=context.height,
             registered_height=context.height,
             operator=registration.operator,
             fee=registration.fee,
@@ -168,6 +169,7 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
             list_key=registration.list_key,
             list_tip=registration.list_tip,
             consensus_key=registration.consensus_key,
+            exit_ms=0,
         ),
         key,
     )
@@ -280,7 +282,8 @@ def _queue_if_funded(state: State, key: Key, context: Context, index: int) -> No
     node = state.one(NODES, key)
     if sum(c.amount for c in node.contributions) < node.requirement:
         return
-    state.put(NODES, replace(node, state=QUEUED, since_ms=context.time_ms), key)
+    queued = replace(node, state=QUEUED, since_ms=context.time_ms, since_height=context.height)
+    state.put(NODES, queued, key)
     place = context.height.to_bytes(8, "big") + index.to_bytes(4, "big")
     state.put(QUEUE, Queued(key), place)
 

@@ -36,9 +36,13 @@ def shown(description: str, unit: str, example: Any, **default: Any) -> Any:
     )
 
 
-def nested(description: str) -> Any:
+def nested(description: str, **default: Any) -> Any:
     """Return the field of a model that holds other models, which say the rest."""
-    return Field(description=f"{description} Unit: object.", json_schema_extra={"x-unit": "object"})
+    return Field(
+        **default,
+        description=f"{description} Unit: object.",
+        json_schema_extra={"x-unit": "object"},
+    )
 
 
 class Shape(BaseModel):
@@ -105,6 +109,7 @@ class NodeCounts(Shape):
     awaiting: int = shown("Nodes that wait for stake.", "nodes", 12)
     queued: int = shown("Funded nodes that wait for their activation.", "nodes", 3)
     active: int = shown("Nodes on duty.", "nodes", 2_000)
+    exited: int = shown("Nodes whose stake waits for its payout.", "nodes", 4)
 
 
 class Network(Shape):
@@ -267,6 +272,7 @@ class Node(Shape):
     x25519: str = shown("Its key for encryption.", "hex", KEY)
     state: str = shown("Where it is in its life.", "name", "active")
     since_ms: int = shown("When it entered that state.", "ms since 1970", TIME_MS)
+    since_height: int = shown("Block in which it entered that state.", "height", 240)
     life: int = shown("Number of this life of the key, 1 at first.", "number", 1)
     operator: str = shown("Account that owns it.", "address", ACCOUNT)
     fee: int = shown("The operator's fee.", "1/10000", 1_000)
@@ -285,6 +291,12 @@ class Node(Shape):
     consensus_key: str | None = shown("Signs blocks; null if it does not.", "hex", KEY)
     contact_sequence: int = shown("Highest sequence number of contact data.", "number", 3)
     queue_position: int | None = shown("Place in the queue, 1 is next; else null.", "place", 1)
+    exit_ms: int | None = shown(
+        "When its duty may end, if it is to leave; else null.", "ms since 1970", TIME_MS
+    )
+    payout_ms: int | None = shown(
+        "When its stake is paid out, once it has exited; else null.", "ms since 1970", TIME_MS
+    )
     next_step: str = shown("What its operator does next.", "text", "it is on duty: keep it running")
 
 
@@ -371,6 +383,27 @@ class Transaction(Shape):
     expiry: int | None = shown(
         "Last block that it may stand in.", "height", HEIGHT + 100, default=None
     )
+
+
+# --------------------------------------------------------------------------------- JSON-RPC
+
+
+class RpcError(Shape):
+    """Why a call has no result."""
+
+    code: int = shown("Code of JSON-RPC.", "code", -32_602)
+    message: str = shown("What is wrong and what to do.", "text", "limit: a number")
+
+
+class RpcAnswer(Shape):
+    """The answer to a call: it has a result or an error."""
+
+    jsonrpc: str = shown("Always the same.", "version", "2.0")
+    id: Any = shown("The id of the call as it was sent; null without.", "any", 0)
+    result: dict[str, Any] | None = shown(
+        "As the method has it.", "by name", {"status": "OK"}, default=None
+    )
+    error: RpcError | None = nested("Why there is no result.", default=None)
 
 
 # ----------------------------------------------------------------------------------- health

@@ -260,6 +260,8 @@ class Node(msgspec.Struct):
     list_key: str | None
     contact_sequence: int
     queue_position: int | None
+    exit_ms: int | None
+    payout_ms: int | None
     next_step: str
 
 

@@ -51,7 +51,7 @@ SUPPORTED_ROUTER: Final = ProgramVersion(11, 6, 0)
 
 PAGE: Final = 200
 
-State: TypeAlias = Literal["awaiting", "queued", "active"]
+State: TypeAlias = Literal["awaiting", "queued", "active", "exited"]
 """A name in `ledger.messages.state.NODE_STATES`."""
 
 NODE_ADDRESS: Final = typer.Option(
@@ -417,6 +417,10 @@ def _format_card(node: "http.Node") -> str:
         facts.append(("from next epoch", _format_contact(node.pending_contact)))
     if node.queue_position is not None:
         facts.append(("queue", f"place {node.queue_position}"))
+    if node.exit_ms is not None:
+        facts.append(("leaves", f"not before {format_time(node.exit_ms)}"))
+    if node.payout_ms is not None:
+        facts.append(("payout", f"from {format_time(node.payout_ms)} on"))
     facts.append(("swarm", node.swarm or "none: only active nodes have one"))
     facts.append(("list key", node.list_key or "none: it does not attest"))
     return align(facts)

@@ -108,7 +108,8 @@ def test_it_shows_the_whole_idea(devnet: Devnet) -> None:
     devnet.wait_for("list of 25 nodes in 3 swarms, final by 3 of 3 attestors, verified from the")
     assert len(devnet.wait_for(r"25 nodes[\s\S]*fingerprint: ([a-z ]+)\n")[1].split()) == 12
     assert "INSECURE" in devnet.output.read_text()
-    assert get(devnet, "/v1/network")["nodes"] == {"awaiting": 0, "queued": 0, "active": 25}
+    nodes = get(devnet, "/v1/network")["nodes"]
+    assert nodes == {"awaiting": 0, "queued": 0, "active": 25, "exited": 0}
     assert httpx2.get(f"{devnet.url()}/health/ready", trust_env=False).status_code == 200
 
 

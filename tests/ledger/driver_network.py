@@ -18,7 +18,10 @@ from ledger.messages.transactions import (
     Withdraw,
 )
 from tests.factory import (
+    SHORT_TIMES,
+    START_MS,
     TAG,
+    founding,
     free,
     keys,
     links,
@@ -49,7 +52,9 @@ def small_genesis() -> Genesis:
             "max_contributors": 3,
             "activation_floor": 1,
             "max_block_transactions": 6,
+            **SHORT_TIMES,
         },
+        nodes=founding(*(f"founder {n}" for n in range(3)), exit_ms=START_MS + 2_000),
         accounts=tuple(GenesisAccount(key, 5_000) for key in sorted(map(public, PEOPLE))),
         attestors=tuple(
             GenesisAttestor(key, 1, links(key)[-1]) for key in sorted(map(public, SEATS))

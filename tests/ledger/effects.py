@@ -89,7 +89,7 @@ class Sheet:
         """A node that has its stake has to stand in the queue, at the block's first place."""
         record = self.get(NODES, public(node))
         if sum(c.amount for c in record.contributions) == record.requirement:
-            since = replace(record, state=QUEUED, since_ms=self.time_ms)
+            since = replace(record, state=QUEUED, since_ms=self.time_ms, since_height=self.height)
             self.put(NODES, public(node), since)
             place = self.height.to_bytes(8, "big") + bytes(4)
             self.put(QUEUE, place, Queued(public(node)))
@@ -192,6 +192,7 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
         life=history.life + 1,
         state=AWAITING,
         since_ms=sheet.time_ms,
+        since_height=sheet.height,
         registered_height=sheet.height,
         operator=public(operator),
         fee=registration.fee,
@@ -202,6 +203,7 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
         list_key=registration.list_key,
         list_tip=registration.list_tip,
         consensus_key=registration.consensus_key,
+        exit_ms=0,
     )
     sheet.put(NODES, key, record)
     sheet.queue_if_funded(node)

@@ -104,6 +104,8 @@ def test_steps_of_an_end() -> None:
     assert [step.__name__ for step in EPOCH_STEPS] == [
         "apply_seed",
         "freeze_attestations",
+        "apply_exits",
+        "apply_payouts",
         "apply_contacts",
         "apply_activations",
         "apply_swarms",
@@ -124,6 +126,7 @@ def test_queued_nodes_become_active_at_the_end_and_not_before() -> None:
     node = network.node("node 0")
     assert node.state == ACTIVE
     assert node.since_ms == network.chain.tip.time_ms
+    assert node.since_height == network.chain.tip.height
     assert list(network.state.items(QUEUE)) == []
 
 

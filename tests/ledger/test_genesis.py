@@ -8,7 +8,7 @@ from ledger.genesis import load_genesis
 from ledger.messages.genesis import GenesisAttestor
 from ledger.params import PARAMETERS, PRESETS, Parameter, Params, preset, validate_params
 from ledger.types import MAX_AMOUNT
-from tests.factory import Network, keys, links, make_genesis, public
+from tests.factory import Network, founding, keys, links, make_genesis, public
 from tests.ledger.refusals.rows import code_of
 
 
@@ -81,6 +81,10 @@ def test_everything_in_the_file_moves_its_hash() -> None:
         make_genesis(producer=keys("another").public),
         make_genesis(attestors=base.attestors[:1]),
         make_genesis(accounts=base.accounts[:1]),
+        make_genesis(nodes=founding("node")),
+        make_genesis(nodes=founding("node", swarm_id=5)),
+        make_genesis(nodes=founding("node", exit_ms=base.start_ms + 1)),
+        make_genesis(nodes=founding("node", operator="bob")),
     ]
     hashes = {Network(genesis).hash for genesis in (base, *others)}
     roots = {Network(genesis).chain.tip.root for genesis in (base, *others)}

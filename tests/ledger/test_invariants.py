@@ -15,6 +15,7 @@ from ledger.messages.state import (
     Account,
     Attestation,
     Binding,
+    Due,
     Queued,
     RawHeader,
     Swarm,
@@ -27,11 +28,13 @@ from ledger.state import (
     HEADER,
     HISTORIES,
     NODES,
+    PAYOUTS,
     POOL,
     SETS,
     State,
+    due_key,
 )
-from tests.factory import Network, public
+from tests.factory import START_MS, Network, founding, make_genesis, public
 
 NODE = public("node")
 Changes = Mapping[bytes, Record | None]
@@ -40,8 +43,9 @@ Break = Callable[[State], Changes]
 
 @pytest.fixture(scope="module")
 def state() -> State:
-    """Of a network with an active, a queued and a waiting node, and an attested header."""
-    network = Network()
+    """Of a network with a node in each state, one that is to leave, and an attested header."""
+    rows = (*founding("leaving", exit_ms=2 * START_MS), *founding("left", exit_ms=START_MS + 1))
+    network = Network(make_genesis(nodes=tuple(sorted(rows, key=lambda row: row.node))))
     network.block(network.register())
     network.end_epoch()
     network.block(network.register("queued", "bob"))
@@ -121,6 +125,30 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "node in the queue twice": (
         "queue_holds_the_queued",
         lambda s: {LATER: Queued(public("queued"))},
+    ),
+    "exit forgotten": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"x" + due_key(2 * START_MS, public("leaving")): None},
+    ),
+    "exit of a node that stays": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"x" + due_key(2 * START_MS, NODE): Due(NODE)},
+    ),
+    "exit at another time": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: node(s, exit_ms=START_MS),
+    ),
+    "payout forgotten": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"o" + next(s.items(PAYOUTS))[0]: None},
+    ),
+    "payout of an active node": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"o" + due_key(START_MS, NODE): Due(NODE)},
+    ),
+    "place among the payouts that names another node": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"o" + next(s.items(PAYOUTS))[0]: Due(NODE)},
     ),
     "node without a history": (
         "every_node_has_its_records",

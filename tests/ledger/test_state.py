@@ -20,7 +20,7 @@ from ledger.state import (
 )
 from ledger.steps import run
 from ledger.store import MemoryStore
-from tests.factory import Network, public
+from tests.factory import START_MS, Network, founding, make_genesis, public
 
 
 def state_of(**accounts: int) -> State:
@@ -40,21 +40,24 @@ def test_letters_are_unique_and_within_the_range() -> None:
     assert all(table.meaning for table in TABLES)
 
 
-def test_every_table_is_used_by_a_network() -> None:
-    network = Network()
+def busy_network() -> tuple[Network, set[bytes]]:
+    """A network that uses every table, and the letters that it used on the way."""
+    leaving = (*founding("leaves", exit_ms=START_MS + 1), *founding("left", exit_ms=2 * START_MS))
+    network = Network(make_genesis(nodes=tuple(sorted(leaving, key=lambda row: row.node))))
     network.block(network.register())
     network.end_epoch()
     draft = {key[:1] for key in network.dump()}
     network.block(network.register("node 2"), network.update_contact())
-    letters = {key[:1] for key in network.dump()} | draft
+    return network, {key[:1] for key in network.dump()} | draft
+
+
+def test_every_table_is_used_by_a_network() -> None:
+    _, letters = busy_network()
     assert letters == {table.letter for table in TABLES}
 
 
 def test_every_key_has_the_length_that_its_table_says() -> None:
-    network = Network()
-    network.block(network.register())
-    network.end_epoch()
-    network.block(network.register("node 2"), network.update_contact())
+    network, _ = busy_network()
     for table in TABLES:
         length = sum(int(word) for word in table.key.split() if word.isdigit())
         for key, _ in network.store.items(table.letter, bytes([table.letter[0] + 1])):

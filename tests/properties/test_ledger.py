@@ -26,8 +26,11 @@ from tests.factory import (
     EPOCH_MS,
     FEE,
     PEOPLE,
+    SHORT_TIMES,
+    START_MS,
     Network,
     attestor_roles,
+    founding,
     make_contact,
     make_genesis,
     places,
@@ -40,6 +43,8 @@ from tests.ledger.refusals.rows import code_of, submit
 
 REQUIREMENT: Final = 1_000
 NAMES: Final = ("node 1", "node 2", "node 3", "node 4", "node 5", "node 6")
+FOUNDERS: Final = NAMES[4:]
+"""Nodes that are active from the start, and are to leave."""
 WAITS_MS: Final = (1, 100, EPOCH_MS // 2, EPOCH_MS, 10 * EPOCH_MS)
 TOO_MUCH: Final = 2**63 - 1
 
@@ -56,7 +61,9 @@ class History:
                     "staking_requirement": REQUIREMENT,
                     "max_contributors": 4,
                     "activation_floor": 1,
+                    **SHORT_TIMES,
                 },
+                nodes=founding(*FOUNDERS, operator=PEOPLE[0], exit_ms=START_MS + EPOCH_MS + 1),
                 accounts=tuple(row(*account) for account in accounts),
             )
         )

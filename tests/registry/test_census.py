@@ -8,7 +8,17 @@ from ledger.messages.state import NODE_STATES
 from ledger.state import NODES
 from ledger.steps import run
 from registry.census import Census
-from tests.factory import PEOPLE, QUARTER, REQUIREMENT, Network, public, verify_cached
+from tests.factory import (
+    PEOPLE,
+    QUARTER,
+    REQUIREMENT,
+    START_MS,
+    Network,
+    founding,
+    make_genesis,
+    public,
+    verify_cached,
+)
 
 NODES_NAMES = tuple(f"node {number}" for number in range(12))
 
@@ -48,7 +58,7 @@ def random_operation(network: Network, chance: Random) -> bytes:
 @pytest.mark.parametrize("seed", range(8))
 def test_after_any_history_the_census_is_a_full_count(seed: int) -> None:
     chance = Random(seed)
-    network = Network()
+    network = Network(make_genesis(nodes=founding("leaves", exit_ms=START_MS + 1)))
     network.attesting = False
     census = Census()
     census.count_all(network.chain)
@@ -70,7 +80,7 @@ def test_after_any_history_the_census_is_a_full_count(seed: int) -> None:
 def test_without_nodes_there_is_a_zero_for_every_state() -> None:
     census = Census()
     census.count_all(Network().chain)
-    assert census.by_state() == {"awaiting": 0, "queued": 0, "active": 0}
+    assert census.by_state() == {"awaiting": 0, "queued": 0, "active": 0, "exited": 0}
     assert census.nodes_of(public("alice")) == []
 
 

@@ -19,7 +19,7 @@ from ledger.messages.lists import decode_header, decode_signed_header
 from registry import ledger_process, workers
 from registry.home import GENESIS
 from registry.ipc import Busy, Connection, Gone, Lost, Server
-from registry.keystore import save_seed
+from registry.keystore import save_insecure_seed
 from registry.ledger_process import Service
 from registry.settings import Settings
 from registry.view import PushedView
@@ -53,7 +53,7 @@ def make_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Site, Sett
     site.clock.ms += 1
     (folder / GENESIS).write_bytes(encode(site.genesis))
     for name in ("producer", "attestor"):
-        save_seed(folder / f"{name}.json", seed_of(name))
+        save_insecure_seed(folder / f"{name}.json", seed_of(name))
     settings = Settings(
         home=folder,
         producer=folder / "producer.json",
@@ -111,7 +111,7 @@ async def test_views_tell_of_every_block_epoch_and_final_list(
         others = [(e.event, e.data["epoch"]) for e in events if e.event != "block"]
         assert others == [("list_final", 0), ("epoch", 1), ("list_final", 1)]
         newest = pushed[-1]
-        assert newest.network["nodes"] == {"awaiting": 0, "queued": 0, "active": 1}
+        assert newest.network["nodes"] == {"awaiting": 0, "queued": 0, "active": 1, "exited": 0}
         assert (newest.network["height"], newest.epoch) == (newest.height, 2)
         assert [row.epoch for row in newest.lists] == [0, 1]
         header = decode_header(decode_signed_header(newest.lists[-1].header).header)

@@ -142,7 +142,7 @@ async def test_the_network_in_one_page() -> None:
         assert page["genesis_hash"] == network.hash.hex()
         assert (page["height"], page["epoch"]) == (tip.height, 2)
         assert page["state_root"] == tip.root.hex()
-        assert page["nodes"] == {"awaiting": 1, "queued": 2, "active": 2}
+        assert page["nodes"] == {"awaiting": 1, "queued": 2, "active": 2, "exited": 0}
         assert page["epoch_ends_ms"] == page["epoch_start_ms"] + network.params.epoch_ms
         assert (page["attestors"], page["single_signer"]) == (3, False)
         assert page["latest_final"] == page["newest_header"]

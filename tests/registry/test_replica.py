@@ -329,5 +329,5 @@ async def test_a_replica_counts_the_nodes_that_it_finds() -> None:
     network = Network()
     network.block(network.register("node"), network.register("other", "bob", 25 * 10**9))
     replica = Replica(network.chain, Direct())
-    assert replica.census.by_state() == {"awaiting": 1, "queued": 1, "active": 0}
+    assert replica.census.by_state() == {"awaiting": 1, "queued": 1, "active": 0, "exited": 0}
     await replica.close()

@@ -7,10 +7,27 @@ from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.errors import Refusal
 from ledger.genesis import load_genesis
-from ledger.messages.genesis import MAX_GENESIS_BYTES, Genesis, GenesisAccount, GenesisAttestor
+from ledger.messages.contact import Version
+from ledger.messages.genesis import (
+    MAX_GENESIS_BYTES,
+    Genesis,
+    GenesisAccount,
+    GenesisAttestor,
+    GenesisNode,
+)
 from ledger.params import PARAMETERS, preset
 from ledger.types import MAX_AMOUNT
-from tests.factory import RICH, Network, links, make_genesis, public
+from tests.factory import (
+    REQUIREMENT,
+    RICH,
+    START_MS,
+    Network,
+    founding,
+    links,
+    make_contact,
+    make_genesis,
+    public,
+)
 from tests.ledger.refusals.envelope import SMALL_ORDER
 from tests.ledger.refusals.rows import Done, Row
 
@@ -49,6 +66,11 @@ def with_param(name: str, value: int) -> Genesis:
     return make_genesis(tuple(values))
 
 
+def at(**changes: Any) -> tuple[GenesisNode, ...]:
+    """A node with other contact data."""
+    return founding("a", contact=make_contact(**changes))
+
+
 def opened_for(genesis: Genesis) -> Callable[[Network], object]:
     """Open a network's store with another genesis file."""
     return lambda network: Chain(network.store, encode(genesis))
@@ -59,6 +81,7 @@ def tampered(change: Callable[[bytes], bytes]) -> Callable[[Network], object]:
     return lambda network: load_genesis(change(network.raw))
 
 
+NODES = founding("a", "b")
 FIRST, SECOND = sorted_names("alice", "bob")
 SEAT_1, SEAT_2 = sorted_names("attestor 0", "attestor 1")
 OTHER = make_genesis(name=b"other-net")
@@ -94,6 +117,40 @@ GENESIS: dict[str, Row] = {
     "attestor without weight": bad("an attestor has no weight", attestors=seats(SEAT_1, weight=0)),
     "supply one unit above the largest amount": bad(
         "its supply", accounts=accounts("alice"), pool=MAX_AMOUNT - RICH + 1
+    ),
+    "nodes out of order": bad("its nodes are not in ascending order", nodes=NODES[::-1]),
+    "node twice": bad("its nodes are not in ascending order", nodes=NODES[:1] * 2),
+    "node that is no key": bad("is not a usable key", nodes=founding("a", node=NO_KEY)),
+    "duty key that is no key": bad("is not a usable key", nodes=founding("a", duty_key=NO_KEY)),
+    "operator that is no key": bad(
+        "an operator is not a usable key", nodes=founding("a", operator=NO_KEY)
+    ),
+    "duty key of two nodes": bad("serves twice", nodes=founding("a", "b", duty_key=public("c"))),
+    "duty key that is the node key": bad("serves twice", nodes=founding("a", duty_key=public("a"))),
+    "duty key that is another's node key": bad(
+        "serves twice",
+        nodes=tuple(
+            sorted((*founding("a", duty_key=public("b")), *founding("b")), key=lambda n: n.node)
+        ),
+    ),
+    "node key that is a list key": bad("serves twice", nodes=founding("attestor 0")),
+    "duty key that is a list key": bad(
+        "serves twice", nodes=founding("a", duty_key=public("attestor 0"))
+    ),
+    "node that left before the start": bad(
+        "leaves before the start", nodes=founding("a", exit_ms=START_MS)
+    ),
+    "stakes one unit above the largest amount": bad(
+        "its supply", accounts=(), nodes=NODES, pool=MAX_AMOUNT - 2 * REQUIREMENT + 1
+    ),
+    "founding node on loopback where that is not allowed": Done(
+        "bad_address",
+        load(make_genesis({"allow_loopback": 0}, nodes=at(ipv4=bytes((127, 0, 0, 1))))),
+    ),
+    "founding node without an address": Done("bad_address", load(make_genesis(nodes=at(ipv4=b"")))),
+    "founding node without a port": Done("bad_port", load(make_genesis(nodes=at(router_port=0)))),
+    "founding node of version 0.0.0": Done(
+        "bad_version", load(make_genesis(nodes=at(router_version=Version(0, 0, 0))))
     ),
     "one parameter missing": Done("bad_genesis", load(make_genesis(tuple(preset("minimal"))[:-1]))),
     "one parameter more": Done("bad_genesis", load(make_genesis((*preset("minimal"), 0)))),

@@ -101,6 +101,7 @@ def make_genesis(weights: Sequence[int] = (1, 1, 1), **changes: Any) -> bytes:
             for index, weight in enumerate(weights)
         ),
         accounts=(),
+        nodes=(),
     )
     return encode(replace(genesis, **changes))
 
