@@ -1,6 +1,8 @@
 """Blocks, as the journal keeps them and followers fetch them."""
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeAlias
+
+import msgspec
 
 from ledger.codec import U63, Bytes32, Codec, Record, UpTo32, UpTo64, encode
 from ledger.crypto import Signed, sha256, signing_bytes
@@ -9,6 +11,11 @@ from ledger.types import Hash, Height, Key, TimeMs
 
 MAX_BLOCK_BYTES: Final = 2**25
 """Bound for decoding a block: twice what any network's parameters allow."""
+
+MAX_PIECES: Final = 100_000
+"""As many transactions as any network's parameters allow, and as many pieces of evidence."""
+
+Pieces: TypeAlias = Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_PIECES)]
 
 
 class BlockInput(NamedTuple):
@@ -41,8 +48,8 @@ class Block(Record, frozen=True):
     """A block with what its engine gives as a proof of it."""
 
     header: BlockHeader
-    misbehaviour: tuple[bytes, ...]
-    transactions: tuple[bytes, ...]
+    misbehaviour: Pieces
+    transactions: Pieces
     seal: UpTo64
     """`solo`: the producer's signature, tag `BLOCK`, over the encoded header. Else none."""
 
