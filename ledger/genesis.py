@@ -6,7 +6,7 @@
 - Everything in it is vouched for by its hash, which every signature on the network covers.
 """
 
-from ledger.crypto import is_public_key
+from ledger.crypto import convert_to_x25519, is_public_key
 from ledger.errors import Refusal
 from ledger.merkle import History
 from ledger.messages.genesis import (
@@ -82,7 +82,7 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
     seats = [row.list_key for row in g.attestors]
     nodes = [row.node for row in g.nodes]
     bound = [*seats, *nodes, *(row.duty_key for row in g.nodes)]
-    operators = {row.operator for row in g.nodes}
+    operators = sorted({row.operator for row in g.nodes})
     swarms = {row.swarm_id for row in g.nodes}
     return [
         (g.version == GENESIS_VERSION, f"its version is not {GENESIS_VERSION}"),
@@ -162,6 +162,7 @@ def _write_node(state: State, row: GenesisNode, start_ms: int, requirement: Amou
         list_key=b"",
         list_tip=b"",
         consensus_key=b"",
+        x25519=convert_to_x25519(row.node),
         exit_ms=row.exit_ms,
     )
     state.put(NODES, node, row.node)

@@ -54,7 +54,6 @@ from ledger.views import View
 from registry.addresses import encode_account, encode_node
 from registry.census import Census
 from registry.formats.fingerprint import fingerprint_words
-from registry.formats.session import convert_to_x25519
 from registry.ipc import Gone
 from registry.pool import Pool
 
@@ -250,7 +249,7 @@ class Queries:
         free = get_open(node, params)
         return {
             "key": encode_node(key),
-            "x25519": convert_to_x25519(key),
+            "x25519": node.x25519.hex(),
             "state": NODE_STATES[node.state],
             "since_ms": node.since_ms,
             "since_height": node.since_height,

@@ -84,6 +84,8 @@ class Node(Record, frozen=True):
     list_key: UpTo32
     list_tip: UpTo32
     consensus_key: UpTo32
+    x25519: Bytes32
+    """The node key as an X25519 key, computed once."""
     exit_ms: U63
     """Block time from which on its duty may end, since it is to leave; 0 if it is not."""
 

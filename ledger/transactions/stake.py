@@ -11,7 +11,7 @@
 from msgspec.structs import replace
 
 from ledger.codec import encode
-from ledger.crypto import Signed, is_public_key, signing_bytes
+from ledger.crypto import Signed, convert_to_x25519, is_public_key, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.state import (
@@ -169,6 +169,7 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
             list_key=registration.list_key,
             list_tip=registration.list_tip,
             consensus_key=registration.consensus_key,
+            x25519=convert_to_x25519(key),
             exit_ms=0,
         ),
         key,

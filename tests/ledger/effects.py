@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ledger.codec import Record
-from ledger.crypto import sha256
+from ledger.crypto import convert_to_x25519, sha256
 from ledger.errors import REFUSALS
 from ledger.history import Location
 from ledger.merkle import sparse_root, sparse_verify
@@ -203,6 +203,7 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
         list_key=registration.list_key,
         list_tip=registration.list_tip,
         consensus_key=registration.consensus_key,
+        x25519=convert_to_x25519(key),
         exit_ms=0,
     )
     sheet.put(NODES, key, record)

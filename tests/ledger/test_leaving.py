@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from ledger.crypto import convert_to_x25519
 from ledger.genesis import compute_supply
 from ledger.messages.lists import unpack_columns
 from ledger.messages.state import (
@@ -81,6 +82,7 @@ def test_founding_node_is_as_if_it_had_been_registered_and_activated() -> None:
         list_key=b"",
         list_tip=b"",
         consensus_key=b"",
+        x25519=convert_to_x25519(key),
         exit_ms=0,
     )
     state = network.state
@@ -88,7 +90,8 @@ def test_founding_node_is_as_if_it_had_been_registered_and_activated() -> None:
     assert state.one(CONTACTS, key) == make_contact()
     assert state.one(BINDINGS, key) == Binding(NODE_ROLE, key)
     assert state.one(BINDINGS, public("node duty")) == Binding(DUTY_ROLE, key)
-    assert list(state.items(EXITS)) == list(state.items(PENDING)) == []
+    assert list(state.items(EXITS)) == []
+    assert list(state.items(PENDING)) == []
 
 
 def test_stakes_of_founding_nodes_are_part_of_the_supply() -> None:
@@ -227,8 +230,9 @@ def test_payout_ends_the_life_and_forgets_what_belongs_to_it() -> None:
     network.block(network.update_contact())
     network.end_epoch()
     key, state = public("node"), network.state
-    for table in (NODES, CONTACTS, PENDING):
-        assert state.get(table, key) is None
+    assert state.get(NODES, key) is None
+    assert state.get(CONTACTS, key) is None
+    assert state.get(PENDING, key) is None
     assert list(state.items(PAYOUTS)) == []
     assert state.one(HISTORIES, key) == KeyHistory(1, 1)
     assert state.one(BINDINGS, key) == Binding(NODE_ROLE, key)

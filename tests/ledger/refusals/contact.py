@@ -22,8 +22,11 @@ UNROUTABLE = {
     "private, 172": ("172.16.0.0", "172.31.255.255"),
     "protocol assignments": ("192.0.0.0", "192.0.0.255"),
     "documentation, 192": ("192.0.2.0", "192.0.2.255"),
+    "AS112": ("192.31.196.0", "192.31.196.255"),
+    "multicast relays": ("192.52.193.0", "192.52.193.255"),
     "6to4 relay": ("192.88.99.0", "192.88.99.255"),
     "private, 192": ("192.168.0.0", "192.168.255.255"),
+    "AS112, delegated": ("192.175.48.0", "192.175.48.255"),
     "benchmarks": ("198.18.0.0", "198.19.255.255"),
     "documentation, 198": ("198.51.100.0", "198.51.100.255"),
     "documentation, 203": ("203.0.113.0", "203.0.113.255"),
@@ -40,18 +43,26 @@ UNROUTABLE = {
     "local NAT64": ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),
     "discard": ("100::", "100::ffff:ffff:ffff:ffff"),
     "Teredo": ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff"),
+    "protocol assignments, port control": ("2001:1::1", "2001:1::2"),
     "IPv6 benchmarks": ("2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff"),
+    "IPv6 multicast relays": ("2001:3::", "2001:3:ffff:ffff:ffff:ffff:ffff:ffff"),
+    "IPv6 AS112": ("2001:4:112::", "2001:4:112:ffff:ffff:ffff:ffff:ffff"),
     "ORCHID": ("2001:10::", "2001:1f:ffff:ffff:ffff:ffff:ffff:ffff"),
     "ORCHIDv2": ("2001:20::", "2001:2f:ffff:ffff:ffff:ffff:ffff:ffff"),
     "drone identifiers": ("2001:30::", "2001:3f:ffff:ffff:ffff:ffff:ffff:ffff"),
+    "protocol assignments, the whole": ("2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "IPv6 documentation": ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
     "6to4": ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    "IPv6 AS112, delegated": ("2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff"),
     "newer documentation": ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "segment routing": ("5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "unique local": ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "IPv6 link-local": ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "site-local": ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "IPv6 multicast": ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    "ISATAP": ("2620::5efe:808:808", "2a02:ffff:ffff:ffff:0:5efe:ffff:ffff"),
+    "ISATAP, a private address": ("2620::5efe:a00:1", "2620::5efe:c0a8:1"),
+    "ISATAP, said to be unique": ("2620::200:5efe:808:808", "2a02::1:200:5efe:a00:1"),
     "below the global range": ("1fff:ffff::", "1fff:ffff::"),
     "above the global range": ("4000::", "5eff::"),
 }
@@ -86,6 +97,11 @@ def registers(**changes: Any) -> Any:
 def registers_at(address: bytes) -> Any:
     """A function that makes a registration with this address."""
     return lambda network: network.register(stake=QUARTER, contact=contact_of(address))
+
+
+def updates_to(address: bytes) -> Any:
+    """A function that makes an update to this address."""
+    return lambda network: network.update_contact(contact=contact_of(address))
 
 
 def updates(*, sequence: int = 1, **changes: Any) -> Any:
@@ -146,6 +162,19 @@ CONTACT: dict[str, Row] = {
     "third update in an epoch": Sent("contact_too_often", updates(sequence=3), changed_twice),
     "update without an address": Sent("bad_address", updates(ipv4=b""), waiting),
     "update without a port": Sent("bad_port", updates(router_port=0), waiting),
+    "update to an IPv4 address of three bytes": Sent(
+        "bad_address", updates(ipv4=bytes((5, 6, 7))), waiting
+    ),
+    "update to an IPv6 address of 15 bytes": Sent(
+        "bad_address", updates(ipv6=packed("2620::1")[:15]), waiting
+    ),
+    "update to bad IPv6 beside good IPv4": Sent(
+        "bad_address", updates(ipv6=packed("fe80::1")), waiting
+    ),
+    "update to port 0 of storage": Sent("bad_port", updates(storage_port=0), waiting),
+    "update to storage version 0.0.0": Sent(
+        "bad_version", updates(storage_version=Version(0, 0, 0)), waiting
+    ),
     "update to version 0.0.0": Sent(
         "bad_version", updates(router_version=Version(0, 0, 0)), waiting
     ),
@@ -170,4 +199,8 @@ CONTACT |= {
     f"{name}, {end}": Sent("bad_address", registers_at(packed(text)), params=NO_LOOPBACK)
     for name, ends in UNROUTABLE.items()
     for end, text in zip(("first", "last"), ends, strict=True)
+}
+CONTACT |= {
+    f"update to {name}": Sent("bad_address", updates_to(packed(text)), waiting, NO_LOOPBACK)
+    for name, (text, _) in UNROUTABLE.items()
 }

@@ -5,9 +5,10 @@ Checked   a transaction that its check refuses, where its signatures alone would
 Done      anything else that raises a refusal
 """
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import pytest
 
@@ -65,6 +66,13 @@ class Done(NamedTuple):
 
 
 Row: TypeAlias = Sent | Checked | Done
+
+ADVICE: Final = re.compile(
+    r"\b(ask|attest|change|check|choose|encode|fetch|fund|get|give|leave|make|pay|put|send|sign"
+    r"|stake|start|stop|tell|use|wait"
+    r"|is it|is this|was it|can send|comes back|can begin|until it leaves)\b"
+)
+"""What a text has that says what to do, and not only what is wrong."""
 
 
 def network_of(row: Row) -> Network:

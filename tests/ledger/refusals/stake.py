@@ -7,15 +7,16 @@ from msgspec.structs import replace
 from ledger.codec import Record, encode
 from ledger.crypto import sign, signing_bytes
 from ledger.messages import tags
-from ledger.messages.state import KeyHistory
-from ledger.messages.transactions import Place
-from ledger.state import HISTORIES
+from ledger.messages.state import ROLES, Binding, KeyHistory
+from ledger.messages.transactions import Place, Registration
+from ledger.state import BINDINGS, HISTORIES
 from tests.factory import (
     DAY_MS,
     FEE,
     QUARTER,
     REQUIREMENT,
     RICH,
+    START_MS,
     Network,
     attestor_roles,
     keys,
@@ -72,6 +73,16 @@ def lived_before(network: Network) -> None:
     """A node key that lived once, and sent contact data then."""
     history = {HISTORIES.letter + public("node"): KeyHistory(1, 5)}
     network.rewrite(dict[bytes, Record | None](history))
+
+
+def lived_with_roles(network: Network) -> None:
+    """A node key that lived once, with keys in every role."""
+    lived_before(network)
+    bindings = {
+        BINDINGS.letter + public(name_of(role)): Binding(number, public("node"))
+        for number, role in ROLES.items()
+    }
+    network.rewrite(dict[bytes, Record | None](bindings))
 
 
 def lives_again(network: Network) -> None:
@@ -131,6 +142,21 @@ def role(name: str, key: bytes) -> Any:
     return register(**(roles | {name: key}))
 
 
+def fields_of(which: str, holder: str) -> dict[str, Any]:
+    """The fields of a registration in which the key of a name has a role."""
+    if which == "node":
+        return {"node": holder}
+    fields: dict[str, Any] = {f"{which}_key": public(holder)}
+    return fields | ({"list_tip": links(public(holder))[-1]} if which == "list" else {})
+
+
+def proof_of(network: Network, field: str, good: Registration, signed: Registration) -> bytes:
+    """A registration in which one proof was made for another one."""
+    stolen = getattr(sign_registration(network.hash, signed), field)
+    body = sign_registration(network.hash, good, QUARTER, **{field: stolen})
+    return network.paid("register", "alice", body)
+
+
 PROOFS = {
     "node": ("node_signature", tags.REGISTRATION),
     "duty": ("duty_signature", tags.DUTY_KEY),
@@ -145,20 +171,54 @@ def name_of(which: str) -> str:
 
 
 def proof_rows(which: str, field: str, tag: bytes) -> dict[str, Row]:
-    """What can be wrong with the proof of one role's key."""
-    other_tag = tags.DUTY_KEY if which != "duty" else tags.LIST_KEY
-    signer = name_of(which)
-    return {
-        f"{which} proof by another key": Sent(
-            "bad_signature", lambda n: proof(n, field, tag, "somebody")
-        ),
-        f"{which} proof under another role's tag": Sent(
+    """What can be wrong with the proof of one role's key, and what is declared of it."""
+    signer, other_tag = name_of(which), tags.DUTY_KEY if which != "duty" else tags.LIST_KEY
+    # every node has the first two keys, so that their proofs always have 64 bytes
+    missing = "not_canonical" if which in ("node", "duty") else "bad_signature"
+    rows: dict[str, Row] = {
+        "by another key": Sent("bad_signature", lambda n: proof(n, field, tag, "somebody")),
+        "under another role's tag": Sent(
             "bad_signature", lambda n: proof(n, field, other_tag, signer)
         ),
-        f"{which} proof for another network": Sent(
+        "for another network": Sent(
             "bad_signature", lambda n: proof(n, field, tag, signer, other_network())
         ),
+        "of another registration": Sent(
+            "bad_signature", lambda n: proof_of(n, field, every_role(), every_role(fee=1))
+        ),
+        "of the life before": Sent(
+            "bad_signature",
+            lambda n: proof_of(n, field, every_role(life=2), every_role()),
+            lived_with_roles,
+        ),
+        "of a registration that expired": Sent(
+            "bad_signature",
+            lambda n: proof_of(n, field, every_role(), every_role(expiry_ms=START_MS)),
+        ),
+        "of zeros": Sent("bad_signature", lambda n: with_proof(n, field, bytes(64))),
+        "left out": Sent(missing, lambda n: with_proof(n, field, b"")),
     }
+    assert tuple(rows) == PROOF_FAULTS
+    return {f"{which} proof {what}": row for what, row in rows.items()}
+
+
+PROOF_FAULTS = (
+    *("by another key", "under another role's tag", "for another network"),
+    *("of another registration", "of the life before", "of a registration that expired"),
+    *("of zeros", "left out"),
+)
+"""What may be wrong with the proof that somebody holds a key."""
+
+
+def every_role(**changes: Any) -> Registration:
+    """A registration with a key for every role."""
+    return make_registration(**(attestor_roles("node") | changes))
+
+
+def with_proof(network: Network, field: str, proof: bytes) -> bytes:
+    """A registration with every role and these bytes as one of its proofs."""
+    body = sign_registration(network.hash, every_role(), QUARTER, **{field: proof})
+    return network.paid("register", "alice", body)
 
 
 REGISTER: dict[str, Row] = {
@@ -198,6 +258,9 @@ REGISTER: dict[str, Row] = {
         "expired", lambda n: n.register(envelope={"expiry": n.chain.tip.height})
     ),
     # what the node keys vouch for
+    "expiry changed after signing": Sent(
+        "bad_signature", lambda n: signed_before(n, expiry_ms=START_MS + 2 * DAY_MS)
+    ),
     "fee changed after signing": Sent("bad_signature", lambda n: signed_before(n, fee=10_000)),
     "beneficiary changed after signing": Sent(
         "bad_signature", lambda n: signed_before(n, beneficiary=public("bob"))
@@ -239,38 +302,13 @@ REGISTER: dict[str, Row] = {
         "keys_not_distinct",
         register(**(attestor_roles("node") | {"consensus_key": public("node list")})),
     ),
+    "list key is the node key": Sent("keys_not_distinct", register(**fields_of("list", "node"))),
+    "consensus key is the duty key": Sent(
+        "keys_not_distinct", register(**fields_of("consensus", "node duty"))
+    ),
     "consensus key is the node key": Sent(
         "keys_not_distinct",
         register(**(attestor_roles("node") | {"consensus_key": public("node")})),
-    ),
-    "node key of another network member": Sent(
-        "key_in_use", register(node="node 2", duty_key=public("node")), waiting
-    ),
-    "duty key of another node": Sent(
-        "key_in_use", register(node="node 2", duty_key=public("node duty")), waiting
-    ),
-    "another node's duty key as node key": Sent("key_in_use", register(node="node duty"), waiting),
-    "another node's list key": Sent(
-        "key_in_use", register(node="node 2", **attestor_roles("node")), with_roles
-    ),
-    "another node's consensus key as duty key": Sent(
-        "key_in_use", register(node="node 2", duty_key=public("node consensus")), with_roles
-    ),
-    "a founding attestor's key as node key": Sent("key_in_use", register(node="attestor 0")),
-    "a founding attestor's key as list key": Sent(
-        "key_in_use",
-        register(
-            list_key=public("attestor 1"),
-            list_tip=links(public("attestor 1"))[-1],
-        ),
-    ),
-    "a founding attestor's key as duty key": Sent(
-        "key_in_use", register(duty_key=public("attestor 2"))
-    ),
-    "two registrations of one duty key in two roles": Sent(
-        "key_in_use",
-        register(node="node 2", consensus_key=public("node duty")),
-        waiting,
     ),
     # reserved places
     "places out of order": Sent(
@@ -297,6 +335,32 @@ REGISTER: dict[str, Row] = {
     "stake left open where nobody else may contribute": Sent(
         "bad_reservation", register(), params={"max_contributors": 1}
     ),
+}
+
+REGISTER |= {
+    f"another node's {taken} key as {given} key": Sent(
+        "node_exists" if taken == given == "node" else "key_in_use",
+        register(**({"node": "node 2"} | fields_of(given, name_of(taken)))),
+        with_roles,
+    )
+    for taken in PROOFS
+    for given in PROOFS
+}
+REGISTER |= {
+    f"the node's own {taken} key as {given} key in its next life": Sent(
+        "key_in_use",
+        register(life=2, **({"duty_key": public("new")} | fields_of(given, name_of(taken)))),
+        lived_with_roles,
+    )
+    for taken in ("duty", "list", "consensus")
+    for given in ("duty", "list", "consensus")
+    if taken != given
+}
+REGISTER |= {
+    f"a founding attestor's key as {given} key": Sent(
+        "key_in_use", register(**fields_of(given, "attestor 1"))
+    )
+    for given in PROOFS
 }
 
 for _which, (_field, _tag) in PROOFS.items():
