@@ -96,7 +96,8 @@ def _measure_parts(section: Section, home: Path) -> None:
         homes.register(chain.genesis_hash, pair, NODES + place, chain.tip.time_ms)
         for place, pair in enumerate(pairs)
     ]
-    homes.commit_block(chain, homes.signer_of(home), registrations, 1)
+    with homes.signing(home) as signer:
+        homes.commit_block(chain, signer, registrations, 1)
     title = f"{NEWCOMERS} newcomers"
     _report_parts(section, title, [_end_epoch(chain) for _ in range(REPETITIONS)])
     store.close()

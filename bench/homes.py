@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -25,16 +26,17 @@ from bench.networks import (
 )
 from bench.traffic import make_contact
 from ledger.chain import Chain
-from ledger.crypto import KeyPair
+from ledger.crypto import KeyPair, sha256
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import BlockInput
 from ledger.steps import run
 from ledger.types import COIN, Hash, TimeMs
 from registry.home import GENESIS
-from registry.keystore import named_seed, save_seed
+from registry.keystore import named_seed, save_insecure_seed
 from registry.signer import BlockSigner
 from registry.sockets import listen
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
+from registry.watermarks import Watermarks
 
 ACCOUNTS: Final = 20_000
 EACH: Final = 1_000 * COIN
@@ -63,16 +65,16 @@ def prepare(home: Path, nodes: int) -> None:
     start_ms = time.time_ns() // 1_000_000 - DAY_MS
     genesis = make_genesis(start_ms, WIDE)
     (home / GENESIS).write_bytes(genesis)
-    save_seed(home / "producer.json", PRODUCER_SEED)
-    save_seed(home / "attestor.json", ATTESTOR_SEED)
-    signer = signer_of(home)
+    save_insecure_seed(home / "producer.json", PRODUCER_SEED)
+    save_insecure_seed(home / "attestor.json", ATTESTOR_SEED)
     store = LevelStore(home / "ledger")
     pairs = make_pairs(ACCOUNTS)
     chain = open_with_accounts(store, genesis, [pair.public for pair in pairs], EACH)
-    for first in range(0, nodes, NODES_IN_BLOCK):
-        numbers = range(first, min(nodes, first + NODES_IN_BLOCK))
-        commit_block(chain, signer, [_register(chain, pairs, number) for number in numbers], 1)
-    commit_block(chain, signer, [], chain.view().state.params().epoch_ms)
+    with signing(home) as signer:
+        for first in range(0, nodes, NODES_IN_BLOCK):
+            numbers = range(first, min(nodes, first + NODES_IN_BLOCK))
+            commit_block(chain, signer, [_register(chain, pairs, number) for number in numbers], 1)
+        commit_block(chain, signer, [], chain.view().state.params().epoch_ms)
     store.close()
 
 
@@ -105,9 +107,12 @@ def node_seed(number: int) -> bytes:
     return named_seed(SEED, f"node {number}")
 
 
-def signer_of(home: Path) -> BlockSigner:
-    """Return the producer of a home, with its watermark."""
-    return BlockSigner(PRODUCER_SEED, home / "watermarks" / "blocks")
+@contextmanager
+def signing(home: Path) -> Iterator[BlockSigner]:
+    """Be the producer of a home, with its watermark."""
+    genesis_hash = sha256((home / GENESIS).read_bytes())
+    with closing(Watermarks(home / "watermarks", genesis_hash)) as watermarks:
+        yield BlockSigner(PRODUCER_SEED, watermarks)
 
 
 def commit_block(
@@ -122,7 +127,7 @@ def commit_block(
     if any(executed.codes):
         raise RuntimeError(f"a transaction of the benchmark was refused: {executed.codes}")
     header = chain.header()
-    chain.commit(signer.seal(chain.genesis_hash, header))
+    chain.commit(signer.seal(header))
     signer.note(header)
 
 

@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
-
 from bench.figures import Limit, Section, repeat
 from bench.networks import SEED, make_pairs
-from ledger.crypto import SIGNATURE_BYTES, sha256
+from ledger.crypto import SIGNATURE_BYTES, convert_to_x25519, sha256
 from ledger.lists import BuiltList, build_list
 from ledger.messages.contact import Contact, Version
 from ledger.messages.lists import (
@@ -154,7 +152,7 @@ def _named(entry: Entry) -> dict[str, Any]:
         "storage_port": contact.storage_port,
         "storage_lmq_port": contact.router_port,
         "pubkey_ed25519": entry.key.hex(),
-        "pubkey_x25519": crypto_sign_ed25519_pk_to_curve25519(entry.key).hex(),
+        "pubkey_x25519": convert_to_x25519(entry.key).hex(),
         "requested_unlock_height": 0,
         "storage_server_version": [storage.major, storage.minor, storage.patch],
         "service_node_version": [router.major, router.minor, router.patch],

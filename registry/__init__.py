@@ -2,12 +2,14 @@
 
 home, files, sockets, logs       where things lie, and small tools
 settings, metrics                what a process is told, and what it tells
-addresses, keystore, formats/    text forms of keys, key files, list files
+addresses, words, slip10         text forms of keys and seeds; keys from seeds
+keystore, formats/               key files, list files
 client/                          what a client program needs: verification, a thin fetcher
-signer, wallet, founding         what signs; what holders of keys and founders make
-ipc, lifeline                    how processes talk, and how they learn to stop
+watermarks, signer, wallet       what was signed, what signs, what holders of keys make
+founding, importing              genesis files; nodes that come from a published list
+ipc, handover, lifeline          how processes talk, and how they learn to stop
 workers, pool                    processes that verify; transactions that wait
-census, queries                  counts beside the chain; read-only answers
+census, roster, queries          counts and rows beside the chain; read-only answers
 view, publisher                  what is pushed to the web process; list files
 replica                          one chain with all that happens in step with it
 jobs, engines/                   the scheduler; what orders blocks, and who attests

@@ -12,7 +12,7 @@ bounded: one more is answered `busy` at once and never queued.
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -72,13 +72,13 @@ async def read_frame(reader: asyncio.StreamReader) -> Any:
 class Server:
     """Answers requests with `handlers`, by method name, and pushes events to subscribers.
 
-    `greeting` gives a new subscriber its first event: what it would otherwise wait for.
+    `greeting` gives a new subscriber its first events: what it would otherwise wait for.
     """
 
     def __init__(
         self,
         handlers: Mapping[str, Handler],
-        greeting: Callable[[], tuple[str, Any] | None] = lambda: None,
+        greeting: Callable[[], Iterable[tuple[str, Any]]] = lambda: (),
     ) -> None:
         self._handlers = handlers
         self._greeting = greeting
@@ -149,9 +149,8 @@ class Server:
             writer.close()
 
     def _subscribe(self, writer: asyncio.StreamWriter) -> None:
-        greeting = self._greeting()
-        if greeting is not None:
-            writer.write(frame([0, *greeting]))
+        for event in self._greeting():
+            writer.write(frame([0, *event]))
         self._subscribers.add(writer)
 
     async def _answer(

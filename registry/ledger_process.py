@@ -9,10 +9,10 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from ledger.chain import Chain, Executed
@@ -23,7 +23,9 @@ from ledger.messages.lists import decode_header, decode_signed_header
 from ledger.state import EPOCH
 from registry.engines.attestor import Attestor
 from registry.engines.follow import Follow
+from registry.engines.refill import Refill
 from registry.engines.solo import Solo
+from registry.handover import NOTHING, Seeds, take
 from registry.ipc import MAX_UNDER_WAY, Busy, Server
 from registry.keystore import load_seed
 from registry.lifeline import NONE, until_stopped
@@ -32,7 +34,8 @@ from registry.queries import Queries
 from registry.replica import Engine, Replica
 from registry.settings import Settings
 from registry.signer import BlockSigner, HeaderSigner
-from registry.view import Event, PushedView
+from registry.view import Event, PushedView, cut_nodes
+from registry.watermarks import Watermarks
 from registry.workers import ThreadVerifier, Verifier, WorkerVerifier
 
 EXIT_FAULT: Final = 5
@@ -47,16 +50,20 @@ log = structlog.get_logger()
 class Service:
     """Everything that the ledger process holds."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, seeds: Seeds | None = None) -> None:
+        """What is not among `seeds` is read from its key file, if that is in the clear."""
         self._settings = settings
+        self._seeds = seeds or {}
         self.chain = _open_chain(settings)
         verifier: Verifier = (
             WorkerVerifier(settings.worker_sockets) if settings.web else ThreadVerifier()
         )
         self.replica = Replica(self.chain, verifier)
-        self.publisher = Publisher(self.chain, settings.publish_path)
+        self.publisher = Publisher(self.chain, self.replica.roster, settings.publish_path)
         self.queries = Queries(self.chain, self.replica.pool, self.replica.census)
         self.server = Server({"submit": self._submit, "query": self._query}, self._greet)
+        self._watermarks: Watermarks | None = None
+        self._attestor: Attestor | None = None
         self._final_pushed: int | None = None
         self._waits = 0
 
@@ -68,14 +75,31 @@ class Service:
             return Follow(self.replica, settings.follow)
         if settings.producer is None:
             raise Fault("the engine solo needs the key file of the producer: --producer")
-        signer = BlockSigner(load_seed(settings.producer), settings.watermark_path / "blocks")
+        signer = BlockSigner(self._get_seed(settings.producer), self._hold_watermarks())
         if signer.pair.public != self.chain.genesis.producer:
             raise Fault(f"{settings.producer} is not the key of this network's producer")
-        if settings.refill and self.chain.tip.height < signer.height:
-            source = Follow(self.replica, settings.refill)
-            await source.catch_up(signer.height)
-            await source.close()
-        return Solo(self.replica, signer, new_watermark=settings.new_watermark)
+        is_refilled = await self._refill(signer)
+        return Solo(self.replica, signer, is_vouched=settings.new_watermark or is_refilled)
+
+    async def _refill(self, signer: BlockSigner) -> bool:
+        """Bring an older database up to date, if there is anybody to ask."""
+        is_current = signer.is_certain and self.chain.tip.height >= signer.height
+        if is_current or not self._settings.refill:
+            return False
+        source = Refill(self.replica, self._settings.refill)
+        await source.fetch(signer.height if signer.is_certain else None)
+        await source.close()
+        return True
+
+    def _hold_watermarks(self) -> Watermarks:
+        """Keep every other process from signing with this home."""
+        if self._watermarks is None:
+            network = self.chain.genesis_hash
+            self._watermarks = Watermarks(self._settings.watermark_path, network)
+        return self._watermarks
+
+    def _get_seed(self, path: Path) -> bytes:
+        return self._seeds[path] if path in self._seeds else load_seed(path)
 
     async def run(self, lifeline: int) -> None:
         """Serve until told to stop. Raises a `Fault` where going on would be wrong."""
@@ -99,12 +123,10 @@ class Service:
             settings.run_path.mkdir(parents=True, exist_ok=True)
             await self.server.start(settings.ledger_socket)
         if settings.attest is not None:
-            seed = load_seed(settings.attest)
-            signer = await asyncio.to_thread(
-                HeaderSigner, seed, settings.watermark_path / "headers"
-            )
-            attestor = Attestor(self.replica, signer, engine.submit)
-            self.replica.on_commit.append(attestor.on_commit)
+            seed = self._get_seed(settings.attest)
+            signer = await asyncio.to_thread(HeaderSigner, seed, self._hold_watermarks())
+            self._attestor = Attestor(self.replica, signer, engine.submit)
+            self.replica.on_commit.append(self._attestor.on_commit)
         log.info("ledger ready", height=self.chain.tip.height, root=self.chain.tip.root.hex())
         try:
             await engine.run()
@@ -116,7 +138,11 @@ class Service:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.server.close()
+        if self._attestor is not None:
+            await self._attestor.close()
         await self.replica.close()
+        if self._watermarks is not None:
+            self._watermarks.close()
         self.chain.store.close()
 
     # ---------------------------------------------------------------------- requests
@@ -150,10 +176,16 @@ class Service:
         if latest != self._final_pushed:
             self._final_pushed = latest
             events.append(Event("list_final", block.header.height, {"epoch": latest}))
-        self.server.push("view", msgspec.to_builtins(self._view(events), builtin_types=(bytes,)))
+        changed = self.replica.roster.take_changed()
+        if any(changed):
+            for piece in cut_nodes(*changed):
+                self.server.push("nodes", piece)
+        self.server.push("view", self._view(events))
 
-    def _greet(self) -> tuple[str, Any]:
-        return "view", msgspec.to_builtins(self._view([]), builtin_types=(bytes,))
+    def _greet(self) -> Iterator[tuple[str, Any]]:
+        for piece in cut_nodes(self.replica.roster.all(), first=True):
+            yield "nodes", piece
+        yield "view", self._view([])
 
     def _view(self, events: list[Event]) -> PushedView:
         view = self.chain.view()
@@ -162,6 +194,7 @@ class Service:
             height=view.tip.height,
             time_ms=view.tip.time_ms,
             root=view.tip.root.hex(),
+            block_hash=view.tip.block_hash.hex(),
             epoch=epoch.epoch,
             epoch_ends_ms=epoch.start_ms + view.state.params().epoch_ms,
             chain=self.chain.genesis.name.decode(),
@@ -211,17 +244,22 @@ def _open_chain(settings: Settings) -> Chain:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the ledger process with the settings that its supervisor hands over as JSON."""
+    """Run the ledger process with the settings that its supervisor hands over as JSON.
+
+    Seeds of key files that it opened come through the pipe `--seeds`.
+    """
     from registry.logs import set_up_logs
 
     parser = argparse.ArgumentParser(prog="waypost-ledger")
     parser.add_argument("--settings", required=True)
+    parser.add_argument("--seeds", type=int, default=NOTHING)
     parser.add_argument("--lifeline", type=int, default=NONE)
     options = parser.parse_args(argv)
     set_up_logs("ledger")
     settings = Settings.model_validate_json(options.settings)
     try:
-        asyncio.run(Service(settings).run(options.lifeline))
+        service = Service(settings, take(options.seeds))
+        asyncio.run(service.run(options.lifeline))
     except (WaypostError, Refusal) as error:
         log.error("stopped", reason=str(error))
         print(f"error: {error}", file=sys.stderr)

@@ -1,13 +1,20 @@
-"""List files: compressed once when an epoch ends, published as files and in memory.
+"""List files: made once when an epoch ends, published as files and some of them in memory.
 
-    publish/genesis                 the genesis file
-    publish/lists/<epoch>/full      the list; it never changes
-    publish/lists/<epoch>/header    the signed header; it gains signatures for one epoch
+    publish/genesis                          the genesis file
+    publish/lists/<epoch>/full               the list; it never changes
+    publish/lists/<epoch>/session-json       its nodes for the Session network, not signed
+    publish/lists/<epoch>/session-binary     the same, shorter
+    publish/lists/<epoch>/header             the signed header; it gains signatures for one epoch
 
-Files are replaced atomically. Whoever serves the folder serves what this service serves.
+- Files are replaced atomically. Whoever serves the folder serves what this service serves.
+- What is signed stays for ever. What proves nothing is of use while it is new, and many times as
+  long: it is removed once its list is not in memory any more.
+- Contacts and swarms in it are those of its list: they stay the same for an epoch. Whether a node
+  is to leave may be told anew after a restart.
 """
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -26,18 +33,23 @@ from ledger.state import SETS
 from ledger.types import Epoch
 from ledger.views import View
 from registry.files import write_atomically
-from registry.formats import FORMATS
+from registry.formats import FORMATS, Source
+from registry.roster import Roster
 from registry.view import PublishedList
 
 IN_MEMORY: Final = 3
 """Epochs kept in memory beside the newest final one; older ones are files."""
 
+UNPROVEN: Final = tuple(row for row in FORMATS.values() if row.decode is None)
+"""Formats whose files are kept only for the epochs in memory."""
+
 
 class Publisher:
     """The published lists of one chain."""
 
-    def __init__(self, chain: Chain, folder: Path) -> None:
+    def __init__(self, chain: Chain, roster: Roster, folder: Path) -> None:
         self._chain = chain
+        self._roster = roster
         self._folder = folder
         self._lists: dict[Epoch, PublishedList] = {}
 
@@ -52,6 +64,7 @@ class Publisher:
                 break
             self._take_up(view, epoch, is_recent)
         await self.update()
+        self._prune(self._find_epochs())
 
     def _take_up(self, view: View, epoch: Epoch, is_recent: bool) -> None:
         """Read a frozen list back if it is recent or final; one whose file is gone is not served.
@@ -73,21 +86,31 @@ class Publisher:
         """Publish what the newest block changed."""
         view = self._chain.view()
         signed = view.newest_header()
-        epoch = decode_header(signed.header).epoch
-        raw = encode_signed_header(signed)
+        header = decode_header(signed.header)
+        epoch, raw = header.epoch, encode_signed_header(signed)
         known = self._lists.get(epoch)
         if known is not None and known.header == raw:
             return
         if known is None:
             self._freeze(view, epoch - 1)
             columns = self._chain.newest_list().columns
-            full = await asyncio.to_thread(FORMATS["full"].encode, columns)
-            await asyncio.to_thread(write_atomically, self._path(epoch, "full"), full)
+            source = Source(columns, header.height, self._roster.active())
+            full = await asyncio.to_thread(self._write, epoch, source)
         else:
             full = known.full
         await asyncio.to_thread(write_atomically, self._path(epoch, "header"), raw)
         self._lists[epoch] = PublishedList(epoch, raw, self._is_final(view, signed), False, full)
-        self._forget()
+        forgotten = self._forget()
+        if forgotten:
+            await asyncio.to_thread(self._prune, forgotten)
+
+    def _write(self, epoch: Epoch, source: Source) -> bytes:
+        """Write the files of a list but its header, and return the full one."""
+        full = FORMATS["full"].make(source)
+        write_atomically(self._path(epoch, "full"), full)
+        for form in UNPROVEN:
+            write_atomically(self._path(epoch, form.name), form.make(source))
+        return full
 
     def _freeze(self, view: View, epoch: Epoch) -> None:
         known = self._lists.get(epoch)
@@ -98,9 +121,24 @@ class Publisher:
         self._lists[epoch] = PublishedList(epoch, raw, final, True, known.full)
         write_atomically(self._path(epoch, "header"), raw)
 
-    def _forget(self) -> None:
+    def _forget(self) -> list[Epoch]:
+        """Let go of what memory need not hold, and return its epochs."""
         kept = [*sorted(self._lists)[-IN_MEMORY:], self.latest]
-        self._lists = {epoch: row for epoch, row in self._lists.items() if epoch in kept}
+        forgotten = [epoch for epoch in self._lists if epoch not in kept]
+        for epoch in forgotten:
+            del self._lists[epoch]
+        return forgotten
+
+    def _find_epochs(self) -> list[Epoch]:
+        """Return the epochs of the folder that are not in memory."""
+        names = [path.name for path in (self._folder / "lists").iterdir()]
+        return [int(name) for name in names if name.isdecimal() and int(name) not in self._lists]
+
+    def _prune(self, epochs: Iterable[Epoch]) -> None:
+        """Remove what is not kept of lists that are not in memory any more."""
+        for epoch in epochs:
+            for form in UNPROVEN:
+                self._path(epoch, form.name).unlink(missing_ok=True)
 
     def _path(self, epoch: Epoch, name: str) -> Path:
         return self._folder / "lists" / str(epoch) / name

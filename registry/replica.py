@@ -18,6 +18,7 @@ from ledger.steps import Steps
 from ledger.types import Hash
 from registry.census import Census
 from registry.pool import Pool
+from registry.roster import Roster
 from registry.workers import Verifier
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class Engine(Protocol):
 
 
 class Replica:
-    """A chain, its pool and its census, on one event loop."""
+    """A chain, its pool, its census and its roster, on one event loop."""
 
     def __init__(self, chain: Chain, verifier: Verifier) -> None:
         self.chain = chain
@@ -46,6 +47,8 @@ class Replica:
         self.pool = Pool(chain, verifier)
         self.census = Census()
         self.census.count_all(chain)
+        self.roster = Roster()
+        self.roster.read_all(chain.view().state)
         self.on_commit: list[Callable[[Block, Executed], Awaitable[None]]] = []
         """Called in order after each block, when it lasts."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -86,7 +89,9 @@ class Replica:
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, write))
 
         def end_commit() -> None:
-            self.census.update(self.chain.end_commit(block))
+            changes = self.chain.end_commit(block)
+            self.census.update(changes)
+            self.roster.update(changes, self.chain.view().state)
 
         await self.pool.committed(map(sha256, block.transactions), end_commit)
         for listener in self.on_commit:

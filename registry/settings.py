@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Key file of an attestor."""
     producer: Path | None = None
     """Key file of the producer, for the engine `solo`."""
+    passphrase_file: Path | None = None
+    """File whose first line is the passphrase of the key files; without it a person is asked."""
     new_watermark: bool = False
     """Whether a producer's database without a watermark is vouched for."""
     refill: tuple[str, ...] = ()
@@ -51,6 +53,12 @@ class Settings(BaseSettings):
     """Whether to serve; a replica that only attests does not."""
     workers: int = Field(default=0, ge=0, le=64)
     """Worker processes; 0 means one for each core."""
+
+    @property
+    def key_files(self) -> list[Path]:
+        """The key files that this node signs with, each once."""
+        producer = self.producer if self.engine == "solo" else None
+        return list(dict.fromkeys(path for path in (producer, self.attest) if path is not None))
 
     @property
     def genesis_path(self) -> Path:

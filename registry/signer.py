@@ -1,24 +1,32 @@
 """What signs on behalf of a network, and never contradicts itself.
 
-- Each signing role has a watermark: the number and hash of the newest thing it signed.
-- The watermark is written durably, outside the database and its backups, before a signature
-  leaves the process.
-- Behind its watermark a role signs nothing but what it signed there.
+- Each signing role has a watermark (`registry.watermarks`), written durably before a signature
+  leaves the process. Behind it a role signs nothing but what it signed there.
+- A watermark that came out of a backup, or is lost, says less than the key signed. Then a role
+  signs nothing until it is certain that it cannot contradict what was signed meanwhile.
+- For headers that is a matter of time. Epochs are never shorter than `epoch_ms`, and a header is
+  signed only near its time: so up to the start of this process no epoch above a certain one can
+  have been signed. It is counted from the newest header of which we know that this key signed it;
+  a replica that is behind, or a source that keeps blocks back, cannot make it lower.
+- For blocks somebody has to know: a follower that is asked, or a person who vouches.
 """
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from ledger.codec import U63, Bytes32, Codec, Record, encode
-from ledger.crypto import KeyPair, sha256, sign
-from ledger.errors import Fault
+from ledger.crypto import KeyPair, sha256, sign, verify
 from ledger.messages.blocks import BlockHeader, block_hash, seal_bytes
-from ledger.messages.lists import decode_header, header_signing_bytes
-from ledger.types import Epoch, Hash, Height
-from registry.files import write_durably
+from ledger.messages.lists import (
+    ListHeader,
+    SignedHeader,
+    attestation,
+    decode_header,
+    header_signing_bytes,
+)
+from ledger.types import Epoch, Hash, Height, TimeMs
 from registry.keystore import CHAIN, derive, derive_secret
+from registry.watermarks import BLOCKS, HEADERS, SignerRefuses, Watermarks
 
 CHAIN_LINKS: Final = 2**20
 """Reveals in one hash chain: 60 years of half-hour epochs."""
@@ -28,51 +36,6 @@ CHECKPOINT_LINKS: Final = 2**10
 
 CLOCK_TOLERANCE_MS: Final = 5 * 60 * 1000
 """How far a header's time may be off this machine's clock."""
-
-
-class SignerRefuses(Fault):
-    """Signing this would contradict what was signed before; the message says what to do."""
-
-
-class _Mark(Record, frozen=True):
-    number: U63
-    hash: Bytes32
-
-
-_MARK: Final[Codec[_Mark]] = Codec(_Mark, "watermark")
-_NOTHING: Final = _Mark(0, bytes(32))
-
-
-class Watermark:
-    """The number and hash of the newest thing that a role signed, in a file of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._mark = _MARK.decode(path.read_bytes()) if path.exists() else _NOTHING
-
-    @property
-    def number(self) -> int:
-        """Number of the newest thing signed; 0 if nothing was."""
-        return self._mark.number
-
-    @property
-    def hash(self) -> Hash:
-        """Its hash."""
-        return self._mark.hash
-
-    def advance(self, number: int, digest: Hash) -> None:
-        """Note durably that `number` is about to be signed. Raises `SignerRefuses`."""
-        if number == self._mark.number and digest == self._mark.hash:
-            return
-        if number <= self._mark.number:
-            raise SignerRefuses(
-                f"{self.path.name}: number {self._mark.number} was signed already, and "
-                f"{number} is something else: is this an older copy of the ledger, or does "
-                "another process hold the same key?"
-            )
-        mark = _Mark(number, digest)
-        write_durably(self.path, encode(mark), mode=0o600)
-        self._mark = mark
 
 
 class HashChain:
@@ -102,99 +65,172 @@ class HashChain:
         return value
 
 
+class Known(NamedTuple):
+    """What the replica that made a header knows of what was signed before."""
+
+    frozen: Callable[[Epoch], SignedHeader | None]
+    """Its header of an epoch that takes no attestations any more; None where it keeps none."""
+    accepted: int
+    """Attestations of the signing key that its ledger took."""
+    epoch_ms: int
+    """Shortest time between two headers."""
+
+
 class HeaderSigner:
     """Signs headers with a list key."""
 
-    def __init__(self, seed: bytes, watermark: Path) -> None:
+    def __init__(self, seed: bytes, watermarks: Watermarks) -> None:
+        """Raises `SignerRefuses` where the watermark cannot be used."""
         self.pair: KeyPair = derive(seed, "list")
         self.chain = HashChain(derive_secret(seed, CHAIN))
-        self._watermark = Watermark(watermark)
+        self._network = watermarks.network
+        self._watermark = watermarks.open(HEADERS, self.pair.public)
+        self._started_ms = _now_ms()
 
-    def sign(
-        self,
-        genesis_hash: Hash,
-        header: bytes,
-        header_of: Callable[[Epoch], bytes | None],
-        now_ms: int | None = None,
-    ) -> bytes:
+    def sign(self, header: bytes, known: Known, now_ms: TimeMs | None = None) -> bytes:
         """Return the signature of a header that this process's own replica made.
 
-        `header_of` gives that replica's header of an epoch: the one signed last must be among
-        them. Raises `SignerRefuses`.
+        Raises `SignerRefuses` and `WatermarkNotWritten`.
         """
         fields = decode_header(header)
-        now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        if abs(now - fields.valid_after_ms) > CLOCK_TOLERANCE_MS:
+        off_ms = abs((_now_ms() if now_ms is None else now_ms) - fields.valid_after_ms)
+        if off_ms > CLOCK_TOLERANCE_MS:
             raise SignerRefuses(
-                f"the header of epoch {fields.epoch} is {abs(now - fields.valid_after_ms)} ms "
-                "off this machine's clock: check the clock"
+                f"the header of epoch {fields.epoch} is {off_ms} ms off this machine's clock: "
+                "check the clock"
             )
-        self._check_extends(fields.epoch, header_of)
-        # epochs count from 0, watermarks from 1
-        self._watermark.advance(fields.epoch + 1, sha256(header))
-        return sign(self.pair, header_signing_bytes(genesis_hash, header))
+        self._check_extends(fields.epoch, known)
+        self._check_certain(fields, known)
+        self._watermark.advance(fields.epoch, sha256(header))
+        return sign(self.pair, header_signing_bytes(self._network, header))
 
-    def _check_extends(self, epoch: Epoch, header_of: Callable[[Epoch], bytes | None]) -> None:
-        signed = self._watermark.number - 1
-        if signed < 0 or signed >= epoch:
+    def _check_extends(self, epoch: Epoch, known: Known) -> None:
+        signed = self._watermark.number
+        if signed is None or signed >= epoch:
             return
-        ours = header_of(signed)
-        if ours is None or sha256(ours) != self._watermark.hash:
+        ours = known.frozen(signed)
+        if ours is None or sha256(ours.header) != self._watermark.hash:
             raise SignerRefuses(
                 f"the header of epoch {signed} that was signed is not in the history of this "
                 "replica: it is on another chain, or was restored from a copy that is too old"
             )
 
+    def _check_certain(self, header: ListHeader, known: Known) -> None:
+        """Refuse a header that this key may have signed after what its watermark says."""
+        mark = self._watermark
+        if mark.number is not None and not mark.is_restored:
+            return
+        signed = self._find_signed(header, known)
+        if signed is None:
+            return  # the first start: this key never signed anything
+        # once for the clock that it had then, and once for ours now
+        latest_ms = self._started_ms + 2 * CLOCK_TOLERANCE_MS
+        limit = signed.epoch + (latest_ms - signed.valid_after_ms) // known.epoch_ms
+        if header.epoch <= limit or (mark.number is not None and header.epoch <= mark.number):
+            raise SignerRefuses(
+                f"the watermark {mark.path} is {'restored' if mark.is_restored else 'lost'}, and "
+                f"this key may have signed up to epoch {limit} since: it signs again from epoch "
+                f"{limit + 1} on, nothing has to be done"
+            )
+
+    def _find_signed(self, header: ListHeader, known: Known) -> ListHeader | None:
+        """Return the newest header of which it is known that this key signed it.
+
+        Where it did sign, and the replica does not keep what, the oldest that it keeps is as good:
+        what was signed before that is below any limit counted from there.
+        """
+        oldest = header
+        for epoch in range(header.epoch - 1, -1, -1):
+            signed = known.frozen(epoch)
+            if signed is None:
+                break
+            oldest = decode_header(signed.header)
+            if epoch == self._watermark.number or self._is_signed(signed):
+                return oldest
+        return oldest if known.accepted or self._watermark.is_restored else None
+
+    def _is_signed(self, signed: SignedHeader) -> bool:
+        return any(
+            verify(attestation(self._network, signed.header, self.pair.public, signature))
+            for _, signature in signed.signatures
+        )
+
 
 class BlockSigner:
     """Seals the blocks of a `solo` chain."""
 
-    def __init__(self, seed: bytes, watermark: Path) -> None:
+    def __init__(self, seed: bytes, watermarks: Watermarks) -> None:
+        """Raises `SignerRefuses` where the watermark cannot be used."""
         self.pair: KeyPair = derive(seed, "producer")
-        self._watermark = Watermark(watermark)
+        self._network = watermarks.network
+        self._watermark = watermarks.open(BLOCKS, self.pair.public)
 
     @property
     def height(self) -> Height:
-        """Height of the newest block that was served."""
-        return self._watermark.number
+        """Height of the newest block of which it is known that it was served."""
+        return self._watermark.number or 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no later block can have been served."""
+        return self._watermark.number is not None and not self._watermark.is_restored
 
     def check_start(
-        self, height: Height, tip_hash: Hash, previous: Hash, *, is_new: bool = False
+        self,
+        height: Height,
+        hash_of: Callable[[Height], Hash | None],
+        *,
+        is_vouched: bool = False,
     ) -> None:
         """Check that a database ends where this producer has served up to, or one block later.
 
-        That one block, which follows `previous`, was being written when the process died, and is
-        served from now on. `is_new` says that somebody vouches for a database without a watermark.
-        Raises `SignerRefuses`.
+        That one block was being written when the process died, and is served from now on.
+        `hash_of` gives the database's block hash of a height. Where it is not certain what was
+        served, `is_vouched` says that nobody can have seen a block after `height`. Raises
+        `SignerRefuses`.
         """
-        mark = self._watermark
-        if is_new and mark.number == 0:
-            return self.served(height, tip_hash)
-        held = {mark.number: tip_hash, mark.number + 1: previous}.get(height)
-        if height < mark.number or (mark.number and held not in (None, mark.hash)):
+        mark, served = self._watermark, self.height
+        if height < served or (served and hash_of(served) != mark.hash):
             raise SignerRefuses(
-                f"this producer has served block {mark.number}, the database ends at {height}: "
+                f"this producer has served block {served}, the database ends at {height}: "
                 "it is an older copy. Start with --refill and the URL of a node that followed"
             )
-        if height > mark.number + 1:
+        if height > served + 1 and self.is_certain:
             raise SignerRefuses(
                 f"the database ends at {height}, but the watermark {mark.path} is at "
-                f"{mark.number}: one of them is an old copy, and this key may have served more. If "
+                f"{served}: one of them is an old copy, and this key may have served more. If "
                 "nobody can have seen a later block, remove the file and start with --new-watermark"
             )
-        self.served(height, tip_hash)
+        is_first_start = height <= 1 and not mark.is_restored
+        if not (self.is_certain or is_first_start or is_vouched):
+            raise SignerRefuses(
+                f"the watermark {mark.path} is {'restored' if mark.is_restored else 'not there'}, "
+                f"and this key may have served more than block {height}, at which the database "
+                "ends. Start with --refill and the URL of a node that followed; or, if nobody can "
+                "have seen a later block, with --new-watermark"
+            )
+        self._served(height, hash_of(height))
 
-    def seal(self, genesis_hash: Hash, header: BlockHeader) -> bytes:
-        """Return the seal of a block that is about to be committed."""
-        if header.height <= self._watermark.number:
+    def seal(self, header: BlockHeader) -> bytes:
+        """Return the seal of a block that is about to be committed. Raises `SignerRefuses`."""
+        if header.height <= self.height:
             raise SignerRefuses(f"block {header.height} was sealed already")
-        return sign(self.pair, seal_bytes(genesis_hash, header))
-
-    def served(self, height: Height, digest: Hash) -> None:
-        """Note durably that a committed block is about to be served."""
-        if height > 0:
-            self._watermark.advance(height, digest)
+        if self._watermark.is_restored:
+            raise SignerRefuses(f"the watermark {self._watermark.path} is restored")
+        return sign(self.pair, seal_bytes(self._network, header))
 
     def note(self, header: BlockHeader) -> None:
-        """`served`, for a block header."""
-        self.served(header.height, block_hash(header))
+        """Note durably that a committed block is about to be served.
+
+        Raises `SignerRefuses` and `WatermarkNotWritten`.
+        """
+        self._served(header.height, block_hash(header))
+
+    def _served(self, height: Height, digest: Hash | None) -> None:
+        # genesis is nothing that anybody signed
+        if height > 0 and digest is not None:
+            self._watermark.advance(height, digest)
+
+
+def _now_ms() -> TimeMs:
+    return time.time_ns() // 1_000_000

@@ -2,7 +2,8 @@
 
     workers → ledger → web      the order of starting; stopping goes the other way
 
-It holds no state. When one process ends by itself the others are stopped too, and its exit code
+It holds no state. Key files were opened before it starts anything, and it hands their seeds to the
+ledger process alone. When one process ends by itself the others are stopped too, and its exit code
 is the supervisor's. When the supervisor dies, however it dies, its end of each child's lifeline
 closes and every child stops by itself.
 """
@@ -18,6 +19,7 @@ from typing import IO, Final
 import structlog
 
 from ledger.errors import WaypostError
+from registry.handover import Seeds, hand_over
 from registry.lifeline import NONE, until_stopped
 from registry.settings import Settings
 from registry.sockets import listen
@@ -81,9 +83,13 @@ class Child:
 class Supervisor:
     """The processes of one service."""
 
-    def __init__(self, settings: Settings, log_file: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, log_file: IO[bytes] | None = None, seeds: Seeds | None = None
+    ) -> None:
+        """Key files whose seeds are not among `seeds` are read by the ledger process itself."""
         self._settings = settings
         self._log_file = log_file
+        self._seeds = seeds or {}
         self._children: list[Child] = []
         self._lock: IO[str] | None = None
         self.port = settings.port
@@ -106,15 +112,14 @@ class Supervisor:
         settings = self._settings
         settings.run_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._hold_home()
-        handed_over = ["--settings", settings.model_dump_json()]
         if not settings.web:
-            await self._add("ledger", "registry.ledger_process", handed_over)
+            await self._add_ledger()
             return
         listening = listen(settings.host, settings.port)
         self.port = listening.getsockname()[1]
         for path in settings.worker_sockets:
             await self._add("worker", "registry.workers", ["--socket", str(path)])
-        await self._add("ledger", "registry.ledger_process", handed_over)
+        await self._add_ledger()
         web = ["--socket", str(settings.ledger_socket), "--publish", str(settings.publish_path)]
         fd = listening.fileno()
         await self._add("web", "registry.web_process", [*web, "--fd", str(fd)], [fd])
@@ -129,6 +134,14 @@ class Supervisor:
             raise HomeInUse(
                 f"{self._settings.home} is in use by another service: stop it first"
             ) from None
+
+    async def _add_ledger(self) -> None:
+        reading = hand_over(self._seeds)
+        arguments = ["--settings", self._settings.model_dump_json(), "--seeds", str(reading)]
+        try:
+            await self._add("ledger", "registry.ledger_process", arguments, [reading])
+        finally:
+            os.close(reading)
 
     async def _add(
         self, name: str, module: str, arguments: list[str], fds: Sequence[int] = ()
@@ -149,9 +162,12 @@ class Supervisor:
         return 0
 
 
-def main(settings: Settings, lifeline: int = NONE) -> int:
-    """Run a service until it is told to stop; return its exit code."""
+def main(settings: Settings, seeds: Seeds | None = None, lifeline: int = NONE) -> int:
+    """Run a service until it is told to stop; return its exit code.
+
+    `seeds` are those of its key files, for the ledger process alone.
+    """
     from registry.logs import set_up_logs
 
     set_up_logs("supervisor")
-    return asyncio.run(Supervisor(settings).run(lifeline))
+    return asyncio.run(Supervisor(settings, seeds=seeds).run(lifeline))

@@ -1,10 +1,41 @@
 """What the ledger process pushes to the web process after each commit: all that it needs to serve
-lists, the network's summary and events without asking anybody.
+lists, the network's summary, nodes for the Session network and events without asking anybody.
+
+    nodes    `PushedNodes`: rows that changed; to a new subscriber all of them
+    view     `PushedView`: the height that they belong to, which follows them
 """
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
+
+from ledger.types import Key
+from registry.formats.session import SessionNode
+
+MAX_PUSHED_ROWS: Final = 2_000
+"""In one push: about 2 MB."""
+
+
+class PushedNodes(msgspec.Struct, frozen=True):
+    """Nodes that changed, or a piece of all nodes."""
+
+    first: bool
+    """Whether to forget all rows known before."""
+    rows: Sequence[SessionNode]
+    """New or changed."""
+    removed: Sequence[str]
+    """Keys of nodes that are not shown any more, as hex."""
+
+
+def cut_nodes(
+    rows: Sequence[SessionNode], removed: Sequence[Key] = (), *, first: bool = False
+) -> Iterator[PushedNodes]:
+    """Yield the pushes of these rows, at least one, each of `MAX_PUSHED_ROWS` at most."""
+    gone = [key.hex() for key in removed]
+    for start in range(0, max(1, len(rows)), MAX_PUSHED_ROWS):
+        piece = rows[start : start + MAX_PUSHED_ROWS]
+        yield PushedNodes(first and not start, piece, [] if start else gone)
 
 
 class PublishedList(msgspec.Struct, frozen=True):
@@ -35,6 +66,8 @@ class PushedView(msgspec.Struct, frozen=True):
     height: int
     time_ms: int
     root: str
+    block_hash: str
+    """Of the newest block, as hex; at height 0 that of the genesis file."""
     epoch: int
     """The running epoch."""
     epoch_ends_ms: int

@@ -14,6 +14,7 @@ from registry.api import (
     bare,
     events,
     health,
+    json_rpc,
     models,
     network,
     nodes,
@@ -36,6 +37,7 @@ ROUTES: Final = (
     accounts.routes,
     network.routes,
     events.routes,
+    json_rpc.routes,
     health.routes,
 )
 """Every route of the framework, by area; `bare.PATHS` are the others."""
@@ -47,6 +49,7 @@ TAGS: Final = [
     {"name": "nodes", "description": "Service nodes."},
     {"name": "accounts", "description": "Accounts and their stakes."},
     {"name": "events", "description": "What happens, as it happens."},
+    {"name": "json_rpc", "description": "For existing clients of the Session network."},
     {"name": "health", "description": "For those who run the service."},
 ]
 

@@ -1,27 +1,29 @@
 """Signed lists past the framework: bytes ready in memory, one look-up and one send.
 
-    GET /v1/lists/latest          signed header of the newest final list
-    GET /v1/lists/{epoch}         signed header of one epoch
-    GET /v1/lists/{epoch}/full    the whole list, compressed
+    GET /v1/lists/{epoch}             signed header of one epoch
+    GET /v1/lists/{epoch}/{format}    its list in one of `FORMATS`
+    GET /v1/lists/latest, /v1/lists/latest/{format}     the same of the newest final list
 
-- Answers are made when a view arrives. Older epochs come from the publication directory, through
-  a small cache.
+- Answers with headers and full lists are made when a view arrives. Older ones, and the formats
+  that prove nothing, come from the publication directory, through a small cache.
 - What cannot change any more may be kept for ever; `latest`, and a header that still takes
-  attestations, for about a block.
+  attestations, for about a block. So may what proves nothing: whoever reads it cannot tell how old
+  it is, so no cache may pass it on for long, and the service lets go of it after some epochs.
 - ETags are strong: the first half of the bytes' SHA-256.
 - Every origin may read, so that pages can check lists by themselves.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.answers import problem_responses
 from registry.api.library import CORS, FOREVER, MEDIA_TYPES, Library, Ready, make_ready
-from registry.api.models import EPOCH
+from registry.api.models import EPOCH, HEIGHT
 from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
+from registry.formats import FORMATS
 from registry.view import PushedView
 
 PREFIX: Final = "/v1/lists/"
@@ -31,7 +33,9 @@ MAX_SHORT_S: Final = 10
 """Longest time, in seconds, that what still changes may be kept by others."""
 
 # no sign and no leading zeros, so that a list has one name in every cache
-_PATH: Final = re.compile(re.escape(PREFIX) + r"(0|[1-9][0-9]{0,18})(/full)?\Z", re.ASCII)
+_PATH: Final = re.compile(
+    re.escape(PREFIX) + rf"(latest|0|[1-9][0-9]{{0,18}})(?:/({'|'.join(FORMATS)}))?\Z", re.ASCII
+)
 
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
 _PREFLIGHT: Final[Message] = {
@@ -59,7 +63,7 @@ class Lists:
 
     def show(self, view: PushedView) -> None:
         """Make the answers of a view; bytes that did not change keep what was made of them."""
-        short = b"public, max-age=%d" % _short_s(view)
+        short = _short(view)
         ready: dict[str, Ready] = {}
         for each in view.lists:
             path = f"{PREFIX}{each.epoch}"
@@ -69,6 +73,8 @@ class Lists:
             ready[full] = self._make(full, "full", each.full, FOREVER)
             if each.epoch == view.latest:
                 ready[LATEST] = self._make(LATEST, "header", each.header, short)
+                full = f"{LATEST}/full"
+                ready[full] = self._make(full, "full", each.full, short)
         self._ready, self._view = ready, view
 
     def _make(self, path: str, form: str, body: bytes, caching: bytes) -> Ready:
@@ -103,16 +109,18 @@ class Lists:
         view = self._view
         if view is None:
             return make_problem("unavailable")
-        if path == LATEST:
-            headers = {"Retry-After": str(_short_s(view))}
-            return make_problem("not_found", {"what": "final list yet"}, headers=headers)
         match = _PATH.match(path)
         if match is None:
             return make_problem("not_found", {"what": f"path {path}"})
-        epoch = int(match[1])
+        name, form = match.groups()
+        epoch = view.latest if name == "latest" else int(name)
+        if epoch is None:
+            headers = {"Retry-After": str(_short_s(view))}
+            return make_problem("not_found", {"what": "final list yet"}, headers=headers)
         if epoch > max((each.epoch for each in view.lists), default=-1):
             return self._not_due(view, epoch)
-        found = await self._library.get(epoch, "full" if match[2] else "header")
+        caching = _short(view) if form and FORMATS[form].decode is None else FOREVER
+        found = await self._library.get(epoch, form or "header", caching)
         return found or make_problem("not_kept", {"epoch": epoch})
 
     def _not_due(self, view: PushedView, epoch: int) -> ProblemAnswer:
@@ -122,6 +130,10 @@ class Lists:
         # a second in caches takes the rush off the service, and nobody waits much longer for it
         headers = {"Retry-After": str(seconds), "Cache-Control": "public, max-age=1"}
         return make_problem("not_due", {"epoch": epoch, "seconds": seconds}, headers=headers)
+
+
+def _short(view: PushedView) -> bytes:
+    return b"public, max-age=%d" % _short_s(view)
 
 
 def _short_s(view: PushedView) -> int:
@@ -153,32 +165,63 @@ async def _refuse(problem: ProblemAnswer, method: str, send: Send) -> None:
     await send(_EMPTY if method == "HEAD" else {"type": "http.response.body", "body": problem.body})
 
 
-def _described(summary: str, operation: str, form: str, text: str, *codes: str) -> dict[str, Any]:
-    media = MEDIA_TYPES[form].decode()
-    schema = {"type": "string", "format": "binary"}
-    success = {
-        "description": text,
-        "content": {media: {"schema": schema, "example": "00010001"}},
-        "headers": {
-            "ETag": {"description": "Names these bytes.", "schema": {"type": "string"}},
-            "Cache-Control": {"description": "How long they stay.", "schema": {"type": "string"}},
-        },
-    }
-    responses = {
-        "200": success,
-        "304": {"description": "They are the bytes that `If-None-Match` names."},
-        **{str(status): shown for status, shown in problem_responses(*codes).items()},
-    }
-    return {
-        "get": {
-            "tags": ["lists"],
-            "summary": summary,
-            "description": text,
-            "operationId": operation,
-            "responses": responses,
-        }
-    }
+# -------------------------------------------------------------------------------- OpenAPI
 
+
+class _Shown(NamedTuple):
+    """How OpenAPI shows the answers with one form of a list."""
+
+    name: str
+    """Part of the name of its operations."""
+    summary: str
+    description: str
+    schema: dict[str, Any]
+    example: Any
+
+
+_BYTES: Final = {"type": "string", "format": "binary"}
+_UNSIGNED: Final = (
+    "Of its active nodes those with IPv4, by key; not signed, and kept for some epochs."
+)
+
+_FORMS: Final = {
+    "header": _Shown(
+        "list",
+        "Signed header",
+        "The header's 342 bytes, u32 bit set of the signers, their signatures; final or not.",
+        _BYTES,
+        "00010001",
+    ),
+    "full": _Shown(
+        "full_list",
+        "The whole list",
+        "Format byte 1, then the columns as raw deflate; their SHA-256 stands in the header.",
+        _BYTES,
+        "01c7",
+    ),
+    "session-json": _Shown(
+        "session_json",
+        "The list as Session clients bundle it",
+        f"{_UNSIGNED} The fields are those of that network.",
+        {
+            "type": "object",
+            "properties": {
+                "height": {"type": "integer"},
+                "service_node_states": {"type": "array", "items": {"type": "object"}},
+            },
+            "required": ["height", "service_node_states"],
+        },
+        {"height": HEIGHT, "service_node_states": []},
+    ),
+    "session-binary": _Shown(
+        "session_binary",
+        "The list as Session storage servers hand it out",
+        f"{_UNSIGNED} Each takes 51 bytes.",
+        _BYTES,
+        "a7a7a7a7",
+    ),
+}
+"""By name of the file."""
 
 _EPOCH_PARAMETER: Final = {
     "name": "epoch",
@@ -189,29 +232,41 @@ _EPOCH_PARAMETER: Final = {
     "example": EPOCH,
 }
 
-PATHS: Final[dict[str, dict[str, Any]]] = {
-    LATEST: _described(
-        "Signed header of the newest final list",
-        "get_latest_list",
-        "header",
-        "The header's 342 bytes, u32 bit set of the signers, their signatures.",
-        *("not_found", "unavailable"),
-    ),
-    f"{PREFIX}{{epoch}}": {"parameters": [_EPOCH_PARAMETER]}
-    | _described(
-        "Signed header of one epoch",
-        "get_list",
-        "header",
-        "As at `latest`, final or not. A list that is not due yet is a 404 with `Retry-After`.",
-        *("not_due", "not_kept", "unavailable"),
-    ),
-    f"{PREFIX}{{epoch}}/full": {"parameters": [_EPOCH_PARAMETER]}
-    | _described(
-        "The whole list of one epoch",
-        "get_full_list",
-        "full",
-        "Format byte 1, then the columns as raw deflate; their SHA-256 stands in the header.",
-        *("not_due", "not_kept", "unavailable"),
-    ),
-}
+
+def _describe(form: str, of: str, operation: str, *codes: str) -> dict[str, Any]:
+    shown, media = _FORMS[form], MEDIA_TYPES[form].decode()
+    success = {
+        "description": shown.description,
+        "content": {media: {"schema": shown.schema, "example": shown.example}},
+        "headers": {
+            "ETag": {"description": "Names these bytes.", "schema": {"type": "string"}},
+            "Cache-Control": {"description": "How long they stay.", "schema": {"type": "string"}},
+        },
+    }
+    responses = {
+        "200": success,
+        "304": {"description": "They are the bytes that `If-None-Match` names."},
+        **{str(status): problem for status, problem in problem_responses(*codes).items()},
+    }
+    return {
+        "get": {
+            "tags": ["lists"],
+            "summary": f"{shown.summary}, {of}",
+            "description": shown.description,
+            "operationId": f"{operation}_{shown.name}",
+            "responses": responses,
+        }
+    }
+
+
+def _describe_both(form: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    last = "" if form == "header" else f"/{form}"
+    codes = ("not_found", "not_kept", "unavailable")
+    yield f"{LATEST}{last}", _describe(form, "newest final one", "get_latest", *codes)
+    codes = ("not_due", "not_kept", "unavailable")
+    own = _describe(form, "of one epoch", "get", *codes)
+    yield f"{PREFIX}{{epoch}}{last}", {"parameters": [_EPOCH_PARAMETER]} | own
+
+
+PATHS: Final = dict(shown for form in MEDIA_TYPES for shown in _describe_both(form))
 """How OpenAPI shows what the framework never sees."""

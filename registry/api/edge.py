@@ -23,6 +23,9 @@ GROUPS: Final = frozenset(
 ) | {"transactions"}
 """Groups of paths below `/v1`, as the metrics name them."""
 
+OTHER_GROUPS: Final = frozenset(("health", "json_rpc", "metrics"))
+"""Groups of all other paths."""
+
 UNTIMED: Final = frozenset(("events", "lists"))
 """A stream has no end, and a list takes less than the measurement."""
 
@@ -68,7 +71,7 @@ def group_of(path: str) -> str:
     _, first, *rest = path.split("/", 3) if path.startswith("/") else ("", "")
     if first == "v1" and rest and rest[0] in GROUPS:
         return rest[0]
-    return first if first in ("health", "metrics") else "other"
+    return first if first in OTHER_GROUPS else "other"
 
 
 class Body:

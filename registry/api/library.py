@@ -45,7 +45,7 @@ class Ready(NamedTuple):
 
 
 def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
-    """Return the answer for a file; `form` is `header` or `full`."""
+    """Return the answer for a file; `form` is `header` or the name of a format."""
     etag = b'"%s"' % hashlib.sha256(body).digest()[:16].hex().encode()
     shared = [(b"etag", etag), (b"cache-control", caching), *CORS]
     own = [
@@ -63,10 +63,10 @@ def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
 
 
 class Library:
-    """Files of epochs that are not in memory any more: `<folder>/lists/<epoch>/<form>`.
+    """Files that are not in memory: `<folder>/lists/<epoch>/<form>`.
 
-    What is there was written whole and never changes, so what was read may be kept. Requests for
-    the same file at the same time read it once.
+    What is there was written whole, and what it says of its list never changes, so what was read
+    may be kept. Requests for the same file at the same time read it once.
     """
 
     def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
@@ -76,8 +76,11 @@ class Library:
         self._held = 0
         self._reading: dict[tuple[int, str], asyncio.Task[Ready | None]] = {}
 
-    async def get(self, epoch: int, form: str) -> Ready | None:
-        """Return the answer for a file; None if there is no such file."""
+    async def get(self, epoch: int, form: str, caching: bytes = FOREVER) -> Ready | None:
+        """Return the answer for a file; None if there is no such file.
+
+        A form has the same `caching` each time.
+        """
         name = (epoch, form)
         ready = self._cache.get(name)
         if ready is not None:
@@ -85,19 +88,19 @@ class Library:
             return ready
         task = self._reading.get(name)
         if task is None:
-            task = asyncio.create_task(self._read(name))
+            task = asyncio.create_task(self._read(name, caching))
             self._reading[name] = task
             task.add_done_callback(lambda _: self._reading.pop(name, None))
         # whoever asked first may hang up; the others still want the file
         return await asyncio.shield(task)
 
-    async def _read(self, name: tuple[int, str]) -> Ready | None:
+    async def _read(self, name: tuple[int, str], caching: bytes) -> Ready | None:
         epoch, form = name
         path = self._folder / str(epoch) / form
         body = await asyncio.to_thread(_read_bounded, path)
         if body is None:
             return None
-        ready = make_ready(form, body, FOREVER)
+        ready = make_ready(form, body, caching)
         self._keep(name, ready)
         return ready
 

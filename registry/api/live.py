@@ -1,6 +1,7 @@
 """The newest view that the ledger process pushed, and how routes ask for what it does not hold.
 
 - A view replaces the one before as a whole; a request sees one view from start to end.
+- Nodes as Session programs see them come by themselves, and are shown with the view after them.
 - Without a view everything answers `unavailable`. A lost ledger process leaves the last view:
   lists, the network's summary and events go on, what has to ask answers `unavailable`.
 - Ready means: connected, and the newest final list is fresh by this machine's clock.
@@ -18,6 +19,7 @@ from fastapi import Depends, Request
 from ledger.types import COIN
 from registry.api.feed import Feed
 from registry.api.models import Network
+from registry.api.node_table import NodeTable
 from registry.api.ports import Ledger
 from registry.ipc import Busy, Lost
 from registry.metrics import WebMetrics, WebState
@@ -66,6 +68,7 @@ class Live:
         wait_s: float = WAIT_S,
     ) -> None:
         self.feed = feed
+        self.nodes = NodeTable()
         self.metrics = metrics
         self.clock = clock
         self._ledger = ledger
@@ -80,9 +83,13 @@ class Live:
     # -------------------------------------------------------------------------- views
 
     def _on_event(self, event: str, payload: Any) -> None:
-        """Take in a push. One that does not fit is logged: the view before stays."""
-        if event != "view":
-            return
+        if event == "nodes":
+            self.nodes.take(payload)
+        elif event == "view":
+            self._take_view(payload)
+
+    def _take_view(self, payload: Any) -> None:
+        """Take in a view. One that does not fit is logged: the view before stays."""
         try:
             view = msgspec.convert(payload, PushedView)
             network = Network.model_validate(view.network)
@@ -90,6 +97,7 @@ class Live:
             log.exception("view refused")
             return
         self._on_view(view)
+        self.nodes.show()
         self._newest = Newest(view, network)
         self.feed.extend(view.height, view.events)
 

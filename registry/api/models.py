@@ -392,7 +392,7 @@ class RpcError(Shape):
     """Why a call has no result."""
 
     code: int = shown("Code of JSON-RPC.", "code", -32_602)
-    message: str = shown("What is wrong and what to do.", "text", "limit: a number")
+    message: str = shown("What is wrong and what to do.", "text", "send 64 hex digits")
 
 
 class RpcAnswer(Shape):

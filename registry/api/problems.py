@@ -41,21 +41,23 @@ class ServiceProblem(NamedTuple):
 
 
 SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
-    "bad_request": ServiceProblem(400, "{why}"),
-    "not_found": ServiceProblem(404, "there is no {what}"),
+    "bad_request": ServiceProblem(400, "change the request, /openapi.json shows how: {why}"),
+    "not_found": ServiceProblem(404, "check the request, or ask later: there is no {what}"),
     "not_due": ServiceProblem(404, "list {epoch} is due in {seconds} s: ask again then"),
     "not_kept": ServiceProblem(404, "list {epoch} is not kept here: ask a mirror or an archive"),
-    "method_not_allowed": ServiceProblem(405, "this path takes {allowed}, not {method}"),
+    "method_not_allowed": ServiceProblem(405, "this path takes {allowed}, not {method}: use that"),
     "too_slow": ServiceProblem(408, "the request did not arrive within {seconds} s: send it again"),
     "height_gone": ServiceProblem(410, "that height is not kept any more: start at the first page"),
     "body_too_large": ServiceProblem(413, "a body has at most {limit} bytes: send several"),
     "too_many_transactions": ServiceProblem(413, "{count} are more than {limit}: send several"),
     "unsupported_media_type": ServiceProblem(415, "send {accepted} and say so in Content-Type"),
-    "head_too_large": ServiceProblem(431, "a request's head has at most {limit} bytes"),
-    "internal": ServiceProblem(500, "this is a fault of the service; its log has the details"),
+    "head_too_large": ServiceProblem(431, "a request's head has at most {limit} bytes: send less"),
+    "internal": ServiceProblem(
+        500, "tell who runs this service: it has a fault, and its log has the details"
+    ),
     "busy": ServiceProblem(503, "the service has as much to do as it takes: ask again soon"),
     "unavailable": ServiceProblem(503, "the ledger process does not answer yet: ask again soon"),
-    "not_ready": ServiceProblem(503, "not ready: {reasons}"),
+    "not_ready": ServiceProblem(503, "the service is not ready, ask again soon: {reasons}"),
 }
 """The service's own codes, beside `ledger.errors.REFUSALS`."""
 

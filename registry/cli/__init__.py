@@ -1,9 +1,11 @@
 """The command line, `waypost`. In reading order:
 
 output, amounts, arguments       what all commands share: printing, reading what people write
+terminal, passphrases, backups   asking a person, opening key files, 24 words
 http, sending                    asking a service, and sending it what a key file signs
 genesis, keys, init              making a network, its keys, a node's home
 run, devnet                      starting a node, or a whole network on this machine
+signer                           what its keys have signed: showing it, backup and restore
 node, accounts, tx, lists        what a network holds, and changing it
 ledger                           replay and audit of a chain, block by block
 reference                        docs/cli.md, made from the help
@@ -34,8 +36,9 @@ GROUPS: Final = (
     Group("devnet", "registry.cli.devnet", "Run a whole network on this machine, to try out."),
     Group("init", "registry.cli.init", "Make the home of a new network, or of a follower."),
     Group("run", "registry.cli.run", "Run a node: order blocks, or follow and check them."),
+    Group("signer", "registry.cli.signer", "Show, back up and restore what keys have signed."),
     Group("genesis", "registry.cli.genesis", "Make and check genesis files."),
-    Group("keys", "registry.cli.keys", "Make key files, and show what is public of them."),
+    Group("keys", "registry.cli.keys", "Make key files and backups, show what is public of them."),
     Group("node", "registry.cli.node", "Register service nodes, fund them, look after them."),
     Group("account", "registry.cli.accounts", "Show accounts, and send coins."),
     Group("tx", "registry.cli.tx", "Show transactions, and send those that are signed already."),

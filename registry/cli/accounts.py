@@ -9,6 +9,7 @@ from registry.cli.amounts import format_amount
 from registry.cli.arguments import ADDRESS, AMOUNT, KEY_FILE, parse_account, parse_amount
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, align, emit, refusals
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.cli.sending import GenesisOption, WaitOption
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def send(
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Send coins from one account to another."""
@@ -62,12 +65,14 @@ def send(
     from registry.cli.http import Service
     from registry.cli.sending import emit_sent, get_target, send_paid
 
+    keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
+        seed = keys.load(source)
         target = get_target(service, genesis)
         row = send_paid(
             service,
             target,
-            source,
+            seed,
             lambda wallet, terms: wallet.transfer(terms, to, amount),
             wait,
         )

@@ -1,11 +1,13 @@
 """`waypost genesis`: make a genesis file, and check one.
 
-new      from a preset, the key files of producer and attestors, and the first accounts
-check    every rule of the file, its hash, and what is in it
+new               from a preset, the key files of producer and attestors, and the first accounts
+import-session    the same, with the nodes of a published list of the Session network
+check             every rule of the file, its hash, and what is in it
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from time import time_ns
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
 import typer
 
@@ -15,7 +17,9 @@ from registry.cli.arguments import (
     AMOUNT,
     KEY_FILE,
     NAME,
+    VERSION,
     Preset,
+    ProgramVersion,
     Seat,
     Setting,
     Share,
@@ -24,29 +28,80 @@ from registry.cli.arguments import (
     parse_seat,
     parse_setting,
     parse_share,
+    parse_version,
 )
-from registry.cli.output import Output, OutputOption, Table, align, emit, format_table, refusals
+from registry.cli.output import (
+    Output,
+    OutputOption,
+    Table,
+    align,
+    emit,
+    format_table,
+    refusals,
+    warn,
+)
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 
 if TYPE_CHECKING:
-    from ledger.messages.genesis import Genesis
+    from collections.abc import Iterable
+
+    from ledger.messages.genesis import Genesis, GenesisNode
     from ledger.params import Parameter
+    from registry.importing import Imported
 
 LATEST_MS: Final = 2**53
 """Far beyond the calendar, and well within what a block's time can be."""
 
-CHANGES: Final = typer.Option(
-    "--set",
-    parser=parse_setting,
-    metavar="PARAMETER=VALUE",
-    help="A parameter in its own unit, instead of the preset's; may be repeated.",
-)
-START: Final = typer.Option(
-    "--start-ms",
-    min=0,
-    max=LATEST_MS,
-    metavar="MS",
-    help="Unix milliseconds of the start; now by default.",
-)
+SESSION_BLOCK_S: Final = 120
+"""Seconds from block to block in the network whose lists are imported."""
+
+NameOption: TypeAlias = Annotated[
+    str, typer.Option(parser=parse_network_name, metavar=NAME, help="Name of the network.")
+]
+PresetOption: TypeAlias = Annotated[Preset, typer.Option(help="The parameters to start from.")]
+ProducerOption: TypeAlias = Annotated[
+    Path, typer.Option(metavar=KEY_FILE, help="Key file of who orders the blocks.")
+]
+AttestorOption: TypeAlias = Annotated[
+    list[Seat],
+    typer.Option(
+        parser=parse_seat,
+        metavar=f"{KEY_FILE}[:WEIGHT]",
+        help="Key file of who signs lists, with a weight if not 1; may be repeated.",
+    ),
+]
+OutOption: TypeAlias = Annotated[Path, typer.Option(help="The file to write.")]
+AccountOption: TypeAlias = Annotated[
+    list[Share] | None,
+    typer.Option(
+        parser=parse_share,
+        metavar="ADDRESS=AMOUNT",
+        help="An account that begins with coins; may be repeated.",
+    ),
+]
+PoolOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(parser=parse_amount, metavar=AMOUNT, help="What the reward pool begins with."),
+]
+ChangesOption: TypeAlias = Annotated[
+    list[Setting] | None,
+    typer.Option(
+        "--set",
+        parser=parse_setting,
+        metavar="PARAMETER=VALUE",
+        help="A parameter in its own unit, instead of the preset's; may be repeated.",
+    ),
+]
+StartOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--start-ms",
+        min=0,
+        max=LATEST_MS,
+        metavar="MS",
+        help="Unix milliseconds of the start; now by default.",
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -57,64 +112,100 @@ class FileExists(WaypostError):
 
 @app.command()
 def new(
-    name: Annotated[
-        str, typer.Option(parser=parse_network_name, metavar=NAME, help="Name of the network.")
-    ],
-    preset: Annotated[Preset, typer.Option(help="The parameters to start from.")],
-    producer: Annotated[
-        Path, typer.Option(metavar=KEY_FILE, help="Key file of who orders the blocks.")
-    ],
-    attestor: Annotated[
-        list[Seat],
-        typer.Option(
-            parser=parse_seat,
-            metavar=f"{KEY_FILE}[:WEIGHT]",
-            help="Key file of who signs lists, with a weight if not 1; may be repeated.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
-    account: Annotated[
-        list[Share] | None,
-        typer.Option(
-            parser=parse_share,
-            metavar="ADDRESS=AMOUNT",
-            help="An account that begins with coins; may be repeated.",
-        ),
-    ] = None,
-    pool: Annotated[
-        int | None,
-        typer.Option(parser=parse_amount, metavar=AMOUNT, help="What the reward pool begins with."),
-    ] = None,
-    changes: Annotated[list[Setting] | None, CHANGES] = None,
-    start_ms: Annotated[int | None, START] = None,
+    name: NameOption,
+    preset: PresetOption,
+    producer: ProducerOption,
+    attestor: AttestorOption,
+    out: OutOption,
+    account: AccountOption = None,
+    pool: PoolOption = None,
+    changes: ChangesOption = None,
+    start_ms: StartOption = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a genesis file: all that people have to agree on.
 
     With the same `--start-ms` and the same other inputs it is the same file.
     """
-    from ledger.messages.lists import MAX_ATTESTORS
-    from registry.files import write_durably
-    from registry.founding import make_genesis
-    from registry.keystore import load_seed
-
-    if len(attestor) > MAX_ATTESTORS:
-        raise typer.BadParameter(f"--attestor: there are at most {MAX_ATTESTORS}")
+    plan = _Plan(name, preset, producer, attestor, account, pool, changes, start_ms, out)
     with refusals():
-        if out.exists():
-            raise FileExists(f"{out} exists already: a genesis file is never overwritten")
-        raw = make_genesis(
-            name,
-            preset,
-            dict(changes or ()),
-            load_seed(producer),
-            [(load_seed(seat.path), seat.weight) for seat in attestor],
-            [(share.account, share.amount) for share in account or ()],
-            pool or 0,
-            start_ms,
-        )
-        write_durably(out, raw)
+        raw = _write(plan, KeyFiles(passphrase_file, passphrase_fd))
         emit(describe(raw) | {"file": str(out)}, output, lambda: _format_summary(raw, out))
+
+
+@app.command("import-session")
+def import_session(
+    file: Annotated[Path, typer.Argument(help="The published list.", show_default=False)],
+    name: NameOption,
+    preset: PresetOption,
+    producer: ProducerOption,
+    attestor: AttestorOption,
+    operators: Annotated[
+        Path,
+        typer.Option(
+            metavar="MAP",
+            help="JSON file that names each node's operator and duty key.",
+        ),
+    ],
+    out: OutOption,
+    router_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Router port of nodes of which the list has none."),
+    ] = None,
+    storage_version: Annotated[
+        ProgramVersion | None,
+        typer.Option(
+            parser=parse_version, metavar=VERSION, help="Storage version, where the list has none."
+        ),
+    ] = None,
+    router_version: Annotated[
+        ProgramVersion | None,
+        typer.Option(
+            parser=parse_version, metavar=VERSION, help="Router version, where the list has none."
+        ),
+    ] = None,
+    block_seconds: Annotated[
+        int, typer.Option(min=1, max=86_400, help="From block to block in the network of the list.")
+    ] = SESSION_BLOCK_S,
+    account: AccountOption = None,
+    pool: PoolOption = None,
+    changes: ChangesOption = None,
+    start_ms: StartOption = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Make a genesis file whose nodes are those of a published list of the Session network.
+
+    They are active from the start, each with its whole stake, and keep the swarms that the list
+    names; nodes that are leaving leave. The map of operators is a JSON object of the form
+    {"NODE": {"operator": "ADDRESS", "duty_key": "HEX"}, ...}. Nodes prove nothing here: who
+    agrees on the file vouches for them.
+    """
+    from ledger.messages.contact import Version
+    from registry.client.cache import read_bounded
+    from registry.formats.session_json import MAX_SESSION_JSON_BYTES, decode_session_json
+    from registry.importing import MAX_OPERATORS_BYTES, Told, import_nodes, read_operators
+
+    with refusals():
+        height, published = decode_session_json(read_bounded(file, MAX_SESSION_JSON_BYTES))
+        owners = read_operators(read_bounded(operators, MAX_OPERATORS_BYTES))
+        told = Told(
+            router_port,
+            storage_version and Version(*storage_version),
+            router_version and Version(*router_version),
+            1_000 * block_seconds,
+        )
+        start = time_ns() // 1_000_000 if start_ms is None else start_ms
+        imported = import_nodes(published, height, owners, told, start)
+        plan = _Plan(name, preset, producer, attestor, account, pool, changes, start, out)
+        raw = _write(plan, KeyFiles(passphrase_file, passphrase_fd), imported.nodes)
+        _warn_of_rest(imported)
+        left_out = {"inactive": imported.inactive, "unreachable": imported.unreachable}
+        facts = describe(raw) | {"file": str(out)} | {"left_out": left_out}
+        emit(facts, output, lambda: _format_summary(raw, out))
 
 
 @app.command()
@@ -129,13 +220,65 @@ def check(
         emit(facts, output, lambda: f"{_format_summary(raw, file)}\n\n{_format_parameters(raw)}")
 
 
+# --- making -------------------------------------------------------------------------------------
+
+
+class _Plan(NamedTuple):
+    """What both ways to make a genesis file are told."""
+
+    name: str
+    preset: Preset
+    producer: Path
+    attestors: list[Seat]
+    accounts: list[Share] | None
+    pool: int | None
+    changes: list[Setting] | None
+    start_ms: int | None
+    out: Path
+
+
+def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> bytes:
+    """Write the genesis file of a plan, and return its bytes."""
+    from ledger.messages.lists import MAX_ATTESTORS
+    from registry.files import write_durably
+    from registry.founding import make_genesis
+
+    if len(plan.attestors) > MAX_ATTESTORS:
+        raise typer.BadParameter(f"--attestor: there are at most {MAX_ATTESTORS}")
+    if plan.out.exists():
+        raise FileExists(f"{plan.out} exists already: a genesis file is never overwritten")
+    raw = make_genesis(
+        plan.name,
+        plan.preset,
+        dict(plan.changes or ()),
+        keys.load(plan.producer),
+        [(keys.load(seat.path), seat.weight) for seat in plan.attestors],
+        [(share.account, share.amount) for share in plan.accounts or ()],
+        plan.pool or 0,
+        plan.start_ms,
+        nodes,
+    )
+    write_durably(plan.out, raw)
+    return raw
+
+
+def _warn_of_rest(imported: "Imported") -> None:
+    for count, what in (
+        (imported.inactive, "nodes of the list are not active there, and were left out"),
+        (imported.unreachable, "nodes of the list have no address or port, and were left out"),
+        (imported.unlisted, "nodes of the map of operators are not among those imported"),
+    ):
+        if count:
+            warn(f"{count} {what}")
+
+
 # --- showing ------------------------------------------------------------------------------------
 
 
 def describe(raw: bytes) -> dict[str, Any]:
     """Return what a genesis file says, for programs. Refuses like `load_genesis`."""
     from ledger.crypto import sha256
-    from ledger.genesis import load_genesis
+    from ledger.genesis import compute_supply, load_genesis
     from ledger.params import PARAMETERS
     from registry.addresses import encode_account
 
@@ -149,7 +292,7 @@ def describe(raw: bytes) -> dict[str, Any]:
         "producer": genesis.producer.hex(),
         "policy": "fixed",
         "seed": genesis.seed.hex(),
-        "supply": str(_supply(genesis)),
+        "supply": str(compute_supply(genesis)),
         "pool": str(genesis.pool),
         "attestors": [
             {"list_key": seat.list_key.hex(), "weight": seat.weight, "tip": seat.tip.hex()}
@@ -157,6 +300,7 @@ def describe(raw: bytes) -> dict[str, Any]:
         ],
         "single_signer": _is_single_signer(genesis),
         "accounts": [{"account": account, "balance": str(units)} for account, units in balances],
+        "nodes": _describe_nodes(genesis),
         "parameters": {
             row.name: {"value": str(value), "unit": row.unit}
             for row, value in zip(PARAMETERS, genesis.params, strict=True)
@@ -165,8 +309,15 @@ def describe(raw: bytes) -> dict[str, Any]:
     }
 
 
-def _supply(genesis: "Genesis") -> int:
-    return genesis.pool + sum(row.balance for row in genesis.accounts)
+def _describe_nodes(genesis: "Genesis") -> dict[str, int]:
+    from ledger.messages.genesis import NEW_SWARM
+
+    return {
+        "count": len(genesis.nodes),
+        "operators": len({row.operator for row in genesis.nodes}),
+        "with_swarm": sum(row.swarm_id != NEW_SWARM for row in genesis.nodes),
+        "leaving": sum(bool(row.exit_ms) for row in genesis.nodes),
+    }
 
 
 def _is_single_signer(genesis: "Genesis") -> bool:
@@ -191,8 +342,22 @@ def _nearest_preset(genesis: "Genesis") -> tuple[str, list[str]]:
     return PRESETS[nearest], differing[nearest]
 
 
+def _format_nodes(genesis: "Genesis") -> list[tuple[str, str]]:
+    if not genesis.nodes:
+        return []
+    count, operators, with_swarm, leaving = _describe_nodes(genesis).values()
+    swarms = (
+        f"{with_swarm} keep their swarm, " if with_swarm else "their swarms follow from the seed, "
+    )
+    return [
+        ("nodes", f"{count} of {operators} operators, active from the start"),
+        ("", f"{swarms}{leaving} are leaving"),
+    ]
+
+
 def _format_summary(raw: bytes, file: Path) -> str:
     from ledger.crypto import sha256
+    from ledger.genesis import compute_supply
     from ledger.messages.genesis import GENESIS
 
     genesis: Genesis = GENESIS.decode(raw)
@@ -213,7 +378,8 @@ def _format_summary(raw: bytes, file: Path) -> str:
                 + (single if _is_single_signer(genesis) else ""),
             ),
             ("accounts", str(len(genesis.accounts))),
-            ("supply", f"{format_amount(_supply(genesis))}, reward pool included"),
+            *_format_nodes(genesis),
+            ("supply", f"{format_amount(compute_supply(genesis))}, reward pool included"),
             ("pool", format_amount(genesis.pool)),
             ("parameters", f"those of the preset {preset_name}{but}"),
         ]

@@ -2,6 +2,7 @@
 
 - Alone it makes a new network: key files of producer, attestor and treasury, a genesis file whose
   coins the treasury has, and the settings of a node that orders blocks and attests.
+- The key files are encrypted with one passphrase, unless they are asked for in the clear.
 - With `--genesis` and `--follow` it makes the home of a node that follows a network that exists.
 - It never overwrites: a home that holds something is refused.
 """
@@ -17,6 +18,7 @@ from registry.cli.amounts import format_amount
 from registry.cli.arguments import KEY_FILE, NAME, HomeOption, Preset, parse_network_name
 from registry.cli.keys import INSECURE
 from registry.cli.output import Output, OutputOption, align, emit, refusals, warn
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.home import GENESIS
 
 if TYPE_CHECKING:
@@ -66,12 +68,17 @@ def init(
         Path | None,
         typer.Option(metavar=KEY_FILE, help="Key file to attest with, for a node that follows."),
     ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Key files in the clear: for development only.")
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Make the home of a new network with one producer, or of a node that follows one.
 
-    A new network gets new key files in the clear, for development only. To follow, name the
-    network's genesis file and a node of it: --genesis FILE --follow URL.
+    A new network gets new key files, all with the same passphrase. To follow, name the network's
+    genesis file and a node of it: --genesis FILE --follow URL.
     """
     from registry.home import default_home
 
@@ -80,14 +87,20 @@ def init(
         raise typer.BadParameter("a follower's home needs both --genesis and --follow")
     if is_follower and (preset or name):
         raise typer.BadParameter("--preset and --name are for a new network, not for a follower")
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    if (is_follower or not keys.is_attended) and insecure:
+        raise typer.BadParameter("--insecure is for a new network's key files, with no passphrase")
     with refusals():
         folder = (home or default_home()).absolute()
         _check_unused(folder)
         if genesis and follow:
             made = _make_follower(folder, genesis, follow, attest)
         else:
-            made = _make_network(folder, preset or "minimal", name or DEFAULT_NAME)
+            passphrase = None if insecure else keys.choose(f"the key files of {folder}")
+            made = _make_network(folder, preset or "minimal", name or DEFAULT_NAME, passphrase)
         steps = _next_steps(folder, is_named=home is not None, is_follower=is_follower)
+        if not is_follower and not insecure:
+            steps += _backup_steps(folder)
         shown = "\n".join((_format(made), "", "Next:", *(f"  {step}" for step in steps)))
         emit(made | {"next": steps}, output, shown)
 
@@ -100,14 +113,14 @@ def _check_unused(folder: Path) -> None:
             )
 
 
-def _make_network(folder: Path, preset: str, name: str) -> dict[str, Any]:
+def _make_network(folder: Path, preset: str, name: str, passphrase: bytes | None) -> dict[str, Any]:
     """Make keys, genesis and settings; the settings come last, so nothing runs before all is."""
     from secrets import token_bytes
 
     from registry.addresses import encode_account
     from registry.files import write_durably
     from registry.founding import make_genesis
-    from registry.keystore import derive, save_seed
+    from registry.keystore import derive, save_insecure_seed, save_seed
 
     seeds = {file: token_bytes(32) for file in (PRODUCER, ATTESTOR, TREASURY)}
     treasury = derive(seeds[TREASURY], "account").public
@@ -121,10 +134,18 @@ def _make_network(folder: Path, preset: str, name: str) -> dict[str, Any]:
         POOL_COINS * COIN,
     )
     for file, seed in seeds.items():
-        save_seed(folder / file, seed)
+        if passphrase is None:
+            save_insecure_seed(folder / file, seed)
+        else:
+            save_seed(folder / file, seed, passphrase)
     write_durably(folder / GENESIS, raw)
     _write_settings(folder, {"producer": folder / PRODUCER, "attest": folder / ATTESTOR}, ())
-    warn(f"{folder}: {INSECURE}")
+    if passphrase is None:
+        warn(f"{folder}: {INSECURE}")
+    else:
+        warn(
+            "the keys have no backup yet: without file and passphrase, or the words, they are lost"
+        )
     warn("one attestor signs alone: whoever holds its key can sign what he likes")
     return {
         "home": str(folder),
@@ -164,10 +185,11 @@ def _make_follower(
 
 def _check_seat(genesis: "Genesis", attest: Path) -> None:
     """Warn about a key that signs nothing yet; a later set of attestors may have it."""
-    from registry.keystore import derive, load_seed
+    from registry.keystore import describe_file
 
-    key = derive(load_seed(attest), "list").public
-    if all(seat.list_key != key for seat in genesis.attestors):
+    # what an encrypted file says of itself is proven when the node starts
+    key = describe_file(attest)[0]["list"]
+    if all(seat.list_key.hex() != key for seat in genesis.attestors):
         warn(f"{attest} has no seat among the attestors of the genesis file: it signs nothing yet")
 
 
@@ -212,3 +234,10 @@ def _next_steps(folder: Path, *, is_named: bool, is_follower: bool) -> list[str]
     pay = f"waypost account send --from {treasury} --to ADDRESS --amount 1000"
     audit = f"waypost ledger audit{home}"
     return [f"waypost run{home}", "waypost node list", audit if is_follower else pay]
+
+
+def _backup_steps(folder: Path) -> list[str]:
+    import shlex
+
+    files = (TREASURY, PRODUCER, ATTESTOR)
+    return [f"waypost keys backup {shlex.quote(str(folder / file))}" for file in files]

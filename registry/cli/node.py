@@ -32,6 +32,7 @@ from registry.cli.arguments import (
 )
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, Table, align, emit, refusals
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.cli.sending import GenesisOption, WaitOption
 
 if TYPE_CHECKING:
@@ -124,38 +125,35 @@ def register(
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Register a service node: begin its life with the operator's stake."""
+    from registry.addresses import encode_node
     from registry.cli.http import Service
     from registry.cli.sending import emit_sent, get_target, send_paid
+    from registry.keystore import derive
     from registry.wallet import sign_registration
 
     if not ipv4 and not ipv6:
         raise typer.BadParameter("a node needs --ipv4, --ipv6, or both")
     versions = storage_version or SUPPORTED_STORAGE, router_version or SUPPORTED_ROUTER
     reached = Reached(ipv4, ipv6, storage_port, router_port, *versions)
+    keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
-        seed, owner, address = _load_keys(node, operator)
+        seed, payer = keys.load(node), keys.load(operator)
+        address = encode_node(derive(seed, "node").public)
+        owner = derive(payer, "account").public
         target = get_target(service, genesis)
         life = _get_next_life(service, address)
         terms = _agree(target, life, owner, fee, reserve or (), make_contact(reached), attests)
         registration = sign_registration(target.genesis_hash, seed, terms, stake)
         row = send_paid(
-            service, target, operator, lambda wallet, t: wallet.register(t, registration), wait
+            service, target, payer, lambda wallet, t: wallet.register(t, registration), wait
         )
         what = f"registered {address} with {format_amount(stake)}"
         emit_sent(row, output, what, target, node=address, stake=str(stake))
-
-
-def _load_keys(node: Path, operator: Path) -> tuple[bytes, bytes, str]:
-    """Return the node's seed, the operator's account, and the node's address."""
-    from registry.addresses import encode_node
-    from registry.keystore import derive, load_seed
-
-    seed = load_seed(node)
-    owner = derive(load_seed(operator), "account").public
-    return seed, owner, encode_node(derive(seed, "node").public)
 
 
 def _agree(
@@ -192,6 +190,8 @@ def contribute(
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Add stake to a node that waits for it."""
@@ -199,13 +199,15 @@ def contribute(
     from registry.cli.http import Service
     from registry.cli.sending import emit_sent, get_target, send_paid
 
+    keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
+        seed = keys.load(source)
         life = _get_node(service, encode_node(node)).life
         target = get_target(service, genesis)
         row = send_paid(
             service,
             target,
-            source,
+            seed,
             lambda wallet, terms: wallet.contribute(terms, node, life, amount),
             wait,
         )
@@ -220,6 +222,8 @@ def withdraw(
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Take the whole of a contribution back from a node that still waits for stake."""
@@ -227,11 +231,13 @@ def withdraw(
     from registry.cli.http import Service
     from registry.cli.sending import emit_sent, get_target, send_paid
 
+    keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
+        seed = keys.load(source)
         life = _get_node(service, encode_node(node)).life
         target = get_target(service, genesis)
         row = send_paid(
-            service, target, source, lambda wallet, terms: wallet.withdraw(terms, node, life), wait
+            service, target, seed, lambda wallet, terms: wallet.withdraw(terms, node, life), wait
         )
         what = f"withdrew the stake in {encode_node(node)}"
         emit_sent(row, output, what, target, node=encode_node(node))
@@ -249,20 +255,23 @@ def contact(
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Change a node's contact data at the epoch's end; what is not named stays as it is. Free."""
     from registry.addresses import encode_node
     from registry.cli.http import Service
     from registry.cli.sending import emit_sent, get_target, send
-    from registry.keystore import derive, load_seed
+    from registry.keystore import derive
     from registry.wallet import sign_contact
 
     changes = Reached(ipv4, ipv6, storage_port, router_port, storage_version, router_version)
     if all(change is None for change in changes):
         raise typer.BadParameter("say what changes: an address, a port or a version")
+    keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
-        seed = load_seed(node)
+        seed = keys.load(node)
         address = encode_node(derive(seed, "node").public)
         known = _get_node(service, address)
         target = get_target(service, genesis)

@@ -25,8 +25,11 @@ Made from the help of the commands by `python -m registry.cli.reference`; a test
   command line itself is wrong; 130 interrupted.
 - `AMOUNT` is in coins with up to nine decimals (`12`, `0.5`), or in atomic units with a `u` behind
   it (`500u`). `ADDRESS` is an account (`wpa1…`) or a node (`wpn1…`), or 64 hex digits.
-- `KEYFILE` is a file that `waypost keys new` made. So far key files hold their seed in the clear:
-  they are for development networks.
+- `KEYFILE` is a file that `waypost keys new` made. A command that opens one asks for its passphrase
+  in the terminal, up to three times. `--passphrase-file PATH` takes the first line of a file
+  instead, which only you may be able to read, and `--passphrase-fd N` that of an open descriptor;
+  it then serves all key files of the command. Nothing takes a passphrase as an argument or from the
+  environment, where others can read it.
 - Commands that ask a service take `--url`, else `WAYPOST_URL`, else `http://127.0.0.1:8420`.
 """
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.home import default_home
 
 app = typer.Typer()
@@ -34,8 +35,13 @@ def run(
         bool | None, typer.Option(help="Whether to serve; a replica may only attest.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; 0: one a core.")] = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
 ) -> None:
-    """Run a node: order blocks, or follow others and check every block."""
+    """Run a node: order blocks, or follow others and check every block.
+
+    Key files are opened before anything starts; the passphrase file may be a setting too.
+    """
     from ledger.errors import WaypostError
     from registry import supervisor
     from registry.settings import load_settings
@@ -52,9 +58,12 @@ def run(
         "web": web,
         "workers": workers,
     }
+    keys = KeyFiles(passphrase_file, passphrase_fd)
     try:
         settings = load_settings(home or default_home(), flags)
-        code = supervisor.main(settings)
+        if keys.is_attended:
+            keys = KeyFiles(settings.passphrase_file)
+        code = supervisor.main(settings, keys.load_all(settings.key_files))
     except WaypostError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1

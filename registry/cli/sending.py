@@ -85,17 +85,17 @@ def get_target(service: Service, genesis: Path | None) -> Target:
 def send_paid(
     service: Service,
     target: Target,
-    key_file: Path,
+    seed: bytes,
     make: Callable[["Wallet", "Terms"], bytes],
     wait: bool,
 ) -> dict[str, Any]:
-    """Send the transaction that `make` signs with an account's key; return what became of it."""
+    """Send the transaction that `make` signs with a seed's account; return what became of it."""
     from ledger.crypto import sha256
     from registry.addresses import encode_account
-    from registry.keystore import derive, load_seed
+    from registry.keystore import derive
     from registry.wallet import Terms, Wallet
 
-    wallet = Wallet(target.genesis_hash, derive(load_seed(key_file), "account"))
+    wallet = Wallet(target.genesis_hash, derive(seed, "account"))
     answer = service.get(f"/v1/accounts/{encode_account(wallet.account)}")
     nonce = convert(answer, Account).nonce
     expiry = target.height + min(LIFETIME_BLOCKS, target.params.max_lifetime_blocks)

@@ -12,7 +12,7 @@ from registry.devnet.story import Story
 from registry.files import write_durably
 from registry.founding import make_genesis
 from registry.home import GENESIS
-from registry.keystore import derive, load_seed, named_seed, save_seed
+from registry.keystore import derive, load_seed, named_seed, save_insecure_seed
 from registry.logs import set_up_logs
 from registry.settings import Settings
 from registry.sockets import CannotListen, listen
@@ -76,10 +76,10 @@ class Devnet:
             write_durably(home / GENESIS, genesis)
             for role in ("producer", "attestor"):
                 (home / f"{role}.json").unlink(missing_ok=True)
-            save_seed(home / "attestor.json", named_seed(seed, f"attestor {number}"))
-        save_seed(self._home(0) / "producer.json", named_seed(seed, "producer"))
+            save_insecure_seed(home / "attestor.json", named_seed(seed, f"attestor {number}"))
+        save_insecure_seed(self._home(0) / "producer.json", named_seed(seed, "producer"))
         write_durably(self._folder / GENESIS, genesis)
-        save_seed(self._seed_path, seed)
+        save_insecure_seed(self._seed_path, seed)
 
     def _home(self, number: int) -> Path:
         return self._folder / str(number)

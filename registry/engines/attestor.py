@@ -12,6 +12,7 @@ import structlog
 
 from ledger.chain import Executed
 from ledger.codec import encode
+from ledger.errors import Fault
 from ledger.history import final_key
 from ledger.messages.blocks import Block
 from ledger.messages.lists import SignedHeader, decode_header, decode_signed_header
@@ -21,8 +22,9 @@ from ledger.types import Epoch
 from ledger.views import View
 from registry.ipc import Busy, Lost
 from registry.replica import Replica
-from registry.signer import HeaderSigner, SignerRefuses
+from registry.signer import HeaderSigner, Known
 from registry.wallet import KIND_TAGS
+from registry.watermarks import SignerRefuses
 
 AGAIN_BLOCKS: Final = 2
 """Blocks after which an attestation that no block took is submitted again."""
@@ -64,11 +66,9 @@ class Attestor:
         try:
             raw = await self._make(view, signed, index)
             answers = await self._submit([raw], False)
-        except SignerRefuses as refusal:
-            log.error("header not attested", epoch=epoch, reason=str(refusal))
-        except OSError as error:
-            # without its watermark no signature leaves; the next block tries again
-            log.error("header not attested", epoch=epoch, reason=str(error))
+        except Fault as fault:
+            # no signature left; a later block tries again
+            log.error("header not attested", epoch=epoch, reason=str(fault))
         except (Busy, Lost) as error:
             log.warning("attestation not submitted", epoch=epoch, reason=str(error))
         else:
@@ -91,17 +91,23 @@ class Attestor:
         reveal = self._signer.chain.reveal(link.value, link.accepted)
         if reveal is None:
             raise SignerRefuses("the hash chain of this key is exhausted, or not the one in force")
-        signature = await asyncio.to_thread(
-            self._signer.sign,
-            self._replica.chain.genesis_hash,
-            signed.header,
-            lambda epoch: _header_of(view, epoch),
+        known = Known(
+            lambda epoch: _frozen_header(view, epoch),
+            link.accepted,
+            view.state.params().epoch_ms,
         )
+        signature = await asyncio.to_thread(self._signer.sign, signed.header, known)
         epoch = decode_header(signed.header).epoch
         return encode(Free(VERSION, KIND_TAGS["attest"], Attest(epoch, index, reveal, signature)))
 
+    async def close(self) -> None:
+        """Give up what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
-def _header_of(view: View, epoch: Epoch) -> bytes | None:
-    """Return this replica's header of a frozen epoch."""
+
+def _frozen_header(view: View, epoch: Epoch) -> SignedHeader | None:
+    """Return this replica's signed header of an epoch that takes no attestations any more."""
     raw = view.reader.get(final_key(epoch))
-    return None if raw is None else decode_signed_header(raw).header
+    return None if raw is None else decode_signed_header(raw)

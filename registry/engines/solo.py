@@ -13,7 +13,8 @@ import structlog
 
 from ledger.crypto import sha256
 from ledger.errors import Refusal
-from ledger.messages.blocks import BlockHeader
+from ledger.messages.blocks import BlockHeader, block_hash
+from ledger.types import Hash, Height
 from registry.engines.answers import committed_answer, pending_answer, refused_answer
 from registry.jobs import run_every
 from registry.replica import Replica
@@ -28,17 +29,11 @@ log = structlog.get_logger()
 class Solo:
     """Makes blocks from a timer and the pool."""
 
-    def __init__(
-        self, replica: Replica, signer: BlockSigner, *, new_watermark: bool = False
-    ) -> None:
+    def __init__(self, replica: Replica, signer: BlockSigner, *, is_vouched: bool = False) -> None:
         """Raises `SignerRefuses` like `BlockSigner.check_start`."""
         self._replica = replica
         self._signer = signer
-        chain = replica.chain
-        tip = chain.tip
-        newest = chain.view().block(tip.height)
-        previous = chain.genesis_hash if newest is None else newest.header.previous
-        signer.check_start(tip.height, tip.block_hash, previous, is_new=new_watermark)
+        signer.check_start(replica.chain.tip.height, self._hash_of, is_vouched=is_vouched)
 
     async def run(self) -> None:
         """Make a block every `block_ms`, until cancelled."""
@@ -60,7 +55,7 @@ class Solo:
         )
         executed = await replica.finalize(block)
         header: BlockHeader = chain.header()
-        seal = self._signer.seal(chain.genesis_hash, header)
+        seal = self._signer.seal(header)
         await replica.commit(executed, seal, lambda done: self._signer.note(done.header))
 
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
@@ -77,6 +72,10 @@ class Solo:
 
     async def close(self) -> None:
         """There is nothing to let go of."""
+
+    def _hash_of(self, height: Height) -> Hash | None:
+        block = self._replica.chain.view().block(height)
+        return None if block is None else block_hash(block.header)
 
     def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:
         if refusal is not None:

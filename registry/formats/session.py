@@ -5,13 +5,9 @@ Nothing here is signed: it is for clients that exist and cannot check a list.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Final
 
 import msgspec
-from nacl.bindings import crypto_sign_ed25519_pk_to_curve25519
-
-from ledger.types import Key
 
 NO_SWARM: Final = 2**64 - 1
 """Swarm id of a node that is not active."""
@@ -67,12 +63,3 @@ class SessionNode(msgspec.Struct, frozen=True):
 def select_reachable(nodes: Iterable[SessionNode]) -> Iterator[SessionNode]:
     """Yield the nodes that have an IPv4 address: clients of that network know no other kind."""
     return (node for node in nodes if node.public_ip != NO_ADDRESS)
-
-
-@lru_cache(maxsize=2**16)
-def convert_to_x25519(key: Key) -> str:
-    """Return a node key as a Montgomery point, 64 hex digits. The key is a valid one.
-
-    It takes a tenth of a millisecond, so it is remembered, and `SessionNode` carries it along.
-    """
-    return crypto_sign_ed25519_pk_to_curve25519(key).hex()

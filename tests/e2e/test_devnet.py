@@ -116,7 +116,7 @@ def test_it_shows_the_whole_idea(devnet: Devnet) -> None:
 def test_every_command_of_the_guide_works(devnet: Devnet) -> None:
     devnet.wait_for("list of 25 nodes")
     blocks = re.findall(r"```sh guide\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     done = devnet.run("\n".join(blocks))
     assert done.returncode == 0, done.stdout + done.stderr
 

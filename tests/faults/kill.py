@@ -28,7 +28,7 @@ from ledger.store import MemoryStore
 from ledger.types import COIN
 from registry.founding import make_genesis
 from registry.home import GENESIS
-from registry.keystore import derive, named_seed, save_seed
+from registry.keystore import derive, named_seed, save_insecure_seed
 from registry.wallet import Terms, Wallet
 
 SENDERS: Final = 8
@@ -61,8 +61,8 @@ class Home:
         )
         folder.mkdir(parents=True)
         (folder / GENESIS).write_bytes(self.genesis)
-        save_seed(folder / "producer.json", seed)
-        save_seed(folder / "attestor.json", attestor)
+        save_insecure_seed(folder / "producer.json", seed)
+        save_insecure_seed(folder / "attestor.json", attestor)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the service on a free port; its log goes to a file."""

@@ -195,7 +195,7 @@ def read_formats() -> list[Any]:
 
 @pytest.mark.parametrize("row", read_formats(), ids=lambda row: str(row.name))
 def test_a_list_format_has_its_headings(row: Any) -> None:
-    for function in (row.encode, row.decode):
+    for function in filter(None, (row.encode, row.decode)):
         assert headings_that_name(path_of(function)), (
             f"no heading in docs/spec names {path_of(function)} of the format {row.name}"
         )

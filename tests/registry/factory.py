@@ -32,6 +32,7 @@ from registry.engines.solo import Solo
 from registry.keystore import CHAIN, derive, derive_secret
 from registry.replica import Replica
 from registry.signer import BlockSigner, HashChain, HeaderSigner
+from registry.watermarks import SigningRole, Watermark, Watermarks
 from tests.factory import START_MS, Network, make_genesis, verify_cached
 
 P = ParamSpec("P")
@@ -140,6 +141,7 @@ class Site:
     ) -> None:
         monkeypatch.setattr(signer, "CHAIN_LINKS", LINKS)
         self.folder = folder
+        self._held: dict[str, Watermarks] = {}
         self.clock = Clock()
         for module in ("registry.signer", "registry.engines.solo"):
             monkeypatch.setattr(f"{module}.time", self.clock)
@@ -158,11 +160,27 @@ class Site:
 
     def header_signer(self, name: str) -> HeaderSigner:
         """The signer of an attestor, with its watermark."""
-        return HeaderSigner(seed_of(name), self.folder / name / "headers")
+        return HeaderSigner(seed_of(name), self.watermarks(name))
 
     def block_signer(self) -> BlockSigner:
         """The signer of the producer, with its watermark."""
-        return BlockSigner(seed_of("producer"), self.folder / "producer" / "blocks")
+        return BlockSigner(seed_of("producer"), self.watermarks("producer"))
+
+    def watermarks(self, name: str) -> Watermarks:
+        """The watermarks of a machine, held until `let_go`."""
+        if name not in self._held:
+            self._held[name] = Watermarks(self.folder / name, self.hash)
+        return self._held[name]
+
+    def watermark(self, name: str, role: SigningRole) -> Watermark:
+        """What a machine's file says now."""
+        return self.watermarks(name).open(role, derive(seed_of(name), role.key).public)
+
+    def let_go(self) -> None:
+        """As if every machine had stopped."""
+        for held in self._held.values():
+            held.close()
+        self._held.clear()
 
 
 def _founding(name: str) -> GenesisAttestor:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Work:
 
 @asynccontextmanager
 async def serving(
-    greeting: Callable[[], tuple[str, Any] | None] = lambda: None, **handlers: Handler
+    greeting: Callable[[], Iterable[tuple[str, Any]]] = lambda: (), **handlers: Handler
 ) -> AsyncIterator[tuple[Server, Path]]:
     with short_folder() as folder:
         server = Server({"echo": echo, **handlers}, greeting)
@@ -383,16 +383,17 @@ async def test_a_connection_lets_go_of_its_socket_when_the_far_side_is_gone() ->
 @in_loop
 async def test_a_subscriber_gets_the_greeting_and_then_every_push_in_order() -> None:
     seen: list[tuple[str, Any]] = []
-    async with serving(lambda: ("view", {"height": 7})) as (server, path):
+    greeting = [("nodes", {"first": True}), ("nodes", {"first": False}), ("view", {"height": 7})]
+    async with serving(lambda: greeting) as (server, path):
         server.push("view", {"height": 6})
         async with connected(path) as connection, connected(path) as other:
             connection.subscribe(lambda event, payload: seen.append((event, payload)))
-            await eventually(lambda: seen)
+            await eventually(lambda: len(seen) == 3)
             for height in range(8, 20):
                 server.push("view", {"height": height})
             assert await other.call("echo", 1) == [1]
-            await eventually(lambda: len(seen) == 13)
-        assert seen == [("view", {"height": height}) for height in range(7, 20)]
+            await eventually(lambda: len(seen) == 15)
+        assert seen == greeting + [("view", {"height": height}) for height in range(8, 20)]
         server.push("view", {"height": 20})
 
 

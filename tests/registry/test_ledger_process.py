@@ -9,37 +9,46 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.errors import Fault, StoreInUse
 from ledger.leveldb import LevelStore
+from ledger.messages.genesis import GenesisNode
 from ledger.messages.lists import decode_header, decode_signed_header
 from registry import ledger_process, workers
+from registry import view as view_module
 from registry.home import GENESIS
 from registry.ipc import Busy, Connection, Gone, Lost, Server
 from registry.keystore import save_insecure_seed
 from registry.ledger_process import Service
 from registry.settings import Settings
-from registry.view import PushedView
-from tests.factory import Network, public
+from registry.view import PushedNodes, PushedView
+from registry.watermarks import Watermarks, WatermarksInUse
+from tests.factory import START_MS, Network, founding, public
 from tests.registry.factory import Site, eventually, in_loop, seed_of, short_folder
 
 
 class Asked:
-    """A running service, a connection to it, and the views that it pushed."""
+    """A running service, a connection to it, and what it pushed."""
 
     def __init__(self, service: Service, connection: Connection, network: Network) -> None:
         self.service = service
         self.connection = connection
         self.network = network
-        self.views: list[PushedView] = []
+        self.pushed: list[PushedNodes | PushedView] = []
         connection.subscribe(self._take)
 
     def _take(self, event: str, payload: Any) -> None:
-        assert event == "view"
-        self.views.append(msgspec.convert(payload, PushedView))
+        kind = {"nodes": PushedNodes, "view": PushedView}[event]
+        self.pushed.append(msgspec.convert(payload, kind))
+
+    @property
+    def views(self) -> list[PushedView]:
+        """The views among it."""
+        return [push for push in self.pushed if isinstance(push, PushedView)]
 
     async def query(self, name: str, height: int | None = None, **arguments: Any) -> Any:
         return await self.connection.call("query", name, arguments, height)
@@ -48,8 +57,11 @@ class Asked:
         return await self.connection.call("submit", list(raws), wait)
 
 
-def make_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Site, Settings]:
+def make_home(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, nodes: tuple[GenesisNode, ...] = ()
+) -> tuple[Site, Settings]:
     site = Site(monkeypatch, folder, block_ms=100, attest_blocks=100)
+    site.genesis = replace(site.genesis, nodes=nodes)
     site.clock.ms += 1
     (folder / GENESIS).write_bytes(encode(site.genesis))
     for name in ("producer", "attestor"):
@@ -64,10 +76,12 @@ def make_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Site, Sett
 
 
 @asynccontextmanager
-async def serving(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Site, Asked]]:
+async def serving(
+    monkeypatch: pytest.MonkeyPatch, nodes: tuple[GenesisNode, ...] = ()
+) -> AsyncIterator[tuple[Site, Asked]]:
     """A service over a real database, with a worker beside it, until its lifeline ends."""
     with short_folder() as folder, capture_logs():
-        site, settings = make_home(monkeypatch, folder)
+        site, settings = make_home(monkeypatch, folder, nodes)
         settings.run_path.mkdir()
         worker = Server({"verify": workers._verify})
         await worker.start(settings.worker_sockets[0])
@@ -105,6 +119,9 @@ async def test_views_tell_of_every_block_epoch_and_final_list(
         assert greeting.genesis == encode(site.genesis)
         heights = [view.height for view in asked.views]
         assert heights == list(range(heights[0], heights[-1] + 1))
+        for view in pushed:
+            block = await asked.connection.call("query", "block", {"height": view.height}, None)
+            assert view.block_hash == block["result"]["hash"]
         events = [event for view in pushed for event in view.events]
         blocks = [event.height for event in events if event.event == "block"]
         assert blocks == heights[1:]
@@ -118,6 +135,68 @@ async def test_views_tell_of_every_block_epoch_and_final_list(
         assert (header.epoch, header.node_count) == (1, 1)
         # fresh by the clock of this machine, which is not that of this network
         assert newest.ready is False
+
+
+@in_loop
+async def test_nodes_come_before_the_view_that_they_belong_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view_module, "MAX_PUSHED_ROWS", 2)
+    names = [f"founder {number}" for number in range(4)]
+    nodes = (*founding(*names), *founding("leaves", exit_ms=START_MS + 1))
+    nodes = tuple(sorted(nodes, key=lambda row: row.node))
+    async with serving(monkeypatch, nodes) as (site, asked):
+        await eventually(lambda: asked.views)
+        *greeting, view = asked.pushed[:4]
+        assert isinstance(view, PushedView)
+        pieces = [push for push in greeting if isinstance(push, PushedNodes)]
+        assert [(push.first, len(push.rows), push.removed) for push in pieces] == [
+            (True, 2, []), (False, 2, []), (False, 1, []),
+        ]  # fmt: skip
+        shown = [row for push in pieces for row in push.rows]
+        assert {row.pubkey_ed25519 for row in shown} == {row.node.hex() for row in nodes}
+
+        await asked.submit(asked.network.register("node"), wait=True)
+        await asked.submit(asked.network.transfer("alice", "bob"), wait=True)
+        await eventually(lambda: asked.views[-1].latest == 0)
+        while asked.views[-1].epoch == 1:
+            site.clock.ms += 1_000
+            await asyncio.sleep(0.01)
+        # behind the greeting, those that changed and no others, however many there are
+        told = [
+            (
+                [(row.pubkey_ed25519, row.active, row.state_height) for row in push.rows],
+                push.removed,
+                asked.pushed[place + 1].height,  # type: ignore[union-attr]
+            )
+            for place, push in enumerate(asked.pushed)
+            if isinstance(push, PushedNodes) and place > 3
+        ]
+        node, gone = public("node").hex(), public("leaves").hex()
+        registered = asked.pushed[-1].network["nodes"]  # type: ignore[union-attr]
+        assert registered == {"awaiting": 0, "queued": 0, "active": 5, "exited": 1}
+        [(first, no_one, funded), (second, removed, ended)] = told
+        assert (first, no_one) == ([(node, False, funded)], [])
+        assert (second, removed) == ([(node, True, ended)], [gone])
+
+        # whoever comes later gets all that there is now
+        late = Asked(
+            asked.service,
+            await Connection.open(asked.service._settings.ledger_socket),
+            asked.network,
+        )
+        await eventually(lambda: late.views)
+        rows = [row for push in late.pushed if isinstance(push, PushedNodes) for row in push.rows]
+        assert len(rows) == 5
+        assert gone not in {row.pubkey_ed25519 for row in rows}
+        await late.connection.close()
+
+
+@in_loop
+async def test_a_network_without_nodes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch) as (_, asked):
+        await eventually(lambda: asked.views)
+        assert asked.pushed[0] == PushedNodes(True, [], [])
 
 
 @in_loop
@@ -192,3 +271,19 @@ async def test_a_fault_at_the_start_lets_go_of_the_database(
         with pytest.raises(Fault, match="--producer"):
             await service.run(-1)
         LevelStore(settings.database_path, create=False).close()
+
+
+@in_loop
+async def test_watermarks_that_another_process_holds_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with short_folder() as folder:
+        site, settings = make_home(monkeypatch, folder)
+        held = Watermarks(settings.watermark_path, site.hash)
+        bare = settings.model_copy(update={"web": False})
+        with pytest.raises(WatermarksInUse, match="another process holds"):
+            await Service(bare).run(-1)
+        held.close()
+        # whoever was refused holds nothing either
+        LevelStore(settings.database_path, create=False).close()
+        Watermarks(settings.watermark_path, site.hash).close()

@@ -9,23 +9,58 @@ from pathlib import Path
 import pytest
 
 from ledger.history import final_key
-from ledger.messages.lists import decode_header, decode_signed_header, encode_signed_header
+from ledger.messages.lists import (
+    Entry,
+    ListHeader,
+    decode_header,
+    decode_signed_header,
+    encode_signed_header,
+)
 from ledger.types import Epoch
 from registry import publisher as publisher_module
-from registry.formats import FORMATS
+from registry.files import write_atomically
+from registry.formats.full import decode_full
+from registry.formats.session import SessionNode
+from registry.formats.session_binary import decode_session_binary
+from registry.formats.session_json import decode_session_json
 from registry.publisher import IN_MEMORY, Publisher
+from registry.roster import Roster
 from registry.view import PublishedList
-from tests.factory import Network
+from tests.factory import START_MS, Network, founding, make_contact, make_genesis, public
 from tests.registry.factory import in_loop
+
+SESSION_FORMS = ("session-json", "session-binary")
+
+
+class FreshRoster(Roster):
+    """Reads the newest height of a network whenever it is asked."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = network
+
+    def active(self) -> list[SessionNode]:
+        fresh = Roster()
+        fresh.read_all(self._network.state)
+        return fresh.active()
 
 
 class Served:
     """A network with its publisher, which hears of every block."""
 
-    def __init__(self, folder: Path, network: Network | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.network = network or Network()
-        self.publisher = Publisher(self.network.chain, folder)
+        nodes = (
+            *founding(*(f"founder {number}" for number in range(6))),
+            *founding("without IPv4", contact=make_contact(ipv4=b"", ipv6=bytes(15) + b"\1")),
+            *founding("leaves", exit_ms=START_MS + 15_000),
+        )
+        nodes = tuple(sorted(nodes, key=lambda row: row.node))
+        self.network = Network(make_genesis(nodes=nodes))
+        self.publisher = self._make_publisher()
+
+    def _make_publisher(self) -> Publisher:
+        return Publisher(self.network.chain, FreshRoster(self.network), self.folder)
 
     async def block(self, *raws: bytes, ms: int = 100) -> None:
         self.network.block(*raws, ms=ms)
@@ -42,7 +77,7 @@ class Served:
     async def restart(self) -> None:
         """Open the chain and the folder anew."""
         self.network.reopen()
-        self.publisher = Publisher(self.network.chain, self.folder)
+        self.publisher = self._make_publisher()
         await self.publisher.start()
 
     def row(self, epoch: Epoch) -> PublishedList:
@@ -57,8 +92,9 @@ class Served:
             signed = decode_signed_header(row.header)
             header = decode_header(signed.header)
             assert header.epoch == row.epoch
-            entries = FORMATS["full"].decode(row.full, header.list_hash)
+            entries = decode_full(row.full, header.list_hash)
             assert len(entries) == header.node_count
+            self.check_session_forms(header, entries)
             assert row.is_final == (3 * len(signed.signatures) > 2 * 3)
             assert self.file(row.epoch, "header") == row.header
             assert self.file(row.epoch, "full") == row.full
@@ -66,6 +102,26 @@ class Served:
             newest = encode_signed_header(self.network.chain.newest_header())
             assert row.header == (raw if row.is_frozen else newest)
         assert (self.folder / "genesis").read_bytes() == self.network.raw
+        # and of no other list
+        epochs = {row.epoch for row in self.publisher.lists}
+        for form in SESSION_FORMS:
+            paths = self.folder.glob(f"lists/*/{form}")
+            assert {int(path.parent.name) for path in paths} == epochs
+
+    def check_session_forms(self, header: ListHeader, entries: list[Entry]) -> None:
+        """They hold the nodes of the list that have IPv4, as they are in the list."""
+        expected = [
+            (e.key, e.swarm_id, e.contact.ipv4, e.contact.storage_port, e.contact.router_port)
+            for e in entries
+            if e.contact.ipv4
+        ]
+        height, nodes = decode_session_json(self.file(header.epoch, "session-json"))
+        assert height == header.height
+        assert expected == [
+            (n.key, n.swarm_id, n.ipv4, n.storage_port, n.router_port) for n in nodes
+        ]
+        binary = decode_session_binary(self.file(header.epoch, "session-binary"))
+        assert expected == [tuple(node)[:5] for node in binary]
 
 
 @asynccontextmanager
@@ -144,6 +200,45 @@ async def test_memory_is_bounded_and_files_stay(tmp_path: Path) -> None:
             assert len(served.publisher.lists) <= IN_MEMORY + 1
         folders = sorted(int(path.name) for path in (tmp_path / "lists").iterdir())
         assert folders == list(range(IN_MEMORY + 4))
+
+
+@in_loop
+async def test_session_files_show_the_list_and_not_what_comes_after_it(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        network = served.network
+        await served.block()
+        await served.end_epoch()
+        before = {form: served.file(1, form) for form in SESSION_FORMS}
+        await served.block(network.register("newcomer"), network.update_contact("founder 1"))
+        for form in SESSION_FORMS:
+            (tmp_path / "lists" / "1" / form).unlink()
+        # made again in the same epoch, they are the same
+        await served.restart()
+        assert {form: served.file(1, form) for form in SESSION_FORMS} == before
+        await served.end_epoch()
+        served.check()
+        _, nodes = decode_session_json(served.file(2, "session-json"))
+        address = {node.key: node.ipv4 for node in nodes}
+        assert address[public("founder 1")] == bytes([5, 6, 7, 9])
+        assert public("newcomer") in address
+        assert public("leaves") not in address
+        assert {node.key for node in decode_session_json(before["session-json"])[1]} == {
+            *address, public("leaves"),
+        } - {public("newcomer")}  # fmt: skip
+
+
+@in_loop
+async def test_session_files_that_a_dead_process_left_behind_are_removed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(IN_MEMORY + 2):
+            await served.end_epoch()
+        for form in SESSION_FORMS:
+            write_atomically(tmp_path / "lists" / "0" / form, b"old")
+        await served.restart()
+        assert sorted(path.name for path in (tmp_path / "lists" / "0").iterdir()) == [
+            "full",
+            "header",
+        ]
 
 
 @in_loop
@@ -234,10 +329,11 @@ async def test_files_are_replaced_as_a_whole(
     async with serving(tmp_path) as served:
         await served.end_epoch()
         names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-        assert names == {"genesis", "header", "full"}
+        assert names == {"genesis", "header", "full", *SESSION_FORMS}
         # the list is there before the header that names it
-        assert replaced.index("lists/1/full") < replaced.index("lists/1/header")
-        assert replaced.count("lists/1/full") == 1
+        for name in ("full", *SESSION_FORMS):
+            assert replaced.index(f"lists/1/{name}") < replaced.index("lists/1/header")
+            assert replaced.count(f"lists/1/{name}") == 1
 
 
 @in_loop

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,19 @@ from ledger.crypto import sha256
 from ledger.leveldb import LevelStore
 from ledger.messages.genesis import GenesisAttestor
 from registry.home import GENESIS
-from registry.keystore import CHAIN, ROLES, derive, derive_secret, save_seed
+from registry.keystore import (
+    CHAIN,
+    MINIMUM,
+    ROLES,
+    derive,
+    derive_secret,
+    save_insecure_seed,
+    save_seed,
+)
 from registry.ledger_process import EXIT_FAULT
 from registry.signer import HashChain
 from tests.factory import make_genesis
+from tests.registry.cli.person import at_terminal
 from tests.registry.factory import PRODUCER, seed_of, short_folder
 
 ROOT: Final = Path(__file__).parents[2]
@@ -34,6 +43,8 @@ HANGS_S: Final = 60.0
 """Nothing here takes this long; what does hangs."""
 
 FULL: Final = {"worker": 1, "ledger": 1, "web": 1}
+
+PASSPHRASE: Final = "five words on no list"
 
 
 @cache
@@ -45,7 +56,7 @@ def list_tip() -> bytes:
 class Home:
     """A home with genesis file and keys; the network's start is a moment ago."""
 
-    def __init__(self, path: Path, attestor: bool = False) -> None:
+    def __init__(self, path: Path, attestor: bool = False, passphrase: str = "") -> None:
         self.path = path
         self.path.mkdir(exist_ok=True)
         key = derive(seed_of("attestor"), "list").public
@@ -58,8 +69,21 @@ class Home:
         )
         self.genesis = encode(genesis)
         (path / GENESIS).write_bytes(self.genesis)
-        save_seed(path / "producer.json", seed_of("producer"))
-        save_seed(path / "attestor.json", seed_of("attestor"))
+        for name in ("producer", "attestor"):
+            if passphrase:
+                save_seed(path / f"{name}.json", seed_of(name), passphrase.encode(), MINIMUM)
+            else:
+                save_insecure_seed(path / f"{name}.json", seed_of(name))
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file that its owner alone can read."""
+        (self.path / name).write_text(text)
+        (self.path / name).chmod(0o600)
+        return self.path / name
+
+    def is_sealing(self) -> bool:
+        """Whether the producer sealed its first block."""
+        return any((self.path / "watermarks").glob("blocks-*"))
 
     @property
     def height(self) -> int:
@@ -74,15 +98,29 @@ class Home:
 class Service:
     """`waypost run`, with everything that it says in one file."""
 
-    def __init__(self, home: Home, *flags: str, producer: str = "producer.json") -> None:
+    def __init__(
+        self,
+        home: Home,
+        *flags: object,
+        producer: str = "producer.json",
+        environment: Mapping[str, str] | None = None,
+        fds: Sequence[int] = (),
+    ) -> None:
         self._home = home.path
         self._log = home.path / f"log-{time.monotonic_ns()}"
         command = [sys.executable, "-m", "registry", "run", "--home", str(home.path)]
-        command += ["--producer", str(home.path / producer), "--workers", "1", *flags]
+        command += ["--producer", str(home.path / producer), "--workers", "1", *map(str, flags)]
         bare = {name: value for name, value in os.environ.items() if "WAYPOST" not in name}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=bare | {"PYTHONPATH": str(ROOT)}
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=bare | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
+                # whoever runs the tests in a terminal is not asked
+                start_new_session=True,
+                pass_fds=fds,
             )
 
     @property
@@ -193,9 +231,11 @@ def test_a_fault_at_the_start_is_said_and_ends_everything(home: Home) -> None:
 
 def test_a_key_file_that_is_not_there_is_refused_by_name(home: Home) -> None:
     with running(Service(home, "--no-web", "--attest", "nowhere.json")) as (service,):
-        assert service.wait() == EXIT_FAULT
+        assert service.wait() == 1
         assert re.search(r"there is no key file .*nowhere\.json", service.said)
         assert "Traceback" not in service.said
+    # nothing was begun
+    assert not (home.path / "run").exists()
 
 
 def test_to_follow_nobody_is_refused(home: Home) -> None:
@@ -234,7 +274,7 @@ def test_a_signal_stops_the_children_in_order(home: Home, number: int) -> None:
     with running(Service(home, "--port", "0").ready("ledger ready", "listening")) as (service,):
         children = service.children()
         assert counted(children) == FULL
-        wait_for((home.path / "watermarks" / "blocks").exists)
+        wait_for(home.is_sealing)
         modes = {path.name: path.stat().st_mode & 0o777 for path in (home.path / "run").iterdir()}
         assert {mode for name, mode in modes.items() if name.endswith(".sock")} == {0o600}
         assert (home.path / "run").stat().st_mode & 0o077 == 0
@@ -270,7 +310,7 @@ def test_a_supervisor_that_is_killed_takes_its_children_along(home: Home) -> Non
     with running(Service(home, "--port", "0").ready("ledger ready", "listening")) as (service,):
         children = service.children()
         assert counted(children) == FULL
-        wait_for((home.path / "watermarks" / "blocks").exists)
+        wait_for(home.is_sealing)
         service.kill()
         service.wait()
         wait_for(lambda: not any(map(is_running, children)))
@@ -282,7 +322,7 @@ def test_a_supervisor_that_is_killed_takes_its_children_along(home: Home) -> Non
 
 def test_a_refill_without_a_source_ends_with_its_supervisor(home: Home) -> None:
     with running(Service(home, "--no-web").ready("ledger ready")) as (service,):
-        wait_for(lambda: (home.path / "watermarks" / "blocks").exists())
+        wait_for(home.is_sealing)
         service.kill(signal.SIGTERM)
         assert service.wait() == 0
     # an older copy: the empty database
@@ -339,6 +379,23 @@ def spellings(secret: bytes) -> Iterator[str]:
     yield str(int.from_bytes(secret, "big"))
 
 
+def is_given_away(secret: bytes, text: str) -> bool:
+    return any(spelt in text for spelt in spellings(secret))
+
+
+def shown_of(pid: int) -> str:
+    """What every user of this machine, or of this account, can read of a process."""
+    folder = Path(f"/proc/{pid}")
+    parts = [(folder / name).read_bytes() for name in ("cmdline", "environ")]
+    return b"\n".join(parts).decode(errors="replace")
+
+
+def pipes_of(pid: int) -> set[str]:
+    """The pipes of which a process holds an end."""
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return {link for link in links if link.startswith("pipe:")}
+
+
 def test_nothing_that_is_said_gives_a_secret_away() -> None:
     with short_folder() as folder:
         home = Home(folder / "home", attestor=True)
@@ -367,12 +424,153 @@ def test_nothing_that_is_said_gives_a_secret_away() -> None:
     assert "can be read by others" in text
     for seed in (seed_of("producer"), seed_of("attestor")):
         for secret in secrets_of(seed):
-            assert not [spelt for spelt in spellings(secret) if spelt in text]
+            assert not is_given_away(secret, text)
             assert not [file for file in public if secret in file]
+
+
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE], ids=["insecure", "encrypted"])
+def test_no_process_shows_a_secret(passphrase: str) -> None:
+    with short_folder() as folder:
+        home = Home(folder / "home", attestor=True, passphrase=passphrase)
+        told = home.write("passphrase", PASSPHRASE)
+        key = home.path / "attestor.json"
+        flags = ("--port", "0", "--attest", key, "--passphrase-file", told)
+        with running(Service(home, *flags).ready("attested")) as (service,):
+            children = service.children()
+            assert counted(children) == FULL
+            shown = [shown_of(pid) for pid in (service.process.pid, *children)]
+            # the ledger process has closed what the seeds came through: its lifeline is left
+            [ledger] = [pid for pid, kind in children.items() if kind == "ledger"]
+            assert len(pipes_of(ledger)) == 1
+            said = service.said
+            service.kill(signal.SIGTERM)
+            assert service.wait() == 0
+        written = [path for path in home.path.rglob("*") if path.is_file()]
+        data = {path.name: path.read_bytes() for path in written}
+    assert "registry.ledger_process" in shown[1] + shown[2] + shown[3]
+    text = "\n".join([*shown, said])
+    assert PASSPHRASE not in text
+    for seed in (seed_of("producer"), seed_of("attestor")):
+        for secret in secrets_of(seed):
+            assert not is_given_away(secret, text)
+            assert not [name for name, raw in data.items() if secret in raw]
+            if passphrase:
+                assert not [name for name, raw in data.items() if secret.hex().encode() in raw]
+    assert [name for name, raw in data.items() if PASSPHRASE.encode() in raw] == ["passphrase"]
 
 
 def test_the_search_for_secrets_finds_them() -> None:
     secret = sha256(b"a secret")
     shown = [f"{secret.hex()}", f"{secret!r}", f"{list(secret)}", base64.b64encode(secret).decode()]
     for text in shown:
-        assert [spelt for spelt in spellings(secret) if spelt in text]
+        assert is_given_away(secret, text)
+
+
+# ---------------------------------------------------------------------- encrypted key files
+
+
+@pytest.fixture
+def locked() -> Iterator[Home]:
+    """A home whose key files have a passphrase."""
+    with short_folder() as folder:
+        yield Home(folder / "home", passphrase=PASSPHRASE)
+
+
+def runs(service: Service) -> None:
+    """A service that opened its key files, and works."""
+    with running(service.ready("ledger ready")):
+        service.kill(signal.SIGTERM)
+        assert service.wait() == 0
+        assert "Traceback" not in service.said
+
+
+def test_a_passphrase_comes_from_where_a_setting_says(locked: Home) -> None:
+    told = locked.write("passphrase", f"{PASSPHRASE}\n")
+    runs(Service(locked, "--no-web", environment={"WAYPOST_PASSPHRASE_FILE": str(told)}))
+    locked.write("config.toml", f'passphrase_file = "{told}"')
+    runs(Service(locked, "--no-web", "--attest", locked.path / "attestor.json"))
+    # who gives it now means it
+    reading, writing = os.pipe()
+    os.write(writing, b"another one")
+    os.close(writing)
+    with running(Service(locked, "--passphrase-fd", reading, fds=[reading])) as (service,):
+        os.close(reading)
+        assert service.wait() == 1
+        assert "the passphrase is wrong" in service.said
+
+
+def test_a_passphrase_comes_through_a_descriptor(locked: Home) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, PASSPHRASE.encode())
+    os.close(writing)
+    try:
+        runs(Service(locked, "--no-web", "--passphrase-fd", reading, fds=[reading]))
+    finally:
+        os.close(reading)
+
+
+NOT_OPENED: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "nobody to ask": ((), "give --passphrase-file PATH or --passphrase-fd N"),
+    "a wrong passphrase": (("--passphrase-file", "wrong"), "the passphrase is wrong"),
+    "no such file": (("--passphrase-file", "missing"), "cannot be read: No such file"),
+    "no such descriptor": (("--passphrase-fd", "99"), "descriptor 99 cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("flags", "why"), NOT_OPENED.values(), ids=NOT_OPENED.keys())
+def test_key_files_that_do_not_open_start_nothing(
+    locked: Home, flags: tuple[str, ...], why: str
+) -> None:
+    locked.write("wrong", "six words on no list")
+    flags = tuple(
+        str(locked.path / flag) if flag in ("wrong", "missing") else flag for flag in flags
+    )
+    with running(Service(locked, "--port", "0", *flags)) as (service,):
+        assert service.wait() == 1
+        [line] = service.said.splitlines()
+        assert line.startswith("error: ")
+        assert why in line
+    assert not (locked.path / "run").exists()
+    assert not (locked.path / "ledger").exists()
+
+
+def test_a_person_is_asked_for_each_key_file(locked: Home) -> None:
+    key = locked.path / "attestor.json"
+    producer = locked.path / "producer.json"
+    with at_terminal(
+        *("run", "--home", locked.path, "--no-web", "--producer", producer, "--attest", key)
+    ) as person:
+        person.answer(f"Passphrase for {producer}: ", "a wrong one")
+        person.answer(f"Passphrase for {producer}: ", PASSPHRASE)
+        person.answer(f"Passphrase for {key}: ", PASSPHRASE)
+        person.wait_for("ledger ready")
+        person.press(b"\x03")
+        assert person.end() == 0
+    assert PASSPHRASE not in person.seen
+    assert "Traceback" not in person.seen
+
+
+def test_a_follower_attests_with_an_encrypted_key() -> None:
+    with short_folder() as folder:
+        home = Home(folder / "home", attestor=True)
+        other = Home(folder / "other", passphrase=PASSPHRASE)
+        (other.path / GENESIS).write_bytes(home.genesis)
+        told = other.write("passphrase", PASSPHRASE)
+        with running(Service(home, "--port", "0").ready("listening")) as (service,):
+            [listening] = service.lines("listening")
+            flags = (
+                *("--no-web", "--follow", f"http://127.0.0.1:{listening['port']}"),
+                *("--attest", other.path / "attestor.json", "--passphrase-file", told),
+            )
+            with running(Service(other, *flags).ready("attested")) as (follower,):
+                follower.kill(signal.SIGTERM)
+                assert follower.wait() == 0
+            service.kill(signal.SIGTERM)
+            assert service.wait() == 0
+
+
+def test_a_follower_is_not_asked_for_the_producer_s_key(locked: Home) -> None:
+    with running(Service(locked, "--no-web", "--follow", "http://127.0.0.1:1")) as (service,):
+        service.ready("source failed")
+        service.kill(signal.SIGTERM)
+        assert service.wait() == 0

@@ -29,6 +29,23 @@ class Site:
         """Have the ledger push a view, on the application's own loop."""
         self.run(self.ledger.push, view)
 
+    def push_nodes(self, payload: Any) -> None:
+        """Have the ledger push nodes, on the application's own loop."""
+        self.run(self.ledger.push_nodes, payload)
+
+    def call(self, method: str, params: Any = None, **other: Any) -> Any:
+        """Return the whole answer to a call by JSON-RPC."""
+        body = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
+        answer = self.client.post("/json_rpc", json=body | other)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/json"
+        return answer.json()
+
+    def result(self, method: str, params: Any = None) -> dict[str, Any]:
+        """Return the result of a call by JSON-RPC."""
+        result: dict[str, Any] = self.call(method, params)["result"]
+        return result
+
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call something on the application's own loop."""
         portal = self.client.portal

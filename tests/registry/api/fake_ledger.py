@@ -2,6 +2,7 @@
 
 `FakeLedger()` answers every question with the example of the model that shows it; a test changes
 the one thing that it is about. `handlers` and `greeting` put the same ledger behind a real socket.
+What it pushes is what arrives behind one: plain values.
 """
 
 import asyncio
@@ -10,14 +11,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
+from nacl.bindings import crypto_sign_seed_keypair
 
+from ledger.crypto import convert_to_x25519
 from ledger.errors import Refusal
 from registry.addresses import encode_node
 from registry.api import models
 from registry.api.models import EPOCH, HEIGHT, TIME_MS, example_of
 from registry.api.ports import OnEvent
+from registry.formats.session import NO_ADDRESS, SessionContributor, SessionNode
 from registry.ipc import Gone
-from registry.view import Event, PublishedList, PushedView
+from registry.view import Event, PublishedList, PushedNodes, PushedView, cut_nodes
 
 NODE_KEYS = [bytes([index]) * 32 for index in range(1, 8)]
 GENESIS = b"a genesis file"
@@ -48,6 +52,7 @@ def make_view(height: int = HEIGHT, **changes: Any) -> dict[str, Any]:
         "height": height,
         "time_ms": TIME_MS,
         "root": network["state_root"],
+        "block_hash": make_block_hash(height),
         "epoch": EPOCH + 1,
         "epoch_ends_ms": EPOCH_ENDS_MS,
         "chain": network["chain"],
@@ -58,9 +63,64 @@ def make_view(height: int = HEIGHT, **changes: Any) -> dict[str, Any]:
         "latest": EPOCH,
         "events": [make_event(height)],
     }
-    view = PushedView(**fields | changes)
-    plain: dict[str, Any] = msgspec.to_builtins(view, builtin_types=(bytes,))
-    return plain
+    made: dict[str, Any] = plain(PushedView(**fields | changes))
+    return made
+
+
+def make_block_hash(height: int) -> str:
+    """The hash of the block at a height."""
+    return hashlib.sha256(b"block %d" % height).hexdigest()
+
+
+def make_node(index: int, **changes: Any) -> SessionNode:
+    """The row of an active node, whose keys are real ones."""
+    key, _ = crypto_sign_seed_keypair(index.to_bytes(32, "big"))
+    fields: dict[str, Any] = {
+        "service_node_pubkey": key.hex(),
+        "pubkey_ed25519": key.hex(),
+        "pubkey_x25519": convert_to_x25519(key).hex(),
+        "public_ip": f"127.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}",
+        "storage_port": 22_021,
+        "storage_lmq_port": 22_020,
+        "requested_unlock_height": 0,
+        "storage_server_version": (2, 11, 0),
+        "service_node_version": (11, 6, 0),
+        # past 2^53, so that no reader may take it for a float
+        "swarm_id": 2**63 + index % 3,
+        "funded": True,
+        "active": True,
+        "state_height": 240,
+        "registration_height": 120,
+        "last_reward_block_height": 240,
+        "last_uptime_proof": 0,
+        "earned_downtime_blocks": 0,
+        "decommission_count": 0,
+        "staking_requirement": 100_000_000_000,
+        "total_contributed": 100_000_000_000,
+        "operator_fee": 100_000,
+        "operator_address": models.ACCOUNT,
+        "contributors": [SessionContributor(models.ACCOUNT, 100_000_000_000)],
+    }
+    fields |= changes
+    return SessionNode(**fields | {"swarm": f"{fields['swarm_id']:x}"})
+
+
+ACTIVE_NODES = [make_node(index) for index in range(1, 31)]
+UNREACHABLE_NODE = make_node(31, public_ip=NO_ADDRESS)
+WAITING_NODE = make_node(32, funded=False, active=False, swarm_id=2**64 - 1)
+SESSION_NODES = sorted(
+    [*ACTIVE_NODES, UNREACHABLE_NODE, WAITING_NODE], key=lambda row: row.service_node_pubkey
+)
+
+
+def push_of(*rows: SessionNode, first: bool = False, removed: Sequence[str] = ()) -> Any:
+    """One push of nodes."""
+    return plain(PushedNodes(first, rows, removed))
+
+
+def plain(value: Any) -> Any:
+    """What the far side of a socket sees."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 
 def make_event(height: int, name: str = "block") -> Event:
@@ -113,7 +173,8 @@ class FakeLedger:
         """What is answered to each question, but for `nodes`."""
         self.kept = {HEIGHT}
         self.view: dict[str, Any] | None = make_view()
-        """What a new subscriber is greeted with."""
+        self.nodes: list[SessionNode] = SESSION_NODES
+        """What a new subscriber is greeted with, as the view is."""
         self._on_event: OnEvent = lambda _event, _payload: None
 
     # ------------------------------------------------------------- api.ports.Ledger
@@ -124,13 +185,17 @@ class FakeLedger:
 
     def subscribe(self, on_event: OnEvent) -> None:
         self._on_event = on_event
-        if self.view is not None:
-            on_event("view", self.view)
+        for event in self.greeting():
+            on_event(*event)
 
     def push(self, view: dict[str, Any]) -> None:
         """Hand a view to whoever subscribed."""
         self.view = view
         self._on_event("view", view)
+
+    def push_nodes(self, payload: Any) -> None:
+        """Hand nodes to whoever subscribed, before the view that they belong to."""
+        self._on_event("nodes", payload)
 
     # ------------------------------------------------------- behind registry.ipc.Server
 
@@ -138,9 +203,12 @@ class FakeLedger:
         """The methods, by name."""
         return {"submit": self._submit, "query": self._query}
 
-    def greeting(self) -> tuple[str, Any] | None:
+    def greeting(self) -> list[tuple[str, Any]]:
         """What a new subscriber gets first."""
-        return None if self.view is None else ("view", self.view)
+        if self.view is None:
+            return []
+        pieces = [("nodes", plain(piece)) for piece in cut_nodes(self.nodes, first=True)]
+        return [*pieces, ("view", self.view)]
 
     async def _submit(self, raws: Sequence[bytes], wait: bool) -> list[dict[str, Any]]:
         self._take_down("submit", list(raws), wait)

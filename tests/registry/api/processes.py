@@ -45,11 +45,13 @@ class LedgerProcess:
         """Stop answering, as if the process had ended."""
         self.run(self._server.close())
 
-    def push(self, view: dict[str, Any]) -> None:
-        """Push a view to whoever subscribed."""
+    def push(self, view: dict[str, Any], nodes: Any = None) -> None:
+        """Push a view to whoever subscribed, behind nodes if there are any."""
 
         async def push() -> None:
             self.ledger.view = view
+            if nodes is not None:
+                self._server.push("nodes", nodes)
             self._server.push("view", view)
 
         self.run(push())
@@ -81,6 +83,11 @@ class Web:
         self.port = 0
         with contextlib.suppress(ValueError):
             self.port = json.loads(self.first)["port"]
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
 
     def wait(self) -> tuple[int, str]:
         """Return exit code and the rest of what it said, once it has ended."""

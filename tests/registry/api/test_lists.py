@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ FOREVER = "public, max-age=31536000, immutable"
 SHORT = "public, max-age=10"
 HEADER = "application/vnd.waypost.header"
 FULL = "application/vnd.waypost.full"
+JSON = "application/json"
+BYTES = "application/octet-stream"
+
+
+def make_file(epoch: int, form: str) -> bytes:
+    """Bytes for a list in a form that proves nothing."""
+    return f"list {epoch} as {form}".encode()
+
 
 LISTS: dict[str, tuple[bytes, str, str]] = {
     "/v1/lists/latest": (make_header(EPOCH), HEADER, SHORT),
@@ -31,7 +40,13 @@ LISTS: dict[str, tuple[bytes, str, str]] = {
     f"/v1/lists/{EPOCH}/full": (make_full(EPOCH), FULL, FOREVER),
     f"/v1/lists/{EPOCH - 1}": (make_header(EPOCH - 1), HEADER, FOREVER),
     f"/v1/lists/{EPOCH - 1}/full": (make_full(EPOCH - 1), FULL, FOREVER),
+    "/v1/lists/latest/full": (make_full(EPOCH), FULL, SHORT),
     # from the publication directory
+    "/v1/lists/latest/session-json": (make_file(EPOCH, "session-json"), JSON, SHORT),
+    "/v1/lists/latest/session-binary": (make_file(EPOCH, "session-binary"), BYTES, SHORT),
+    f"/v1/lists/{EPOCH}/session-json": (make_file(EPOCH, "session-json"), JSON, SHORT),
+    f"/v1/lists/{EPOCH}/session-binary": (make_file(EPOCH, "session-binary"), BYTES, SHORT),
+    f"/v1/lists/{EPOCH - 1}/session-json": (make_file(EPOCH - 1, "session-json"), JSON, SHORT),
     "/v1/lists/7": (make_header(7), HEADER, FOREVER),
     "/v1/lists/7/full": (make_full(7), FULL, FOREVER),
     "/v1/lists/0": (make_header(0), HEADER, FOREVER),
@@ -40,11 +55,15 @@ LISTS: dict[str, tuple[bytes, str, str]] = {
 
 @pytest.fixture
 def stocked(site: Site) -> Site:
-    """A web side with two older epochs in its publication directory."""
+    """A web side with two older epochs in its publication directory, and unsigned new ones."""
     for epoch in (0, 7):
         folder = site.publish / "lists" / str(epoch)
         write_atomically(folder / "header", make_header(epoch))
         write_atomically(folder / "full", make_full(epoch))
+    for epoch in (EPOCH - 1, EPOCH):
+        for form in ("session-json", "session-binary"):
+            path = site.publish / "lists" / str(epoch) / form
+            write_atomically(path, make_file(epoch, form))
     return site
 
 
@@ -75,6 +94,79 @@ def test_lists(stocked: Site, path: str, shown: tuple[bytes, str, str]) -> None:
     for other in ('"other"', etag.strip('"'), ""):
         assert stocked.client.get(path, headers={"if-none-match": other}).status_code == 200
     assert stocked.ledger.calls == []
+
+
+NOT_THERE: dict[str, tuple[str, dict[str, Any]]] = {
+    "/v1/lists/7/session-json": ("not_kept", {"epoch": 7}),
+    "/v1/lists/7/session-binary": ("not_kept", {"epoch": 7}),
+    "/v1/lists/8/full": ("not_kept", {"epoch": 8}),
+    f"/v1/lists/{EPOCH + 1}/session-json": ("not_due", {"epoch": EPOCH + 1}),
+    f"/v1/lists/{EPOCH}/session": ("not_found", {}),
+    f"/v1/lists/{EPOCH}/header": ("not_found", {}),
+    f"/v1/lists/{EPOCH}/session-json/": ("not_found", {}),
+    f"/v1/lists/0{EPOCH}/session-json": ("not_found", {}),
+    f"/v1/lists/{EPOCH}/session-json/../full": ("not_found", {}),
+    "/v1/lists/latest/header": ("not_found", {}),
+    "/v1/lists/latest/": ("not_found", {}),
+    "/v1/lists/newest/full": ("not_found", {}),
+}
+
+
+@pytest.mark.parametrize(("path", "problem"), NOT_THERE.items(), ids=NOT_THERE.keys())
+def test_lists_that_are_not_there(stocked: Site, path: str, problem: tuple[str, Any]) -> None:
+    code, values = problem
+    for method in ("GET", "HEAD"):
+        # as it stands: the client would tidy it up
+        answer = stocked.run(ask_raw, stocked, method, path)
+        assert answer["status"] == 404, method
+        # what is not there now may be there soon
+        assert "immutable" not in answer["headers"].get("cache-control", "")
+    problem_shown = json.loads(stocked.run(ask_raw, stocked, "GET", path)["body"])
+    assert problem_shown["type"] == code
+    assert values.items() <= problem_shown["values"].items()
+
+
+async def ask_raw(site: Site, method: str, path: str) -> dict[str, Any]:
+    """One request to the application itself."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
+    await site.app(scope, receive, send)
+    start, *bodies = sent
+    return {
+        "status": start["status"],
+        "headers": {name.decode(): value.decode() for name, value in start["headers"]},
+        "body": b"".join(message.get("body", b"") for message in bodies),
+    }
+
+
+@pytest.mark.parametrize("form", ["", "/full", "/session-json", "/session-binary"])
+def test_before_the_first_final_list_there_is_no_latest(stocked: Site, form: str) -> None:
+    stocked.push(make_view(HEIGHT + 1, latest=None))
+    answer = stocked.client.get(f"/v1/lists/latest{form}")
+    assert (answer.status_code, answer.headers["retry-after"]) == (404, "10")
+    assert answer.json()["values"] == {"what": "final list yet"}
+
+
+def test_latest_goes_on_with_the_final_list(stocked: Site) -> None:
+    path = "/v1/lists/latest/session-json"
+    old = stocked.client.get(path).headers["etag"]
+    write_atomically(
+        stocked.publish / "lists" / str(EPOCH + 1) / "session-json",
+        make_file(EPOCH + 1, "session-json"),
+    )
+    lists = [make_list(EPOCH), make_list(EPOCH + 1, is_frozen=False)]
+    stocked.push(make_view(HEIGHT + 1, lists=lists, latest=EPOCH + 1, epoch=EPOCH + 2))
+    new = stocked.client.get(path, headers={"if-none-match": old})
+    assert new.content == make_file(EPOCH + 1, "session-json")
+    full = stocked.client.get("/v1/lists/latest/full")
+    assert full.content == make_full(EPOCH + 1)
 
 
 def test_a_new_view_brings_new_lists(site: Site) -> None:

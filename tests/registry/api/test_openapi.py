@@ -14,6 +14,7 @@ from registry.api import models
 from registry.api.app import make_app
 from registry.api.models import Shape, example_of
 from registry.api.problems import MEDIA_TYPE, code_table, fill
+from registry.api.rpc_methods import ALIASES, METHODS, ErrorCode
 from registry.metrics import _HELPS, WebMetrics, WebState
 from tests.registry.api.fake_ledger import FakeLedger
 
@@ -34,12 +35,15 @@ def operations() -> Iterator[tuple[str, dict[str, Any]]]:
 
 OPERATIONS = dict(operations())
 
+FORMS = ("", "/full", "/session-json", "/session-binary")
+
 PATHS = (
     *("POST /v1/transactions", "GET /v1/transactions/{hash}", "GET /v1/nodes"),
     *("GET /v1/nodes/{key}", "GET /v1/accounts/{address}", "GET /v1/network"),
     *("GET /v1/attestors", "GET /v1/epochs/{epoch}", "GET /v1/blocks/{height}"),
-    *("GET /v1/blocks", "GET /v1/genesis", "GET /v1/events", "GET /v1/lists/latest"),
-    *("GET /v1/lists/{epoch}", "GET /v1/lists/{epoch}/full", "GET /health/live"),
+    *("GET /v1/blocks", "GET /v1/genesis", "GET /v1/events"),
+    *(f"GET /v1/lists/{epoch}{form}" for epoch in ("latest", "{epoch}") for form in FORMS),
+    *("POST /json_rpc", "GET /health/live"),
     *("GET /health/ready", "GET /metrics"),
 )
 
@@ -66,9 +70,9 @@ def test_operation(name: str) -> None:
 
 
 def check_schema(media: str, schema: dict[str, Any]) -> None:
-    """An answer has a named shape, or is bytes or text."""
-    if "$ref" in schema:
-        shape = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+    """An answer has a shape, which is named unless it is another network's, or is bytes or text."""
+    if "$ref" in schema or schema["type"] == "object":
+        shape = SCHEMAS[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
         assert shape["type"] == "object"
         assert shape["properties"]
         assert not shape.get("additionalProperties")
@@ -138,6 +142,16 @@ def test_docs_hold_the_codes() -> None:
 def test_docs_name_every_path_and_no_other() -> None:
     named = set(re.findall(r"`((?:GET|POST) /[^` ?]*)", DOCS))
     assert named == set(PATHS)
+
+
+def test_docs_name_every_method_and_error_of_json_rpc() -> None:
+    section = DOCS.partition("## JSON-RPC\n")[2].partition("\n## ")[0]
+    said = dict(re.findall(r"^\| `(get_\w+)` \| (.*) \|$", section, re.MULTILINE))
+    assert said == {name: row.summary for name, row in METHODS.items()} | dict.fromkeys(
+        ALIASES, "the same"
+    )
+    codes = re.findall(r"^\| −(\d+) \|", section, re.MULTILINE)
+    assert [-int(code) for code in codes] == [*ErrorCode]
 
 
 def test_docs_name_every_metric() -> None:

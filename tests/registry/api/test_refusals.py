@@ -1,5 +1,6 @@
 """What each endpoint refuses: code, status, and the shape of the problem."""
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import pytest
 from ledger.errors import REFUSALS
 from registry.addresses import encode_account, encode_node
 from registry.api.answers import encode_cursor
+from registry.api.models import EPOCH
 from registry.api.problems import (
     MAX_BODY_BYTES,
     MEDIA_TYPE,
@@ -19,8 +21,9 @@ from registry.api.problems import (
     status_of,
 )
 from registry.ipc import Busy, Gone, Lost
+from tests.ledger.refusals.rows import ADVICE
 from tests.registry.api.conftest import Site
-from tests.registry.api.fake_ledger import FRESH_UNTIL_MS, make_view, refused
+from tests.registry.api.fake_ledger import FRESH_UNTIL_MS, make_list, make_view, refused
 
 HASH = "ab" * 32
 ACCOUNT = encode_account(bytes(32))
@@ -81,7 +84,16 @@ def unfinal(site: Site) -> None:
     site.push(make_view(8641, latest=None, lists=[], network=network))
 
 
+def unkept(site: Site) -> None:
+    """Have a view whose newest final list is neither in memory nor in the directory."""
+    site.push(make_view(8641, latest=EPOCH - 1, lists=[make_list(EPOCH)]))
+
+
+FORMS = ("", "/full", "/session-json", "/session-binary")
+"""What a list's path ends with."""
+
 ONE = {"json": {"transaction": "aa"}}
+OLD_HASH = {"json": {"method": "get_block_hash", "params": {"height": [1]}}}
 
 CASES: dict[str, Case] = {
     # sending transactions
@@ -234,6 +246,9 @@ CASES: dict[str, Case] = {
     "too many blocks": Case(
         "GET /v1/blocks?start=1&limit=201", 400, "bad_request", "query.limit"
     ),
+    "blocks while the ledger is busy": Case(
+        "GET /v1/blocks?start=1", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
     "attestors while the ledger is busy": Case(
         "GET /v1/attestors", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
     ),
@@ -276,6 +291,22 @@ CASES: dict[str, Case] = {
         "POST /v1/lists/48", 405, "method_not_allowed", "GET, HEAD, OPTIONS",
         headers={"allow": "GET, HEAD, OPTIONS", "access-control-allow-origin": "*"},
     ),
+    # JSON-RPC, whose own errors are in `test_json_rpc`
+    "reading by JSON-RPC": Case(
+        "GET /json_rpc", 405, "method_not_allowed", "POST", headers={"allow": "POST"}
+    ),
+    "a call one byte too long": Case(
+        "POST /json_rpc", 413, "body_too_large", str(MAX_BODY_BYTES),
+        {"content": bytes(MAX_BODY_BYTES + 1), "headers": TEXT}, headers={"connection": "close"},
+    ),
+    "a call to a busy ledger process": Case(
+        "POST /json_rpc", 503, "busy", "again", OLD_HASH, fail(Busy("")), {"retry-after": "1"}
+    ),
+    "a call to nobody": Case(
+        "POST /json_rpc", 503, "unavailable", "again", OLD_HASH, fail(Lost("")),
+        {"retry-after": "1"},
+    ),
+    "a slash too many behind JSON-RPC": Case("POST /json_rpc/", 404, "not_found", "/json_rpc/"),
     # health
     "ready with an old list": Case(
         "GET /health/ready", 503, "not_ready", "not fresh any more", prepare=age,
@@ -299,11 +330,31 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+for _form in FORMS:
+    CASES |= {
+        f"list 49{_form} before it is due": Case(f"GET /v1/lists/49{_form}", 404, "not_due", "ask"),
+        f"list 3{_form} that is not kept": Case(
+            f"GET /v1/lists/3{_form}", 404, "not_kept", "mirror"
+        ),
+        f"latest{_form} before the first list": Case(
+            f"GET /v1/lists/latest{_form}", 404, "not_found", "later", prepare=unfinal
+        ),
+        f"latest{_form} that is not kept": Case(
+            f"GET /v1/lists/latest{_form}", 404, "not_kept", "mirror", prepare=unkept
+        ),
+    }
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_refusal(site: Site, case: Case) -> None:
     case.prepare(site)
     method, path = case.request.split(" ")
+    before = what_there_is(site)
     answer = site.client.request(method, path, **case.body)
+    assert what_there_is(site) == before
+    # nothing was sent, unless it was the ledger itself that refused it
+    is_sent = any(call[0] == "submit" for call in site.ledger.calls)
+    assert not is_sent or site.ledger.fates or site.ledger.error
     assert answer.status_code == case.status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     problem = answer.json()
@@ -319,10 +370,17 @@ def test_refusal(site: Site, case: Case) -> None:
         assert answer.headers[name] == value
 
 
+def what_there_is(site: Site) -> tuple[Any, ...]:
+    """What a refusal must leave as it was: the view, the streams, the files."""
+    files = sorted(site.publish.rglob("*"))
+    return id(site.app.live.newest), site.app.live.feed.readers, files
+
+
 BEFORE_A_VIEW = (
     *("/v1/network", "/v1/nodes", f"/v1/nodes/{NODE}", f"/v1/accounts/{ACCOUNT}", "/v1/attestors"),
     *("/v1/epochs/1", "/v1/blocks/1", "/v1/blocks?start=1", "/v1/genesis", "/v1/events"),
-    *(f"/v1/transactions/{HASH}", "/v1/lists/latest", "/v1/lists/1", "/v1/lists/1/full"),
+    f"/v1/transactions/{HASH}",
+    *(f"/v1/lists/{epoch}{form}" for epoch in ("latest", "1") for form in FORMS),
 )
 
 
@@ -331,6 +389,43 @@ def test_unavailable_before_a_view(blind: Site, path: str) -> None:
     answer = blind.client.get(path)
     assert (answer.status_code, answer.json()["type"]) == (503, "unavailable")
     assert answer.headers["retry-after"] == "1"
+
+
+ALWAYS = {"GET /health/live", "GET /metrics"}
+"""What is answered whatever happens."""
+
+BY_THE_CLOCK = {"too_slow"}
+"""Codes of requests that take long: `test_edge` has them."""
+
+
+def test_each_endpoint_has_a_row_for_each_of_its_codes(site: Site) -> None:
+    rows = {(case.request.partition("?")[0], case.code) for case in CASES.values()}
+    rows |= {(f"GET {path}".partition("?")[0], "unavailable") for path in BEFORE_A_VIEW}
+    for path, item in site.app.framework.openapi()["paths"].items():
+        form = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))
+        for method in set(item) & {"get", "post"}:
+            pattern = f"{method.upper()} {form}"
+            refused = {code for request, code in rows if re.fullmatch(pattern, request)}
+            assert refused or f"{method.upper()} {path}" in ALWAYS, path
+            missing = documented(item[method]) - refused - BY_THE_CLOCK
+            assert not missing, f"{method.upper()} {path} has no row for {missing}"
+
+
+def documented(operation: dict[str, Any]) -> set[str]:
+    """The codes that the description of an operation names."""
+    texts = [response["description"] for response in operation["responses"].values()]
+    named = [text.removeprefix("A problem: ") for text in texts if text.startswith("A problem: ")]
+    return set(re.findall(r"\w+", " ".join(named)))
+
+
+@pytest.mark.parametrize("code", SERVICE_PROBLEMS)
+def test_a_text_says_what_to_do(code: str) -> None:
+    assert ADVICE.search(SERVICE_PROBLEMS[code].text), SERVICE_PROBLEMS[code].text
+
+
+def test_every_code_of_the_service_has_a_row() -> None:
+    below_http = {"too_slow", "head_too_large"}
+    assert set(SERVICE_PROBLEMS) - {case.code for case in CASES.values()} == below_http
 
 
 @pytest.mark.parametrize("wait", ["", "?wait=commit"])

@@ -71,7 +71,7 @@ def test_several_have_a_code_each(site: Site) -> None:
     one, two = answer.json()["results"]
     assert (one["state"], one["code"]) == ("committed", None)
     assert (two["state"], two["code"]) == ("refused", "nonce_used")
-    assert two["detail"] == "nonce 4 was used already, the next is 5"
+    assert two["detail"] == "nonce 4 was used already, the next is 5: sign anew"
     assert two["values"] == {"nonce": 4, "expected": 5}
 
 

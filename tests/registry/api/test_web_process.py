@@ -1,5 +1,6 @@
 """The web process as a process: sockets, signals, bounds."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,11 +9,20 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from registry.api.models import EPOCH, HEIGHT
 from registry.api.wire import MAX_HEAD_BYTES
 from registry.web_process import _host_and_port
-from tests.registry.api.fake_ledger import make_event, make_header, make_view
+from tests.registry.api.fake_ledger import (
+    ACTIVE_NODES,
+    make_block_hash,
+    make_event,
+    make_header,
+    make_node,
+    make_view,
+    push_of,
+)
 from tests.registry.api.processes import (
     PATIENCE_S,
     Answer,
@@ -21,6 +31,15 @@ from tests.registry.api.processes import (
     folder,
     head_of,
     web_process,
+)
+from tests.registry.session_client import (
+    ROUTER,
+    STORAGE_SERVER,
+    check_desktop,
+    check_router,
+    check_storage_server,
+    fetch,
+    result_of,
 )
 
 LATEST = "GET /v1/lists/latest"
@@ -72,6 +91,51 @@ def test_a_future_epoch_says_when(web: Web) -> None:
     answer = web.ask(f"GET /v1/lists/{EPOCH + 1}")
     assert (answer.status, answer.code) == (404, "not_due")
     assert int(answer.headers["retry-after"]) >= 1
+
+
+# ------------------------------------------------------------------------- existing clients
+
+
+def test_existing_clients_take_the_nodes(web: Web) -> None:
+    reply = fetch(web.url)
+    assert reply.status == 200
+    assert len(check_desktop(reply.body, reply.content_type)) == len(ACTIVE_NODES)
+    stored = fetch(web.url, "get_service_nodes", STORAGE_SERVER, id="x" * 9_000)
+    assert json.loads(stored.body)["id"] == "x" * 9_000
+    assert check_storage_server(result_of(stored.body)) is not None
+    assert check_router(result_of(fetch(web.url, "get_all_service_nodes", ROUTER).body))
+
+
+def test_existing_clients_see_each_height_as_a_whole() -> None:
+    with web_process() as (web, ledger):
+        row = make_node(1)
+        rows = [replace(row, service_node_pubkey=f"{index:064x}") for index in range(10_000)]
+        first = replace(rows[0], storage_port=1)
+        for height, nodes in ((1, push_of(*rows, first=True)), (2, push_of(first))):
+            ledger.push(make_view(HEIGHT + height), nodes)
+
+        def has_come(answer: Answer) -> bool:
+            return b'"height":%d' % (HEIGHT + 2) in answer.body
+
+        web.wait_for("GET /v1/network", has_come)
+        reply = fetch(web.url, "get_service_nodes", {})
+        result = json.loads(reply.body)["result"]
+        assert (result["height"], result["block_hash"]) == (HEIGHT + 2, make_block_hash(HEIGHT + 2))
+        ports = {row["storage_port"]: row for row in result["service_node_states"]}
+        assert len(result["service_node_states"]) == 10_000
+        assert ports[1]["service_node_pubkey"] == first.service_node_pubkey
+
+        # answers that nobody reads share their bytes
+        call = b'{"method":"get_service_nodes"}'
+        head = head_of("POST /json_rpc", f"Content-Length: {len(call)}\r\n")
+        before = web.memory()
+        with contextlib.ExitStack() as readers:
+            for _ in range(20):
+                sock = readers.enter_context(web.connect(receive_buffer=4_096))
+                sock.sendall(head + call)
+                assert sock.recv(12) == b"HTTP/1.1 200"
+            assert 20 * len(reply.body) > 150_000_000
+            assert web.memory() - before < 30_000_000
 
 
 # --------------------------------------------------------------------------------- bounds

@@ -24,7 +24,7 @@ from ledger.transactions.envelope import Transaction
 from ledger.types import COIN
 from registry.addresses import decode_account, decode_node
 from registry.census import Census
-from registry.keystore import derive, save_seed
+from registry.keystore import derive, save_insecure_seed
 from registry.pool import Fate
 from registry.queries import Queries
 from tests.factory import Network, make_genesis
@@ -46,7 +46,7 @@ def account_of(name: str) -> bytes:
 def save_keys(folder: Path, name: str) -> Path:
     """Make the key file of a name, and return where it lies."""
     path = folder / f"{name}.json"
-    save_seed(path, seed_of(name))
+    save_insecure_seed(path, seed_of(name))
     return path
 
 

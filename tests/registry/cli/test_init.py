@@ -10,15 +10,21 @@ from ledger.crypto import sha256
 from ledger.genesis import load_genesis
 from ledger.params import PRESETS, preset
 from ledger.types import COIN
-from registry import signer
+from registry import keystore, signer
 from registry.addresses import encode_account
 from registry.cli.init import CONFIG
 from registry.home import GENESIS
-from registry.keystore import derive, load_seed
+from registry.keystore import MINIMUM, BadKeyFile, derive, load_seed, save_seed
 from registry.settings import load_settings
 from tests.factory import make_genesis
 from tests.registry.cli.driver import call, call_json, error_of
-from tests.registry.cli.fake_service import save_keys
+from tests.registry.cli.fake_service import save_keys, seed_of
+from tests.registry.cli.person import (
+    PASSPHRASE,
+    at_terminal,
+    run_without_terminal,
+    write_passphrase,
+)
 
 URL = "http://127.0.0.1:8420"
 
@@ -33,7 +39,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_new_network_is_one_that_its_node_can_run(tmp_path: Path, name: str) -> None:
     home = tmp_path / 'a "home"'
-    made = call_json("init", "--home", home, "--preset", name, "--name", "mine")
+    made = call_json("init", "--home", home, "--preset", name, "--name", "mine", "--insecure")
     settings = load_settings(home, {})
     assert settings.engine == "solo"
     assert settings.producer == home / "producer.json"
@@ -53,7 +59,7 @@ def test_a_new_network_is_one_that_its_node_can_run(tmp_path: Path, name: str) -
 
 def test_it_says_what_the_keys_are_worth_and_what_comes_next(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    result = call("init", "--home", home)
+    result = call("init", "--home", home, "--insecure")
     assert "INSECURE" in result.stderr
     assert "one attestor signs alone" in result.stderr
     assert f"waypost run --home {home}" in result.stdout
@@ -67,7 +73,7 @@ def test_the_home_is_the_one_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAYPOST_HOME", str(tmp_path / "home"))
-    assert "  waypost run\n" in call("init").stdout
+    assert "  waypost run\n" in call("init", "--insecure").stdout
     assert (tmp_path / "home" / GENESIS).exists()
 
 
@@ -82,10 +88,66 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
 
 
 def test_a_second_time_is_refused(tmp_path: Path) -> None:
-    call("init", "--home", tmp_path)
+    call("init", "--home", tmp_path, "--insecure")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    call("init", "--home", tmp_path, code=1)
+    call("init", "--home", tmp_path, "--insecure", code=1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# --- encrypted key files -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keystore, "MODERATE", keystore.MINIMUM)
+
+
+def test_key_files_are_encrypted_unless_told_otherwise(tmp_path: Path, cheap: None) -> None:
+    told = write_passphrase(tmp_path)
+    home = tmp_path / "home"
+    result = call("init", "--home", home, "--passphrase-file", told)
+    assert "INSECURE" not in result.output
+    assert "no backup yet" in result.stderr
+    genesis = load_genesis((home / GENESIS).read_bytes())
+    for name in ("producer", "attestor", "treasury"):
+        file = home / f"{name}.json"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert f"waypost keys backup {file}" in result.stdout
+        with pytest.raises(BadKeyFile, match="encrypted"):
+            load_seed(file)
+        assert load_seed(file, lambda: PASSPHRASE.encode()).hex() not in result.output
+    producer = load_seed(home / "producer.json", lambda: PASSPHRASE.encode())
+    assert genesis.producer == derive(producer, "producer").public
+    assert PASSPHRASE not in result.output
+    assert all(PASSPHRASE.encode() not in path.read_bytes() for path in home.iterdir())
+
+
+def test_without_anybody_to_ask_nothing_is_made(tmp_path: Path) -> None:
+    done = run_without_terminal("init", "--home", tmp_path / "home")
+    assert done.returncode == 1
+    assert "error: no_passphrase: " in done.stderr
+    assert "--passphrase-file PATH or --passphrase-fd N" in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_person_types_one_passphrase_twice(tmp_path: Path) -> None:
+    with at_terminal("init", "--home", tmp_path / "home") as person:
+        person.answer(f"New passphrase for the key files of {tmp_path / 'home'}: ", PASSPHRASE)
+        person.answer("The same once more: ", PASSPHRASE)
+        assert person.end() == 0
+    assert PASSPHRASE not in person.seen
+    for name in ("producer", "attestor", "treasury"):
+        load_seed(tmp_path / "home" / f"{name}.json", lambda: PASSPHRASE.encode())
+
+
+def test_an_encrypted_attestor_needs_no_passphrase_to_be_named(
+    tmp_path: Path, genesis: Path
+) -> None:
+    file = tmp_path / "mine.json"
+    save_seed(file, seed_of("alice"), PASSPHRASE.encode(), MINIMUM)
+    home = tmp_path / "home"
+    result = call("init", "--home", home, "--genesis", genesis, "--follow", URL, "--attest", file)
+    assert "no seat" in result.stderr
 
 
 # --- followers ----------------------------------------------------------------------------------
@@ -130,6 +192,11 @@ def test_a_follower_may_attest(tmp_path: Path, genesis: Path) -> None:
         ["--attest", "k"],
         ["--genesis", "g", "--follow", URL, "--preset", "minimal"],
         ["--genesis", "g", "--follow", URL, "--name", "net"],
+        ["--genesis", "g", "--follow", URL, "--insecure"],
+        ["--insecure", "--passphrase-file", "p"],
+        ["--insecure", "--passphrase-fd", "3"],
+        ["--passphrase-file", "p", "--passphrase-fd", "3"],
+        ["--passphrase-fd", "-1"],
         ["--name", "Net"],
         ["--preset", "huge"],
     ],

@@ -42,8 +42,11 @@ class Answering(BaseHTTPRequestHandler):
         return found
 
     def do_GET(self) -> None:
-        """Answer `GET /v1/blocks`."""
+        """Answer `GET /v1/blocks`, and of `GET /v1/network` the height."""
         path = urlsplit(self.path)
+        if path.path == "/v1/network":
+            self.source.network(self)
+            return
         query = {name: int(values[0]) for name, values in parse_qs(path.query).items()}
         assert path.path == "/v1/blocks"
         self.source.asked.append(query["start"])
@@ -103,6 +106,10 @@ class Source:
         self._server.source = self  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def network(self, handler: Answering) -> None:
+        """Answer how high it is."""
+        handler.send(msgspec.json.encode({"name": "test-net", "height": len(self.blocks)}))
 
     def stop(self) -> None:
         """Go away."""

@@ -13,11 +13,16 @@ from ledger.chain import Executed
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.messages.blocks import Block
-from ledger.messages.lists import decode_header, decode_signed_header, encode_header
+from ledger.messages.lists import (
+    decode_header,
+    decode_signed_header,
+    encode_header,
+)
 from ledger.messages.transactions import Attest
 from ledger.state import SETS
 from ledger.transactions import WIRE
 from registry import signer as signer_module
+from registry import watermarks as watermarks_module
 from registry.client import TrustedLists
 from registry.engines.attestor import AGAIN_BLOCKS, Attestor
 from registry.engines.solo import Solo
@@ -25,7 +30,8 @@ from registry.files import write_durably
 from registry.ipc import Busy, Lost
 from registry.publisher import Publisher
 from registry.queries import Queries
-from registry.signer import CLOCK_TOLERANCE_MS, Watermark
+from registry.signer import CLOCK_TOLERANCE_MS, Known
+from registry.watermarks import HEADERS, import_backup, make_backup
 from tests.factory import public
 from tests.registry.factory import Node, Site, in_loop, produce, settle
 
@@ -90,6 +96,7 @@ class Group:
                 await member.idle()
 
     async def close(self) -> None:
+        self.site.let_go()
         for node in {id(node): node for node in (self.producer, *self._nodes())}.values():
             await node.close()
 
@@ -177,7 +184,7 @@ async def test_without_a_seat_nothing_is_signed(
         with capture_logs() as lines:
             await made.blocks(25)
         assert (member.submitted, lines) == ([], [])
-        assert Watermark(tmp_path / "stranger" / "headers").number == 0
+        assert made.site.watermark("stranger", HEADERS).number is None
 
 
 @in_loop
@@ -259,7 +266,7 @@ async def test_an_exhausted_hash_chain_is_said_and_not_guessed(
                 await made.blocks(1)
         assert [line["event"] for line in lines] == ["header not attested"]
         assert "exhausted" in lines[0]["reason"]
-        assert Watermark(tmp_path / "one" / "headers").number == 0
+        assert made.site.watermark("one", HEADERS).number is None
         assert member.submitted == []
 
 
@@ -273,12 +280,12 @@ async def test_another_history_is_not_signed(
         # this key signed another header of epoch 0
         mine = decode_header(made.producer.chain.newest_header().header)
         changed = encode_header(mine._replace(seed=bytes(32)))
-        signer.sign(made.site.hash, changed, lambda _: None)
+        signer.sign(changed, Known(lambda _: None, 0, 10_000))
         member.attestor._signer = signer
         with capture_logs() as lines:
             await made.blocks(12)
         reasons = [line["reason"] for line in lines]
-        assert "number 1 was signed already" in reasons[0]
+        assert "epoch 0 was signed already" in reasons[0]
         assert "the header of epoch 0 that was signed is not in the history" in reasons[-1]
         assert member.submitted == []
 
@@ -292,21 +299,67 @@ async def test_a_disk_that_fails_is_said_and_tried_again(
         member.to = made.solo
 
         def fail(path: Path, data: bytes, mode: int = 0o644) -> None:
-            if path.name == "headers":
+            if path.name.startswith("headers-"):
                 raise OSError("no space left on device")
             write_durably(path, data, mode)
 
         with monkeypatch.context() as broken, capture_logs() as lines:
-            broken.setattr(signer_module, "write_durably", fail)
+            broken.setattr(watermarks_module, "write_durably", fail)
             await made.blocks(1)
-        assert [(line["event"], line["reason"]) for line in lines] == [
-            ("header not attested", "no space left on device")
-        ]
+        assert [line["event"] for line in lines] == ["header not attested"]
+        assert "no space left on device" in lines[0]["reason"]
+        assert str(made.site.watermark("one", HEADERS).path) in lines[0]["reason"]
         assert member.submitted == []
         # the chain goes on, and so does the attestor
         with capture_logs():
             await made.blocks(AGAIN_BLOCKS + 1)
         assert len(made.producer.chain.newest_header().signatures) == 1
+
+
+@pytest.mark.parametrize("has_backup", [False, True], ids=["lost", "restored"])
+@in_loop
+async def test_without_a_certain_watermark_only_what_cannot_have_been_signed_is_signed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_backup: bool
+) -> None:
+    async with group(monkeypatch, tmp_path, "one") as made:
+        [member] = made.members
+        member.to = made.solo
+        with capture_logs():
+            await made.blocks(15)
+            backup = make_backup(tmp_path / "one", made.site.hash)
+            await made.blocks(10)
+        made.producer.replica.on_commit.remove(member.attestor.on_commit)
+        # the machine dies, and another one takes over
+        made.site.watermark("one", HEADERS).path.unlink()
+        if has_backup:
+            import_backup(made.site.watermarks("one"), backup)
+        certain_ms = made.site.clock.ms + 2 * CLOCK_TOLERANCE_MS
+        again = Member(made.site, "one", made.producer)
+        again.to = made.solo
+        with capture_logs() as lines:
+            while not again.submitted:
+                await made.blocks(1, ms=10_000)
+                await again.idle()
+        refused = [line for line in lines if line["event"] == "header not attested"]
+        assert all("signs again from epoch" in line["reason"] for line in refused)
+        # not a single epoch was left out, and none longer than it has to be
+        first = again.submitted[0].epoch
+        before = {attest.epoch for attest in member.submitted}
+        epochs = {line["epoch"] for line in refused}
+        assert epochs == set(range(min(epochs), first))
+        assert min(epochs) <= max(before) + 1
+        fields = decode_header(made.producer.chain.newest_header().header)
+        assert fields.epoch == first
+        assert certain_ms < fields.valid_after_ms <= certain_ms + 2 * 10_000
+        # from then on it is certain: a restart has to wait for nothing
+        mark = made.site.watermark("one", HEADERS)
+        assert (mark.number, mark.is_restored) == (first, False)
+        third = Member(made.site, "one", made.producer)
+        third.to = made.solo
+        with capture_logs() as lines:
+            await made.blocks(10)
+            await third.idle()
+        assert "header not attested" not in {line["event"] for line in lines}
 
 
 @in_loop
@@ -342,7 +395,8 @@ async def test_three_replicas_make_every_list_final(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async with group(monkeypatch, tmp_path, *NAMES) as made:
-        publisher = Publisher(made.producer.chain, tmp_path / "publish")
+        producer = made.producer
+        publisher = Publisher(producer.chain, producer.replica.roster, tmp_path / "publish")
         await publisher.start()
         made.producer.replica.on_commit.append(lambda _block, _executed: publisher.update())
         for member in made.members:

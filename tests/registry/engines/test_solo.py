@@ -10,12 +10,12 @@ from ledger.crypto import sha256, verify
 from ledger.messages.blocks import Block, block_hash, block_seal
 from ledger.replay import check_sealed, execute_block
 from ledger.store import Crashed, CrashStore, MemoryStore
-from registry import signer as signer_module
+from registry import watermarks as watermarks_module
 from registry.engines import solo as solo_module
 from registry.engines.solo import Solo
 from registry.files import write_durably
 from registry.queries import Queries
-from registry.signer import SignerRefuses, Watermark
+from registry.watermarks import BLOCKS, SignerRefuses, import_backup, make_backup
 from tests.factory import START_MS, Network
 from tests.registry.factory import PRODUCER, Node, Site, eventually, in_loop, produce, settle
 
@@ -32,7 +32,7 @@ def block_at(node: Node, height: int) -> Block:
 
 
 def mark(site: Site) -> int:
-    return Watermark(site.folder / "producer" / "blocks").number
+    return site.watermark("producer", BLOCKS).number or 0
 
 
 # -------------------------------------------------------------------------------- blocks
@@ -170,10 +170,11 @@ class Dying:
                 write_durably(path, data, mode)
             raise Crashed("watermark")
 
-        self._monkeypatch.setattr(signer_module, "write_durably", write)
+        self._monkeypatch.setattr(watermarks_module, "write_durably", write)
 
     async def restart(self) -> "Dying":
         await self.node.close()
+        self.site.let_go()
         self._monkeypatch.undo()
         again = Site(self._monkeypatch, self.site.folder, block_ms=100)
         again.clock.ms = self.site.clock.ms
@@ -286,13 +287,53 @@ async def test_a_database_whose_watermark_is_gone_is_refused_unless_vouched_for(
     node = Node.at(site, store)
     await produce(site, node.solo(site), 3)
     await node.close()
-    (site.folder / "producer" / "blocks").unlink()
+    site.watermark("producer", BLOCKS).path.unlink()
     again = Node.at(site, store)
-    with pytest.raises(SignerRefuses, match="new-watermark"):
+    with pytest.raises(SignerRefuses, match=r"is not there, .*new-watermark"):
         again.solo(site)
-    Solo(again.replica, site.block_signer(), new_watermark=True)
+    Solo(again.replica, site.block_signer(), is_vouched=True)
     assert mark(site) == 3
     await again.close()
+
+
+@in_loop
+async def test_a_restored_watermark_is_refused_unless_vouched_for_even_where_all_fits(
+    site: Site,
+) -> None:
+    store = MemoryStore()
+    node = Node.at(site, store)
+    await produce(site, node.solo(site), 3)
+    await node.close()
+    backup = make_backup(site.folder / "producer", site.hash)
+    site.watermark("producer", BLOCKS).path.unlink()
+    import_backup(site.watermarks("producer"), backup)
+    again = Node.at(site, store)
+    for _ in range(2):
+        with pytest.raises(SignerRefuses, match=r"is restored, .*--refill .*--new-watermark"):
+            again.solo(site)
+    await produce(site, Solo(again.replica, site.block_signer(), is_vouched=True))
+    assert mark(site) == 4
+    # from then on it is a watermark like any other
+    await produce(site, again.solo(site))
+    await again.close()
+
+
+@in_loop
+async def test_what_contradicts_a_restored_watermark_nobody_can_vouch_for(site: Site) -> None:
+    node = Node.at(site)
+    await produce(site, node.solo(site), 3)
+    await node.close()
+    backup = make_backup(site.folder / "producer", site.hash)
+    site.watermark("producer", BLOCKS).path.unlink()
+    other = Node.at(site)
+    solo = other.solo(site)
+    await other.pool.add([other.network.transfer("alice", "bob")])
+    await produce(site, solo, 4)
+    site.watermark("producer", BLOCKS).path.unlink()
+    import_backup(site.watermarks("producer"), backup)
+    with pytest.raises(SignerRefuses, match="has served block 3, the database ends at 4"):
+        Solo(other.replica, site.block_signer(), is_vouched=True)
+    await other.close()
 
 
 # --------------------------------------------------------------------------- submissions

@@ -58,7 +58,7 @@ async def test_one_that_is_refused_alone_is_refused_here_too(site: Site) -> None
             answers = await follow.submit(RAWS[:1], False)
     assert [(row["state"], row["code"]) for row in answers] == [("refused", "nonce_used")]
     assert answers[0]["hash"] == sha256(RAWS[0]).hex()
-    assert answers[0]["detail"] == "nonce 1 was used already, the next is 2"
+    assert answers[0]["detail"] == "nonce 1 was used already, the next is 2: sign anew"
 
 
 BAD_ANSWERS: dict[str, tuple[int, bytes]] = {

@@ -1,0 +1,50 @@
+"""A refill: what a producer served and lost comes back from nodes that followed.
+
+The producer goes on from the newest block that any of them has, so each one that is named has to
+say what its newest is. A block that none of them has counts as never served.
+"""
+
+import asyncio
+from typing import Final
+
+import httpx2
+import msgspec
+import structlog
+
+from ledger.types import Height
+from registry.engines.follow import BadSource, Follow
+
+RETRY_S: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class _Network(msgspec.Struct):
+    """What a node says of its chain."""
+
+    height: int
+
+
+class Refill(Follow):
+    """Follows the nodes that it is told, up to where they are."""
+
+    async def fetch(self, height: Height | None) -> None:
+        """Fetch and execute blocks up to `height`, or up to the newest that any node has.
+
+        It waits for nodes that do not answer. Raises `Diverged`.
+        """
+        if height is None:
+            height = max([await self._newest(source) for source in self._sources])
+        await self.catch_up(height)
+
+    async def _newest(self, source: str) -> Height:
+        while True:
+            try:
+                status, answer = await self._ask("GET", f"{source}/v1/network")
+                if status != 200:
+                    raise BadSource(f"it answers {status}")
+                return msgspec.json.decode(answer, type=_Network).height
+            except (BadSource, httpx2.HTTPError, msgspec.MsgspecError) as error:
+                reason = str(error) or type(error).__name__
+                log.warning("source failed", source=source, reason=reason)
+                await asyncio.sleep(RETRY_S)

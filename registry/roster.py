@@ -1,0 +1,148 @@
+"""Every node on its way or on duty, as the Session network shows it, kept beside the chain.
+
+- A row for each node that is registered and has not exited. It is made from the node's records at
+  the start, and again when a block changes one of them; what stays equal counts as unchanged.
+"""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from ledger.codec import Record
+from ledger.messages.contact import Contact, Version
+from ledger.messages.state import ACTIVE, AWAITING, EXITED, Node, Swarm
+from ledger.state import CONTACTS, NODES, SWARMS, R, State, Table
+from ledger.types import Key
+from registry.addresses import encode_account
+from registry.formats.session import (
+    NO_ADDRESS,
+    NO_SWARM,
+    SessionContributor,
+    SessionNode,
+)
+
+LETTERS: Final = frozenset(table.letter for table in (NODES, CONTACTS, SWARMS))
+"""Of the tables that a row is made from; in each, the node is the key."""
+
+MILLIONTHS: Final = 100
+"""In one part of 10,000."""
+
+
+class Changed(NamedTuple):
+    """What became of the rows since it was last asked for."""
+
+    rows: list[SessionNode]
+    """New ones, and those that are not what they were."""
+    removed: list[Key]
+
+
+class Roster:
+    """Rows by node key."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Key, SessionNode] = {}
+        self._changed: dict[Key, SessionNode | None] = {}
+
+    def read_all(self, state: State) -> None:
+        """Take in every node of one height."""
+        block_ms = state.params().block_ms
+        for key, node in state.items(NODES):
+            if node.state != EXITED:
+                contact, swarm = state.one(CONTACTS, key), state.get(SWARMS, key)
+                self._rows[key] = make_row(key, node, contact, swarm, block_ms)
+
+    def update(self, changes: Mapping[bytes, Record | None], state: State) -> None:
+        """Take in the records that a block changed, by store key; `state` is that behind it."""
+        touched = {key[1:]: None for key in changes if key[:1] in LETTERS}
+        if not touched:
+            return
+        block_ms = state.params().block_ms
+
+        def read(table: Table[R], key: Key) -> R | None:
+            # most of it just changed, and what the block holds need not be decoded again
+            full = table.letter + key
+            return changes[full] if full in changes else state.get(table, key)  # type: ignore[return-value]
+
+        for key in touched:
+            node, contact = read(NODES, key), read(CONTACTS, key)
+            if node is None or contact is None or node.state == EXITED:
+                self._replace(key, None)
+                continue
+            self._replace(key, make_row(key, node, contact, read(SWARMS, key), block_ms))
+
+    def _replace(self, key: Key, row: SessionNode | None) -> None:
+        if row == self._rows.get(key):
+            return
+        self._changed[key] = row
+        if row is None:
+            del self._rows[key]
+        else:
+            self._rows[key] = row
+
+    def all(self) -> list[SessionNode]:
+        """Return every row."""
+        return list(self._rows.values())
+
+    def active(self) -> list[SessionNode]:
+        """Return the rows of the active nodes, by ascending key: those of the newest list."""
+        rows = (self._rows[key] for key in sorted(self._rows))
+        return [row for row in rows if row.active]
+
+    def take_changed(self) -> Changed:
+        """Return what changed since the last call, and count it as told."""
+        changed, self._changed = self._changed, {}
+        rows = [row for row in changed.values() if row is not None]
+        return Changed(rows, [key for key, row in changed.items() if row is None])
+
+
+def make_row(
+    key: Key, node: Node, contact: Contact, swarm: Swarm | None, block_ms: int
+) -> SessionNode:
+    """Return the row of a node from its records."""
+    is_active = node.state == ACTIVE
+    swarm_id = NO_SWARM if swarm is None else swarm.swarm_id
+    return SessionNode(
+        service_node_pubkey=key.hex(),
+        pubkey_ed25519=key.hex(),
+        pubkey_x25519=node.x25519.hex(),
+        public_ip=str(IPv4Address(contact.ipv4)) if contact.ipv4 else NO_ADDRESS,
+        storage_port=contact.storage_port,
+        storage_lmq_port=contact.router_port,
+        requested_unlock_height=compute_unlock_height(node, block_ms),
+        storage_server_version=_parts(contact.storage_version),
+        service_node_version=_parts(contact.router_version),
+        swarm_id=swarm_id,
+        swarm=f"{swarm_id:x}",
+        funded=node.state != AWAITING,
+        active=is_active,
+        state_height=node.since_height,
+        registration_height=node.registered_height,
+        # until it is rewarded: that network's programs expect the height from which it waits
+        last_reward_block_height=node.since_height if is_active else node.registered_height,
+        # the ledger keeps nothing yet from which these could be told
+        last_uptime_proof=0,
+        earned_downtime_blocks=0,
+        decommission_count=0,
+        staking_requirement=node.requirement,
+        total_contributed=sum(c.amount for c in node.contributions),
+        operator_fee=node.fee * MILLIONTHS,
+        operator_address=encode_account(node.operator),
+        contributors=[
+            SessionContributor(encode_account(c.account), c.amount) for c in node.contributions
+        ],
+    )
+
+
+def compute_unlock_height(node: Node, block_ms: int) -> int:
+    """Return about the height at which a node's duty may end; 0 if nobody asked for that.
+
+    It counts blocks of `block_ms` from where the node's state began, so it never moves.
+    """
+    if not node.exit_ms:
+        return 0
+    blocks = -((node.since_ms - node.exit_ms) // block_ms)
+    return node.since_height + max(1, blocks)
+
+
+def _parts(version: Version) -> tuple[int, int, int]:
+    return version.major, version.minor, version.patch

@@ -1,0 +1,170 @@
+"""Every function that reads bytes from outside, with bytes that it takes."""
+
+import zlib
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ledger.codec import Codec, encode
+from ledger.errors import Refusal
+from ledger.genesis import load_genesis
+from ledger.history import CHUNK, MANIFEST, TIP, iterate_chunks, make_manifest
+from ledger.merkle import SparseProof
+from ledger.messages.blocks import BLOCK
+from ledger.messages.genesis import GENESIS
+from ledger.messages.lists import decode_header, decode_signed_header, unpack_columns
+from ledger.messages.state import Due
+from ledger.state import EXITS, PAYOUTS, TABLES, Table
+from ledger.transactions import TX_KINDS, WIRE
+from registry.client import TrustedLists
+from registry.client.trusted import read_genesis
+from registry.formats.full import decode_full
+from registry.formats.session_binary import decode_session_binary, encode_session_binary
+from registry.formats.session_json import decode_session_json, encode_session_json
+from registry.keystore import MINIMUM, BadKeyFile, open_key_file, seal_key_file
+from registry.watermarks import VERSION, Backup, BadBackup, Held, SignerRefuses
+from tests.factory import QUARTER, Network, make_genesis, public
+from tests.ledger.test_encodings import sample
+from tests.mutations.files import NETWORK as MARKS_OF
+from tests.mutations.files import (
+    PASSPHRASE,
+    Folder,
+    mark_of,
+    read_mark,
+    read_marks,
+    sealed,
+    session_lists,
+    write_insecure,
+)
+from tests.registry.client.factory import NOW_MS, make_list
+
+
+class Decoder(NamedTuple):
+    """One row."""
+
+    raw: bytes
+    """What it takes."""
+    decode: Callable[[bytes], Any]
+    errors: type[Exception] = Refusal
+    """What it refuses everything else with."""
+    what: str = ""
+    """What the codec behind it calls its records, if there is one."""
+
+
+def of_codec(raw: bytes, codec: Codec[Any]) -> Decoder:
+    """The row of a codec."""
+    return Decoder(raw, codec.decode, what=codec.what)
+
+
+# ------------------------------------------------------------------------------ the ledger
+
+
+def grown() -> Network:
+    """A network with a record in most tables."""
+    network = Network()
+    network.block(network.register())
+    network.end_epoch()
+    network.block(
+        network.register("node 2", "bob", QUARTER),
+        network.register("node 3", "carol"),
+        network.update_contact(),
+    )
+    return network
+
+
+NETWORK: Final = grown()
+READER: Final = NETWORK.view.reader
+
+
+def record_of(table: Table[Any]) -> bytes:
+    """A record of a table of the state."""
+    if table in (EXITS, PAYOUTS):
+        return encode(Due(public("node")))
+    after = bytes([table.letter[0] + 1])
+    readers = (READER, Network().view.reader)  # a draft is there at first only
+    return next(raw for reader in readers for _, raw in reader.items(table.letter, after))
+
+
+LEDGER: Final[dict[str, Decoder]] = {
+    **{f"table {row.letter.decode()}": of_codec(record_of(row), row.codec) for row in TABLES},
+    **{
+        f"{kind.name} transaction": Decoder(sample(kind.name), WIRE.decode, what="transaction")
+        for kind in TX_KINDS
+    },
+    "block": of_codec(encode(NETWORK.blocks[-1]), BLOCK),
+    "genesis": of_codec(encode(make_genesis()), GENESIS),
+    "genesis of a ledger": Decoder(encode(make_genesis()), load_genesis),
+    "genesis of a client": Decoder(encode(make_genesis()), read_genesis),
+    "tip": of_codec(encode(NETWORK.chain.tip), TIP),
+    "snapshot manifest": of_codec(encode(make_manifest(READER)), MANIFEST),
+    "snapshot chunk": of_codec(next(iterate_chunks(READER)), CHUNK),
+    "sparse proof": Decoder(NETWORK.view.prove(b"r")[1].encode(), SparseProof.decode),
+    "proof of absence": Decoder(NETWORK.view.prove(b"?")[1].encode(), SparseProof.decode),
+}
+
+# ------------------------------------------------------------------------------- the lists
+
+MADE: Final = make_list()
+
+
+def update(raw: bytes) -> None:
+    """Hand a signed header to a client."""
+    TrustedLists(MADE.genesis, NOW_MS).update(raw)
+
+
+def load(raw: bytes) -> None:
+    """Hand a file to a client."""
+    client = TrustedLists(MADE.genesis, NOW_MS)
+    client.update(MADE.signed)
+    client.load_full(raw)
+
+
+def open_full(raw: bytes) -> None:
+    """Read a file that somebody signed as it is, columns and all."""
+    stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    decode_full(raw, sha256(stream.decompress(raw[1:], 2**20)).digest())
+
+
+LISTS: Final[dict[str, Decoder]] = {
+    "header": Decoder(MADE.raw_header, decode_header),
+    "signed header": Decoder(MADE.signed, decode_signed_header),
+    "update of a client": Decoder(MADE.signed, update),
+    "columns": Decoder(MADE.columns, unpack_columns),
+    "full": Decoder(MADE.full, open_full),
+    "list of a client": Decoder(MADE.full, load),
+    "session-binary": Decoder(encode_session_binary(session_lists(1)), decode_session_binary),
+    "session-json": Decoder(encode_session_json(7, session_lists(1)), decode_session_json),
+}
+
+# ------------------------------------------------------------------------------- the files
+
+HELD: Final = Held(VERSION, MARKS_OF, mark_of(7), 0)
+BACKUP: Final = Backup(VERSION, MARKS_OF, (mark_of(7),))
+KEY_FILE: Final = seal_key_file(bytes(32), PASSPHRASE, MINIMUM, bytes(16), bytes(24))
+
+
+def resealed(tag: bytes, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+    """Read the record of a file whose checksum fits."""
+    return lambda raw: Folder(read).read(sealed(tag, raw))
+
+
+FILES: Final[dict[str, Decoder]] = {
+    "watermark": Decoder(
+        sealed(b"waypost watermark", encode(HELD)), Folder(read_mark).read, SignerRefuses
+    ),
+    "record of a watermark": Decoder(
+        encode(HELD), resealed(b"waypost watermark", read_mark), SignerRefuses, "watermark"
+    ),
+    "backup": Decoder(
+        sealed(b"waypost watermarks", encode(BACKUP)), Folder(read_marks).read, BadBackup
+    ),
+    "record of a backup": Decoder(
+        *(encode(BACKUP), resealed(b"waypost watermarks", read_marks), BadBackup),
+        "backup of watermarks",
+    ),
+    "key file": Decoder(KEY_FILE, lambda raw: open_key_file(raw, PASSPHRASE), BadKeyFile),
+    "insecure key file": Decoder(write_insecure(bytes(32)), open_key_file, BadKeyFile),
+}
+
+DECODERS: Final[dict[str, Decoder]] = {**LEDGER, **LISTS, **FILES}
