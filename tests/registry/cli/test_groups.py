@@ -85,7 +85,11 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (Refusal("amount_zero"), 1, "error: amount_zero: the amount is zero: send one atomic unit at least\n"),
+        (
+            Refusal("amount_zero"),
+            1,
+            "error: amount_zero: the amount is zero: send one atomic unit at least\n",
+        ),
         (WaypostError("it broke"), 1, "error: waypost_error: it broke\n"),
         (PermissionError(13, "Permission denied", "/f"), 1, "error: io: /f: Permission denied\n"),
         (KeyboardInterrupt(), 130, ""),

@@ -71,7 +71,10 @@ def test_a_refusal_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str
     assert caught.value.exit_code == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err == "error: roll_back: epoch 1 is older than the epoch 2 held: ask another source\n  a note\n"
+    assert (
+        printed.err
+        == "error: roll_back: epoch 1 is older than the epoch 2 held: ask another source\n  a note\n"
+    )
 
 
 ERRORS: dict[str, tuple[Exception, str]] = {
