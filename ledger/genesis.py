@@ -6,6 +6,8 @@
 - Everything in it is vouched for by its hash, which every signature on the network covers.
 """
 
+from collections import Counter
+
 from ledger.crypto import convert_to_x25519, is_public_key
 from ledger.errors import Refusal
 from ledger.merkle import History
@@ -18,7 +20,7 @@ from ledger.messages.genesis import (
     Genesis,
     GenesisNode,
 )
-from ledger.messages.lists import MAX_NODES, MAX_SWARMS, Attestor
+from ledger.messages.lists import MAX_MEMBERS, MAX_NODES, MAX_SWARMS, Attestor
 from ledger.messages.state import (
     ACTIVE,
     DUTY_ROLE,
@@ -83,7 +85,7 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
     nodes = [row.node for row in g.nodes]
     bound = [*seats, *nodes, *(row.duty_key for row in g.nodes)]
     operators = sorted({row.operator for row in g.nodes})
-    swarms = {row.swarm_id for row in g.nodes}
+    swarms = Counter(row.swarm_id for row in g.nodes if row.swarm_id != NEW_SWARM)
     return [
         (g.version == GENESIS_VERSION, f"its version is not {GENESIS_VERSION}"),
         (_is_name(g.name), "its name has other characters than a-z, 0-9 and -"),
@@ -100,6 +102,10 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
         (nodes == sorted(set(nodes)), "its nodes are not in ascending order, once each"),
         (len(nodes) <= MAX_NODES, f"it has more than {MAX_NODES} nodes"),
         (len(swarms) <= MAX_SWARMS, f"it has more than {MAX_SWARMS} swarms"),
+        (
+            max(swarms.values(), default=0) <= MAX_MEMBERS,
+            f"a swarm has more than {MAX_MEMBERS} nodes",
+        ),
         (len(set(bound)) == len(bound), "a key serves twice as list, node or duty key"),
         (all(map(is_public_key, bound)), "a node key or duty key is not a usable key"),
         (all(map(is_public_key, operators)), "an operator is not a usable key"),

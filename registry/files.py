@@ -3,20 +3,32 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace `path` by `data` atomically; once this returns, it lasts."""
-    _replace(path, data, mode, durable=True)
+    _put(path, data, mode, os.replace, durable=True)
+
+
+def create_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Make a new file of `data`; once this returns, it lasts.
+
+    Of several that make it at once one succeeds, and nobody ever sees a part of it. Raises
+    `FileExistsError` for the others.
+    """
+    _put(path, data, mode, _move_if_new, durable=True)
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace `path` by `data` atomically; a power cut may bring the old file back."""
-    _replace(path, data, mode, durable=False)
+    _put(path, data, mode, os.replace, durable=False)
 
 
-def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
+def _put(
+    path: Path, data: bytes, mode: int, move: Callable[[str, Path], None], *, durable: bool
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -26,17 +38,22 @@ def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
             os.fchmod(file.fileno(), mode)
             if durable:
                 os.fsync(file.fileno())
-        os.replace(name, path)
+        move(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last too."""
+def _move_if_new(name: str, path: Path) -> None:
+    os.link(name, path)
+    os.unlink(name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last too."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

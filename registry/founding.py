@@ -1,6 +1,6 @@
-"""Making the genesis file of a network, from the seeds of its founders."""
+"""Making the genesis file of a network, from what is public of its founders."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from time import time_ns
 from typing import Final
 
@@ -27,39 +27,39 @@ FIRST_SEED: Final = b"waypost first seed"
 """Tag of the hash that is the first seed."""
 
 
+def make_seat(seed: bytes, weight: int = 1) -> GenesisAttestor:
+    """Return the seat of whoever holds a seed."""
+    tip = HashChain(derive_secret(seed, CHAIN)).tip
+    return GenesisAttestor(derive(seed, "list").public, weight, tip)
+
+
 def make_genesis(
     name: str,
     preset_name: str,
     changes: Mapping[str, int],
-    producer_seed: bytes,
-    attestors: Sequence[tuple[bytes, int]],
+    producer: Key,
+    attestors: Iterable[GenesisAttestor],
     accounts: Iterable[tuple[Key, Amount]],
     pool: Amount,
     start_ms: int | None = None,
     nodes: Iterable[GenesisNode] = (),
 ) -> bytes:
-    """Return a genesis file that holds every rule; `attestors` are seeds with their weights.
+    """Return a genesis file that holds every rule.
 
     It starts now unless told otherwise. The first seed is a hash of everything else, so that who
     makes the file does not choose it. Refuses like `load_genesis`.
     """
-    seats = [
-        GenesisAttestor(
-            derive(seed, "list").public, weight, HashChain(derive_secret(seed, CHAIN)).tip
-        )
-        for seed, weight in attestors
-    ]
     genesis = Genesis(
         version=GENESIS_VERSION,
         name=name.encode(),
         start_ms=time_ns() // 1_000_000 if start_ms is None else start_ms,
         engine=SOLO,
-        producer=derive(producer_seed, "producer").public,
+        producer=producer,
         policy=FIXED,
         seed=bytes(32),
         params=tuple(preset(preset_name, changes)),
         pool=pool,
-        attestors=tuple(sorted(seats, key=lambda seat: seat.list_key)),
+        attestors=tuple(sorted(attestors, key=lambda seat: seat.list_key)),
         accounts=tuple(GenesisAccount(*row) for row in sorted(accounts)),
         nodes=tuple(sorted(nodes, key=lambda row: row.node)),
     )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from secrets import token_bytes, token_hex
+from secrets import token_bytes
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -28,7 +28,7 @@ from nacl.exceptions import CryptoError
 from ledger.crypto import KeyPair, key_pair, sha256
 from ledger.errors import WaypostError
 from registry.addresses import encode_account, encode_node
-from registry.files import write_durably
+from registry.files import create_durably, write_durably
 from registry.slip10 import ExtendedKey, derive_path, master_key
 from registry.words import SEED_BYTES, stretch_words
 
@@ -391,21 +391,7 @@ def _seal(seed: bytes, passphrase: bytes, cost: Cost | None) -> bytes:
 
 
 def _create(path: Path, raw: bytes) -> None:
-    written = path.with_name(f".{path.name}.{token_hex(8)}")
-    write_durably(written, raw, mode=0o600)
     try:
-        # of several that make it at once one succeeds, and nobody ever sees a part of it
-        os.link(written, path)
+        create_durably(path, raw, mode=0o600)
     except FileExistsError:
         raise BadKeyFile(f"{path} exists already: a key file is never overwritten") from None
-    finally:
-        written.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

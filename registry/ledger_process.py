@@ -78,18 +78,16 @@ class Service:
         signer = BlockSigner(self._get_seed(settings.producer), self._hold_watermarks())
         if signer.pair.public != self.chain.genesis.producer:
             raise Fault(f"{settings.producer} is not the key of this network's producer")
-        is_refilled = await self._refill(signer)
-        return Solo(self.replica, signer, is_vouched=settings.new_watermark or is_refilled)
+        if settings.refill:
+            await self._refill(settings.refill)
+        is_vouched = settings.new_watermark or bool(settings.refill)
+        return Solo(self.replica, signer, is_vouched=is_vouched)
 
-    async def _refill(self, signer: BlockSigner) -> bool:
-        """Bring an older database up to date, if there is anybody to ask."""
-        is_current = signer.is_certain and self.chain.tip.height >= signer.height
-        if is_current or not self._settings.refill:
-            return False
-        source = Refill(self.replica, self._settings.refill)
-        await source.fetch(signer.height if signer.is_certain else None)
+    async def _refill(self, sources: tuple[str, ...]) -> None:
+        """Bring the database up to date; also where it fits its watermark, as two copies do."""
+        source = Refill(self.replica, sources)
+        await source.fetch()
         await source.close()
-        return True
 
     def _hold_watermarks(self) -> Watermarks:
         """Keep every other process from signing with this home."""
@@ -124,7 +122,12 @@ class Service:
             await self.server.start(settings.ledger_socket)
         if settings.attest is not None:
             seed = self._get_seed(settings.attest)
-            signer = await asyncio.to_thread(HeaderSigner, seed, self._hold_watermarks())
+            signer = await asyncio.to_thread(
+                HeaderSigner,
+                seed,
+                self._hold_watermarks(),
+                is_vouched=settings.new_watermark,
+            )
             self._attestor = Attestor(self.replica, signer, engine.submit)
             self.replica.on_commit.append(self._attestor.on_commit)
         log.info("ledger ready", height=self.chain.tip.height, root=self.chain.tip.root.hex())

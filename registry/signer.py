@@ -9,6 +9,8 @@
   have been signed. It is counted from the newest header of which we know that this key signed it;
   a replica that is behind, or a source that keeps blocks back, cannot make it lower.
 - For blocks somebody has to know: a follower that is asked, or a person who vouches.
+- A key without a watermark of which nothing is known that it signed counts as new only while its
+  network is young. Later a person has to say so: what it signed may stand in another history.
 """
 
 import time
@@ -36,6 +38,9 @@ CHECKPOINT_LINKS: Final = 2**10
 
 CLOCK_TOLERANCE_MS: Final = 5 * 60 * 1000
 """How far a header's time may be off this machine's clock."""
+
+YOUNG_MS: Final = 60 * 60 * 1000
+"""How long after its start a network counts as young."""
 
 
 class HashChain:
@@ -74,33 +79,40 @@ class Known(NamedTuple):
     """Attestations of the signing key that its ledger took."""
     epoch_ms: int
     """Shortest time between two headers."""
+    start_ms: TimeMs
+    """When the network started."""
 
 
 class HeaderSigner:
     """Signs headers with a list key."""
 
-    def __init__(self, seed: bytes, watermarks: Watermarks) -> None:
-        """Raises `SignerRefuses` where the watermark cannot be used."""
+    def __init__(self, seed: bytes, watermarks: Watermarks, *, is_vouched: bool = False) -> None:
+        """Raises `SignerRefuses` where the watermark cannot be used.
+
+        `is_vouched` says that a key never signed of which nothing else is known.
+        """
         self.pair: KeyPair = derive(seed, "list")
         self.chain = HashChain(derive_secret(seed, CHAIN))
         self._network = watermarks.network
         self._watermark = watermarks.open(HEADERS, self.pair.public)
-        self._started_ms = _now_ms()
+        self._is_vouched = is_vouched
+        self._started_ns = time.monotonic_ns()
 
-    def sign(self, header: bytes, known: Known, now_ms: TimeMs | None = None) -> bytes:
+    def sign(self, header: bytes, known: Known) -> bytes:
         """Return the signature of a header that this process's own replica made.
 
         Raises `SignerRefuses` and `WatermarkNotWritten`.
         """
         fields = decode_header(header)
-        off_ms = abs((_now_ms() if now_ms is None else now_ms) - fields.valid_after_ms)
+        now_ms = _now_ms()
+        off_ms = abs(now_ms - fields.valid_after_ms)
         if off_ms > CLOCK_TOLERANCE_MS:
             raise SignerRefuses(
                 f"the header of epoch {fields.epoch} is {off_ms} ms off this machine's clock: "
                 "check the clock"
             )
         self._check_extends(fields.epoch, known)
-        self._check_certain(fields, known)
+        self._check_certain(fields, known, now_ms)
         self._watermark.advance(fields.epoch, sha256(header))
         return sign(self.pair, header_signing_bytes(self._network, header))
 
@@ -115,22 +127,34 @@ class HeaderSigner:
                 "replica: it is on another chain, or was restored from a copy that is too old"
             )
 
-    def _check_certain(self, header: ListHeader, known: Known) -> None:
+    def _check_certain(self, header: ListHeader, known: Known, now_ms: TimeMs) -> None:
         """Refuse a header that this key may have signed after what its watermark says."""
         mark = self._watermark
         if mark.number is not None and not mark.is_restored:
             return
         signed = self._find_signed(header, known)
         if signed is None:
-            return  # the first start: this key never signed anything
+            self._check_new(known)
+            return
+        # by the clock as it is now, which agrees with the header: at the start it may have been off
+        started_ms = now_ms - (time.monotonic_ns() - self._started_ns) // 1_000_000
         # once for the clock that it had then, and once for ours now
-        latest_ms = self._started_ms + 2 * CLOCK_TOLERANCE_MS
+        latest_ms = started_ms + 2 * CLOCK_TOLERANCE_MS
         limit = signed.epoch + (latest_ms - signed.valid_after_ms) // known.epoch_ms
         if header.epoch <= limit or (mark.number is not None and header.epoch <= mark.number):
             raise SignerRefuses(
                 f"the watermark {mark.path} is {'restored' if mark.is_restored else 'lost'}, and "
                 f"this key may have signed up to epoch {limit} since: it signs again from epoch "
                 f"{limit + 1} on, nothing has to be done"
+            )
+
+    def _check_new(self, known: Known) -> None:
+        """Refuse a key that may have signed in a history that this replica does not know."""
+        if not (self._is_vouched or _is_young(known.start_ms)):
+            raise SignerRefuses(
+                f"the watermark {self._watermark.path} is not there, and the network is not new: "
+                "put a backup back (waypost signer import), or, if this key never signed a header "
+                "of this network, start once with --new-watermark"
             )
 
     def _find_signed(self, header: ListHeader, known: Known) -> ListHeader | None:
@@ -179,15 +203,16 @@ class BlockSigner:
         self,
         height: Height,
         hash_of: Callable[[Height], Hash | None],
+        start_ms: TimeMs,
         *,
         is_vouched: bool = False,
     ) -> None:
         """Check that a database ends where this producer has served up to, or one block later.
 
         That one block was being written when the process died, and is served from now on.
-        `hash_of` gives the database's block hash of a height. Where it is not certain what was
-        served, `is_vouched` says that nobody can have seen a block after `height`. Raises
-        `SignerRefuses`.
+        `hash_of` gives the database's block hash of a height; the network started at `start_ms`.
+        Where it is not certain what was served, `is_vouched` says that nobody can have seen a block
+        after `height`. Raises `SignerRefuses`.
         """
         mark, served = self._watermark, self.height
         if height < served or (served and hash_of(served) != mark.hash):
@@ -198,10 +223,11 @@ class BlockSigner:
         if height > served + 1 and self.is_certain:
             raise SignerRefuses(
                 f"the database ends at {height}, but the watermark {mark.path} is at "
-                f"{served}: one of them is an old copy, and this key may have served more. If "
-                "nobody can have seen a later block, remove the file and start with --new-watermark"
+                f"{served}: one of them is an old copy, and this key may have served more. Remove "
+                "the file and start with --refill and the URL of a node that followed; or, if "
+                "nobody can have seen a later block, with --new-watermark"
             )
-        is_first_start = height <= 1 and not mark.is_restored
+        is_first_start = height <= 1 and not mark.is_restored and _is_young(start_ms)
         if not (self.is_certain or is_first_start or is_vouched):
             raise SignerRefuses(
                 f"the watermark {mark.path} is {'restored' if mark.is_restored else 'not there'}, "
@@ -230,6 +256,10 @@ class BlockSigner:
         # genesis is nothing that anybody signed
         if height > 0 and digest is not None:
             self._watermark.advance(height, digest)
+
+
+def _is_young(start_ms: TimeMs) -> bool:
+    return _now_ms() <= start_ms + YOUNG_MS
 
 
 def _now_ms() -> TimeMs:

@@ -31,7 +31,7 @@ from ledger.codec import U8, U63, Bytes32, Codec, Record, UpTo32, encode
 from ledger.crypto import tagged_hash
 from ledger.errors import Fault, Refusal, WaypostError
 from ledger.types import Hash, Key
-from registry.files import write_durably
+from registry.files import sync_folder, write_durably
 
 LOCK: Final = "lock"
 """File in the folder of the watermarks that the process holding them keeps locked."""
@@ -206,7 +206,7 @@ class Watermarks:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # a file lasts only as long as the folder that names it
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             self._lock: IO[bytes] | None = _lock(path)
         except OSError as error:
             raise WatermarkNotWritten(
@@ -244,14 +244,6 @@ def _lock(folder: Path) -> IO[bytes]:
             "same keys: stop the service that runs on this home"
         ) from None
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ------------------------------------------------------------------------------- reading

@@ -33,6 +33,9 @@ MAX_NODES: Final = 2**18
 MAX_SWARMS: Final = 2**16
 """Swarms that a list holds at most, so that a node's swarm fits a u16."""
 
+MAX_MEMBERS: Final = 2**16 - 1
+"""Nodes of one swarm at most, so that their number fits the u16 of its leaf."""
+
 MAX_ATTESTORS: Final = 25
 """Members of an attestor set at most."""
 

@@ -23,10 +23,17 @@ class Share(NamedTuple):
     amount: int
 
 
-class Seat(NamedTuple):
-    """`KEYFILE` or `KEYFILE:WEIGHT`."""
+class PublicSeat(NamedTuple):
+    """`LISTKEY:TIP`, which `waypost keys seat` prints: an attestor whose key file is elsewhere."""
 
-    path: Path
+    list_key: bytes
+    tip: bytes
+
+
+class Seat(NamedTuple):
+    """`KEYFILE` or `LISTKEY:TIP`, either with `:WEIGHT` behind it."""
+
+    holder: Path | PublicSeat
     weight: int
 
 
@@ -101,13 +108,22 @@ def parse_share(text: str) -> Share:
 
 @parser
 def parse_seat(text: str) -> Seat:
-    """Return an attestor's key file with its weight, 1 where none is given."""
-    path, sign, weight = text.rpartition(":")
+    """Return an attestor, by key file or in public, with its weight, 1 where none is given."""
+    holder, sign, weight = text.rpartition(":")
     if not sign or not re.fullmatch("[0-9]{1,10}", weight):
-        return Seat(Path(text), 1)
+        holder, weight = text, "1"
     if not 1 <= int(weight) < 2**32:
         raise ValueError(f"{weight} is no weight: 1 to {2**32 - 1}")
-    return Seat(Path(path), int(weight))
+    public = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64})", holder)
+    if public is None:
+        return Seat(Path(holder), int(weight))
+    return Seat(PublicSeat(*map(bytes.fromhex, public.groups())), int(weight))
+
+
+@parser
+def parse_producer(text: str) -> Path | bytes:
+    """Return a producer's key file, or his public key of 64 hex digits."""
+    return bytes.fromhex(text) if re.fullmatch("[0-9a-f]{64}", text) else Path(text)
 
 
 @parser

@@ -1,6 +1,6 @@
 """`waypost genesis`: make a genesis file, and check one.
 
-new               from a preset, the key files of producer and attestors, and the first accounts
+new               from a preset, the producer, the attestors, and the first accounts
 import-session    the same, with the nodes of a published list of the Session network
 check             every rule of the file, its hash, and what is in it
 """
@@ -25,6 +25,7 @@ from registry.cli.arguments import (
     Share,
     parse_amount,
     parse_network_name,
+    parse_producer,
     parse_seat,
     parse_setting,
     parse_share,
@@ -45,7 +46,7 @@ from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ledger.messages.genesis import Genesis, GenesisNode
+    from ledger.messages.genesis import Genesis, GenesisAttestor, GenesisNode
     from ledger.params import Parameter
     from registry.importing import Imported
 
@@ -60,14 +61,20 @@ NameOption: TypeAlias = Annotated[
 ]
 PresetOption: TypeAlias = Annotated[Preset, typer.Option(help="The parameters to start from.")]
 ProducerOption: TypeAlias = Annotated[
-    Path, typer.Option(metavar=KEY_FILE, help="Key file of who orders the blocks.")
+    # a Path, or the bytes of a public key
+    Any,
+    typer.Option(
+        parser=parse_producer,
+        metavar=f"{KEY_FILE}|KEY",
+        help="Key file or public key of who orders the blocks.",
+    ),
 ]
 AttestorOption: TypeAlias = Annotated[
     list[Seat],
     typer.Option(
         parser=parse_seat,
-        metavar=f"{KEY_FILE}[:WEIGHT]",
-        help="Key file of who signs lists, with a weight if not 1; may be repeated.",
+        metavar=f"{KEY_FILE}|SEAT[:WEIGHT]",
+        help="Who signs lists: a key file or what `waypost keys seat` prints; may be repeated.",
     ),
 ]
 OutOption: TypeAlias = Annotated[Path, typer.Option(help="The file to write.")]
@@ -228,7 +235,7 @@ class _Plan(NamedTuple):
 
     name: str
     preset: Preset
-    producer: Path
+    producer: Path | bytes
     attestors: list[Seat]
     accounts: list[Share] | None
     pool: int | None
@@ -251,8 +258,8 @@ def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> 
         plan.name,
         plan.preset,
         dict(plan.changes or ()),
-        keys.load(plan.producer),
-        [(keys.load(seat.path), seat.weight) for seat in plan.attestors],
+        _find_producer(plan.producer, keys),
+        [_find_seat(seat, keys) for seat in plan.attestors],
         [(share.account, share.amount) for share in plan.accounts or ()],
         plan.pool or 0,
         plan.start_ms,
@@ -260,6 +267,21 @@ def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> 
     )
     write_durably(plan.out, raw)
     return raw
+
+
+def _find_producer(holder: Path | bytes, keys: KeyFiles) -> bytes:
+    from registry.keystore import derive
+
+    return holder if isinstance(holder, bytes) else derive(keys.load(holder), "producer").public
+
+
+def _find_seat(seat: Seat, keys: KeyFiles) -> "GenesisAttestor":
+    from ledger.messages.genesis import GenesisAttestor
+    from registry.founding import make_seat
+
+    if isinstance(seat.holder, Path):
+        return make_seat(keys.load(seat.holder), seat.weight)
+    return GenesisAttestor(seat.holder.list_key, seat.weight, seat.holder.tip)
 
 
 def _warn_of_rest(imported: "Imported") -> None:

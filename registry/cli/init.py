@@ -3,7 +3,8 @@
 - Alone it makes a new network: key files of producer, attestor and treasury, a genesis file whose
   coins the treasury has, and the settings of a node that orders blocks and attests.
 - The key files are encrypted with one passphrase, unless they are asked for in the clear.
-- With `--genesis` and `--follow` it makes the home of a node that follows a network that exists.
+- With `--genesis` it makes the home of a node of a network that exists: of its producer, or of one
+  that follows.
 - It never overwrites: a home that holds something is refused.
 """
 
@@ -42,6 +43,10 @@ class HomeInUse(WaypostError):
     """A home holds something already."""
 
 
+class WrongProducer(WaypostError):
+    """A key file is not that of the producer whom a genesis file names."""
+
+
 @app.command()
 def init(
     home: HomeOption = None,
@@ -58,15 +63,19 @@ def init(
         ),
     ] = None,
     genesis: Annotated[
-        Path | None, typer.Option(help="Genesis file of the network to follow.")
+        Path | None, typer.Option(help="Genesis file of a network that exists.")
+    ] = None,
+    producer: Annotated[
+        Path | None,
+        typer.Option(metavar=KEY_FILE, help="Key file of its producer, for who orders the blocks."),
     ] = None,
     follow: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A node to take blocks from; may be repeated."),
+        typer.Option(metavar="URL", help="A node to take its blocks from; may be repeated."),
     ] = None,
     attest: Annotated[
         Path | None,
-        typer.Option(metavar=KEY_FILE, help="Key file to attest with, for a node that follows."),
+        typer.Option(metavar=KEY_FILE, help="Key file to attest its lists with."),
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Key files in the clear: for development only.")
@@ -75,31 +84,32 @@ def init(
     passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Make the home of a new network with one producer, or of a node that follows one.
+    """Make the home of a new network with one producer, or of a node of one that exists.
 
-    A new network gets new key files, all with the same passphrase. To follow, name the network's
-    genesis file and a node of it: --genesis FILE --follow URL.
+    A new network gets new key files, all with the same passphrase. Of a network that exists, name
+    the genesis file, and a node to follow or the producer's key file: --genesis FILE --follow URL,
+    or --genesis FILE --producer KEYFILE.
     """
     from registry.home import default_home
 
-    is_follower = bool(genesis or follow or attest)
-    if is_follower and not (genesis and follow):
-        raise typer.BadParameter("a follower's home needs both --genesis and --follow")
-    if is_follower and (preset or name):
-        raise typer.BadParameter("--preset and --name are for a new network, not for a follower")
+    exists = bool(genesis or follow or attest or producer)
+    if exists and not (genesis and bool(follow) != bool(producer)):
+        raise typer.BadParameter("name --genesis with one of --follow and --producer")
+    if exists and (preset or name):
+        raise typer.BadParameter("--preset and --name are for a new network only")
     keys = KeyFiles(passphrase_file, passphrase_fd)
-    if (is_follower or not keys.is_attended) and insecure:
+    if (exists or not keys.is_attended) and insecure:
         raise typer.BadParameter("--insecure is for a new network's key files, with no passphrase")
     with refusals():
         folder = (home or default_home()).absolute()
         _check_unused(folder)
-        if genesis and follow:
-            made = _make_follower(folder, genesis, follow, attest)
+        if genesis:
+            made = _join_network(folder, genesis, follow or [], producer, attest)
         else:
             passphrase = None if insecure else keys.choose(f"the key files of {folder}")
             made = _make_network(folder, preset or "minimal", name or DEFAULT_NAME, passphrase)
-        steps = _next_steps(folder, is_named=home is not None, is_follower=is_follower)
-        if not is_follower and not insecure:
+        steps = _next_steps(folder, is_named=home is not None, is_new=not exists)
+        if not exists and not insecure:
             steps += _backup_steps(folder)
         shown = "\n".join((_format(made), "", "Next:", *(f"  {step}" for step in steps)))
         emit(made | {"next": steps}, output, shown)
@@ -119,7 +129,7 @@ def _make_network(folder: Path, preset: str, name: str, passphrase: bytes | None
 
     from registry.addresses import encode_account
     from registry.files import write_durably
-    from registry.founding import make_genesis
+    from registry.founding import make_genesis, make_seat
     from registry.keystore import derive, save_insecure_seed, save_seed
 
     seeds = {file: token_bytes(32) for file in (PRODUCER, ATTESTOR, TREASURY)}
@@ -128,8 +138,8 @@ def _make_network(folder: Path, preset: str, name: str, passphrase: bytes | None
         name,
         preset,
         {},
-        seeds[PRODUCER],
-        [(seeds[ATTESTOR], 1)],
+        derive(seeds[PRODUCER], "producer").public,
+        [make_seat(seeds[ATTESTOR])],
         [(treasury, TREASURY_COINS * COIN)],
         POOL_COINS * COIN,
     )
@@ -160,8 +170,8 @@ def _make_network(folder: Path, preset: str, name: str, passphrase: bytes | None
     }
 
 
-def _make_follower(
-    folder: Path, genesis: Path, urls: list[str], attest: Path | None
+def _join_network(
+    folder: Path, genesis: Path, urls: list[str], producer: Path | None, attest: Path | None
 ) -> dict[str, Any]:
     from ledger.genesis import load_genesis
     from registry.files import write_durably
@@ -173,14 +183,29 @@ def _make_follower(
         "network": parsed.name.decode(),
         "genesis_hash": _hash(raw),
         "follows": urls,
+        "produces_with": None if producer is None else str(producer.absolute()),
         "attests_with": None if attest is None else str(attest.absolute()),
     }
+    if producer is not None:
+        _check_producer(parsed, producer)
     if attest is not None:
         _check_seat(parsed, attest)
     write_durably(folder / GENESIS, raw)
-    keys = {} if attest is None else {"attest": attest.absolute()}
+    named = {"producer": producer, "attest": attest}
+    keys = {name: file.absolute() for name, file in named.items() if file is not None}
     _write_settings(folder, keys, urls)
     return made
+
+
+def _check_producer(genesis: "Genesis", producer: Path) -> None:
+    from registry.keystore import describe_file
+
+    key = describe_file(producer)[0]["producer"]
+    if key != genesis.producer.hex():
+        raise WrongProducer(
+            f"{producer} holds the producer's key {key}, the genesis file names "
+            f"{genesis.producer.hex()}: give that one, or --follow to take blocks from it"
+        )
 
 
 def _check_seat(genesis: "Genesis", attest: Path) -> None:
@@ -226,14 +251,14 @@ def _toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _next_steps(folder: Path, *, is_named: bool, is_follower: bool) -> list[str]:
+def _next_steps(folder: Path, *, is_named: bool, is_new: bool) -> list[str]:
     import shlex
 
     home = f" --home {shlex.quote(str(folder))}" if is_named else ""
     treasury = shlex.quote(str(folder / TREASURY))
     pay = f"waypost account send --from {treasury} --to ADDRESS --amount 1000"
     audit = f"waypost ledger audit{home}"
-    return [f"waypost run{home}", "waypost node list", audit if is_follower else pay]
+    return [f"waypost run{home}", "waypost node list", pay if is_new else audit]
 
 
 def _backup_steps(folder: Path) -> list[str]:

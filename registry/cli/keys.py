@@ -3,6 +3,7 @@
 new           a new key, encrypted with a passphrase
 show          the address or public key of each role; needs no passphrase
 check         the same, once the file was opened and found whole
+seat          what an attestor's founders need of it
 backup        the 24 words of a key, to write down
 restore       a key file from its words
 passphrase    another passphrase for a key file
@@ -88,6 +89,27 @@ def check(
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals():
         _emit_seed(file, keys.load(file), output)
+
+
+@app.command()
+def seat(
+    file: Annotated[Path, KEY_FILE],
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print an attestor's seat: what founders put into a genesis file. All of it is public.
+
+    It is the list key and the tip of the hash chain: `genesis new --attestor SEAT` takes it.
+    """
+    from registry.founding import make_seat
+
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    with refusals():
+        made = make_seat(keys.load(file))
+        list_key, tip = made.list_key.hex(), made.tip.hex()
+        shown = f"{list_key}:{tip}"
+        emit({"list_key": list_key, "tip": tip, "seat": shown}, output, shown)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from ledger.errors import WaypostError
 from ledger.types import COIN, Key
 from registry.devnet.story import Story
 from registry.files import write_durably
-from registry.founding import make_genesis
+from registry.founding import make_genesis, make_seat
 from registry.home import GENESIS
 from registry.keystore import derive, load_seed, named_seed, save_insecure_seed
 from registry.logs import set_up_logs
@@ -136,8 +136,8 @@ def make_devnet_genesis(seed: bytes) -> bytes:
         "devnet",
         "minimal",
         {},
-        named_seed(seed, "producer"),
-        [(named_seed(seed, f"attestor {number}"), 1) for number in range(ATTESTORS)],
+        derive(named_seed(seed, "producer"), "producer").public,
+        [make_seat(named_seed(seed, f"attestor {number}")) for number in range(ATTESTORS)],
         [(faucet, FAUCET_COINS * COIN)],
         POOL_COINS * COIN,
     )

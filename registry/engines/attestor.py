@@ -95,6 +95,7 @@ class Attestor:
             lambda epoch: _frozen_header(view, epoch),
             link.accepted,
             view.state.params().epoch_ms,
+            self._replica.chain.genesis.start_ms,
         )
         signature = await asyncio.to_thread(self._signer.sign, signed.header, known)
         epoch = decode_header(signed.header).epoch

@@ -22,20 +22,19 @@ log = structlog.get_logger()
 class _Network(msgspec.Struct):
     """What a node says of its chain."""
 
+    genesis_hash: str
     height: int
 
 
 class Refill(Follow):
     """Follows the nodes that it is told, up to where they are."""
 
-    async def fetch(self, height: Height | None) -> None:
-        """Fetch and execute blocks up to `height`, or up to the newest that any node has.
+    async def fetch(self) -> None:
+        """Fetch and execute blocks up to the newest that any node has.
 
         It waits for nodes that do not answer. Raises `Diverged`.
         """
-        if height is None:
-            height = max([await self._newest(source) for source in self._sources])
-        await self.catch_up(height)
+        await self.catch_up(max([await self._newest(source) for source in self._sources]))
 
     async def _newest(self, source: str) -> Height:
         while True:
@@ -43,7 +42,10 @@ class Refill(Follow):
                 status, answer = await self._ask("GET", f"{source}/v1/network")
                 if status != 200:
                     raise BadSource(f"it answers {status}")
-                return msgspec.json.decode(answer, type=_Network).height
+                network = msgspec.json.decode(answer, type=_Network)
+                if network.genesis_hash != self._replica.chain.genesis_hash.hex():
+                    raise BadSource("it is of another network")
+                return network.height
             except (BadSource, httpx2.HTTPError, msgspec.MsgspecError) as error:
                 reason = str(error) or type(error).__name__
                 log.warning("source failed", source=source, reason=reason)

@@ -33,7 +33,10 @@ class Solo:
         """Raises `SignerRefuses` like `BlockSigner.check_start`."""
         self._replica = replica
         self._signer = signer
-        signer.check_start(replica.chain.tip.height, self._hash_of, is_vouched=is_vouched)
+        chain = replica.chain
+        signer.check_start(
+            chain.tip.height, self._hash_of, chain.genesis.start_ms, is_vouched=is_vouched
+        )
 
     async def run(self) -> None:
         """Make a block every `block_ms`, until cancelled."""

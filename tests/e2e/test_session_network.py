@@ -43,7 +43,7 @@ BYTES_A_NODE: Final = 40
 ACCOUNT: Final = "05" + sha256(b"somebody").hexdigest()
 
 # one network serves all tests of this file, so they run in one process
-pytestmark = pytest.mark.xdist_group("session network")
+pytestmark = pytest.mark.xdist_group("session")
 
 
 class Services:
@@ -51,7 +51,7 @@ class Services:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.genesis = folder / "first" / "genesis.bin"
+        self.genesis = folder / "genesis.bin"
         self.port = 20_000 + os.getpid() % 20_000
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -91,19 +91,21 @@ class Services:
             *("--router-port", 22020, "--storage-version", "2.11.0"),
             *("--router-version", "11.6.0", "--out", self.genesis, *attestors),
         )
-        for name in ATTESTORS[1:SIGNATURES]:
-            (self.folder / name).mkdir()
-            (self.folder / name / "genesis.bin").write_bytes(self.genesis.read_bytes())
+        for name in ATTESTORS[:SIGNATURES]:
+            source = ("--follow", self.url) if name != "first" else ("--producer", "producer.json")
+            self.run(
+                *("init", "--home", self.folder / name, "--genesis", self.genesis),
+                *("--attest", f"{name}.json", *source),
+            )
 
     def start(self) -> None:
         """Start who orders blocks and attests, and who follows and attests."""
-        serving = ("--port", self.port, "--producer", "producer.json", "--workers", 1)
-        self._start("first", *serving)
+        self._start("first", "--port", self.port, "--workers", 1)
         for name in ATTESTORS[1:SIGNATURES]:
-            self._start(name, "--no-web", "--follow", self.url)
+            self._start(name, "--no-web")
 
     def _start(self, name: str, *words: object) -> None:
-        command = ["run", "--home", self.folder / name, "--attest", f"{name}.json", *words]
+        command = ["run", "--home", self.folder / name, *words]
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes.append(
                 subprocess.Popen(

@@ -26,7 +26,7 @@ from ledger.leveldb import LevelStore
 from ledger.replay import execute_block
 from ledger.store import MemoryStore
 from ledger.types import COIN
-from registry.founding import make_genesis
+from registry.founding import make_genesis, make_seat
 from registry.home import GENESIS
 from registry.keystore import derive, named_seed, save_insecure_seed
 from registry.wallet import Terms, Wallet
@@ -54,8 +54,8 @@ class Home:
             "killed",
             "minimal",
             {"block_ms": 200, "epoch_ms": 2_000, "attest_blocks": 5},
-            seed,
-            [(attestor, 1)],
+            derive(seed, "producer").public,
+            [make_seat(attestor)],
             [(pair.public, 1_000 * COIN) for pair in self.senders],
             pool=0,
         )

@@ -110,7 +110,7 @@ def machine() -> Iterator[tuple[Machine, Clock]]:
     """A machine with a clock, whose disk never waits."""
     clock = Clock()
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(watermarks, "_sync_folder", lambda _folder: None)
+        monkeypatch.setattr(watermarks, "sync_folder", lambda _folder: None)
         made = Machine(Path(folder))
         monkeypatch.setattr(watermarks, "write_durably", made.write)
         monkeypatch.setattr(signer, "time", clock)

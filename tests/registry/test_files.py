@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.files import write_atomically, write_durably
+from registry.files import create_durably, write_atomically, write_durably
 
 Write = Callable[[Path, bytes, int], None]
 
@@ -76,3 +76,14 @@ def test_only_a_durable_write_waits_for_the_disk(
     assert synced == []
     write_durably(tmp_path / "file", b"data")
     assert len(synced) == 2
+
+
+def test_a_new_file_is_never_another_s(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file"
+    create_durably(path, b"first", 0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_nlink == 1
+    with pytest.raises(FileExistsError):
+        create_durably(path, b"second", 0o600)
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]

@@ -18,7 +18,7 @@ from nacl.pwhash import argon2id
 
 from ledger.crypto import Signed as Item
 from ledger.crypto import is_public_key, sha256, sign, verify
-from registry import files, keystore
+from registry import keystore
 from registry.addresses import encode_account, encode_node
 from registry.keystore import (
     CHAIN,
@@ -206,14 +206,13 @@ def test_a_file_that_comes_in_between_is_not_overwritten(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.json"
-    real_write = files.write_durably
+    real_link = os.link
 
-    def write_late(written: Path, data: bytes, mode: int) -> None:
-        real_write(written, data, mode)
-        if not path.exists():
-            path.write_text("mine")
+    def link_late(written: str, new: Path) -> None:
+        path.write_text("mine")
+        real_link(written, new)
 
-    monkeypatch.setattr(keystore, "write_durably", write_late)
+    monkeypatch.setattr(os, "link", link_late)
     with pytest.raises(BadKeyFile, match="exists already"):
         save_encrypted(path, SEED)
     assert path.read_text() == "mine"

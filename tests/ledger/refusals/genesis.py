@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.errors import Refusal
@@ -10,6 +12,7 @@ from ledger.genesis import load_genesis
 from ledger.messages.contact import Version
 from ledger.messages.genesis import (
     MAX_GENESIS_BYTES,
+    NEW_SWARM,
     Genesis,
     GenesisAccount,
     GenesisAttestor,
@@ -52,6 +55,28 @@ def accounts(*names: str | bytes) -> tuple[GenesisAccount, ...]:
 def seats(*names: str | bytes, weight: int = 1) -> tuple[GenesisAttestor, ...]:
     """Attestors in this order."""
     return tuple(GenesisAttestor(public(n), weight, links(public(n))[-1]) for n in names)
+
+
+def crowded(why: str, count: int, first: int = 0, swarms: int = 1) -> Row:
+    """A genesis file of many nodes, dealt out to swarms; `first` is the id of the first swarm.
+
+    Their keys are none, which is said after everything that is counted.
+    """
+    (row,) = founding("a")
+    ids = [first, *range(1, swarms)]
+
+    def make(number: int) -> GenesisNode:
+        return replace(
+            row,
+            node=number.to_bytes(32, "big"),
+            duty_key=(2**64 + number).to_bytes(32, "big"),
+            swarm_id=ids[number % swarms],
+        )
+
+    def read(network: Network) -> object:
+        return load(make_genesis(nodes=tuple(map(make, range(count)))))(network)
+
+    return Done("bad_genesis", read, why=why)
 
 
 def sorted_names(*names: str) -> list[str]:
@@ -120,6 +145,14 @@ GENESIS: dict[str, Row] = {
     ),
     "nodes out of order": bad("its nodes are not in ascending order", nodes=NODES[::-1]),
     "node twice": bad("its nodes are not in ascending order", nodes=NODES[:1] * 2),
+    "nodes more than a list holds": crowded("more than 262144 nodes", 2**18 + 1),
+    "swarms more than a list holds": crowded("more than 65536 swarms", 2**16 + 1, 0, 2**16 + 1),
+    "as many swarms as a list holds, beside nodes that have none": crowded(
+        "is not a usable key", 2**16 + 1, NEW_SWARM, 2**16 + 1
+    ),
+    "more nodes in a swarm than its leaf can count": crowded("more than 65535 nodes", 2**16),
+    "as many nodes in a swarm as its leaf can count": crowded("is not a usable key", 2**16 - 1),
+    "any number of nodes without a swarm": crowded("is not a usable key", 2**16, NEW_SWARM),
     "node that is no key": bad("is not a usable key", nodes=founding("a", node=NO_KEY)),
     "duty key that is no key": bad("is not a usable key", nodes=founding("a", duty_key=NO_KEY)),
     "operator that is no key": bad(

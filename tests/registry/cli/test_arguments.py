@@ -12,7 +12,7 @@ from ledger.params import PRESETS
 from ledger.types import COIN
 from registry.addresses import encode_account, encode_node
 from registry.cli import arguments
-from registry.cli.arguments import ProgramVersion, Seat, Setting, Share
+from registry.cli.arguments import ProgramVersion, PublicSeat, Seat, Setting, Share
 from registry.cli.init import CONFIG
 from registry.cli.ledger import DATABASE
 from registry.cli.node import State
@@ -22,6 +22,7 @@ from registry.settings import Settings
 KEY = bytes(range(32))
 ACCOUNT = encode_account(KEY)
 NODE = encode_node(KEY)
+PUBLIC = f"{KEY.hex()}:{KEY[::-1].hex()}"
 
 READ: dict[str, tuple[Callable[[str], Any], str, object]] = {
     "account": (arguments.parse_account, ACCOUNT, KEY),
@@ -32,6 +33,19 @@ READ: dict[str, tuple[Callable[[str], Any], str, object]] = {
     "seat": (arguments.parse_seat, "a/b.json", Seat(Path("a/b.json"), 1)),
     "seat with a weight": (arguments.parse_seat, "b.json:3", Seat(Path("b.json"), 3)),
     "seat of a file with a colon": (arguments.parse_seat, "C:x", Seat(Path("C:x"), 1)),
+    "seat in public": (arguments.parse_seat, PUBLIC, Seat(PublicSeat(KEY, KEY[::-1]), 1)),
+    "seat in public with a weight": (
+        arguments.parse_seat,
+        f"{PUBLIC}:12",
+        Seat(PublicSeat(KEY, KEY[::-1]), 12),
+    ),
+    "seat of a file that is named like half of one": (
+        arguments.parse_seat,
+        KEY.hex(),
+        Seat(Path(KEY.hex()), 1),
+    ),
+    "producer": (arguments.parse_producer, "p.json", Path("p.json")),
+    "producer in public": (arguments.parse_producer, KEY.hex(), KEY),
     "setting": (arguments.parse_setting, "epoch_ms=20000", Setting("epoch_ms", 20_000)),
     "name": (arguments.parse_network_name, "my-net-2", "my-net-2"),
     "version": (arguments.parse_version, "2.11.0", ProgramVersion(2, 11, 0)),

@@ -19,6 +19,7 @@ from tests.registry.cli.fake_service import account_of, save_keys, seed_of
 ALICE = encode_account(account_of("alice"))
 BOB = encode_account(account_of("bob"))
 START = "1700000000000"
+HOLDERS = ("first", "second")
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,25 @@ def test_everything_that_was_said_stands_in_the_file(keys: Path) -> None:
     assert made["supply"] == str(1000 * COIN + COIN // 2 + 5 + 7)
     assert made["single_signer"] is True
     assert made["differs_from_preset"] == {"preset": "minimal", "in": ["epoch_ms", "minimum_fee"]}
+
+
+def test_founders_need_no_key_files_but_what_is_public_of_them(keys: Path) -> None:
+    call(*words(keys, "--attestor", f"{keys / 'second.json'}:3"))
+    seats = [call("keys", "seat", keys / f"{name}.json").stdout.strip() for name in HOLDERS]
+    producer = derive(seed_of("producer"), "producer").public.hex()
+    call(
+        *("genesis", "new", "--name", "net", "--preset", "minimal", "--start-ms", START),
+        *("--producer", producer, "--attestor", seats[0], "--attestor", f"{seats[1]}:3"),
+        *("--out", keys / "public.bin"),
+    )
+    assert (keys / "public.bin").read_bytes() == (keys / "genesis.bin").read_bytes()
+
+
+def test_seat_for_programs(keys: Path) -> None:
+    shown = call_json("keys", "seat", keys / "first.json")
+    assert shown["list_key"] == derive(seed_of("first"), "list").public.hex()
+    assert shown["tip"] == HashChain(derive_secret(seed_of("first"), CHAIN)).tip.hex()
+    assert shown["seat"] == f"{shown['list_key']}:{shown['tip']}"
 
 
 def test_the_same_inputs_give_the_same_file(keys: Path) -> None:

@@ -16,7 +16,7 @@ from registry.cli.init import CONFIG
 from registry.home import GENESIS
 from registry.keystore import MINIMUM, BadKeyFile, derive, load_seed, save_seed
 from registry.settings import load_settings
-from tests.factory import make_genesis
+from tests.factory import make_genesis, public
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import save_keys, seed_of
 from tests.registry.cli.person import (
@@ -176,6 +176,27 @@ def test_a_follower_has_the_file_and_the_urls(tmp_path: Path, genesis: Path) -> 
     assert sorted(path.name for path in home.iterdir()) == [CONFIG, GENESIS]
 
 
+def test_the_producer_of_a_network_that_exists(tmp_path: Path) -> None:
+    file = tmp_path / "mine.bin"
+    producer = save_keys(tmp_path, "producer")
+    key = derive(seed_of("producer"), "producer").public
+    file.write_bytes(encode(make_genesis(producer=key)))
+    home = tmp_path / "home"
+    made = call_json("init", "--home", home, "--genesis", file, "--producer", producer)
+    settings = load_settings(home, {})
+    assert (settings.engine, settings.producer, settings.attest) == ("solo", producer, None)
+    assert made["produces_with"] == str(producer)
+    assert sorted(path.name for path in home.iterdir()) == [CONFIG, GENESIS]
+
+
+def test_only_the_producer_gets_his_home(tmp_path: Path, genesis: Path) -> None:
+    words = ("--genesis", genesis, "--producer", save_keys(tmp_path, "alice"))
+    result = call("init", "--home", tmp_path / "home", *words, code=1)
+    assert error_of(result) == "wrong_producer"
+    assert public("producer").hex() in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_follower_may_attest(tmp_path: Path, genesis: Path) -> None:
     keys = save_keys(tmp_path, "alice")
     home = tmp_path / "home"
@@ -188,6 +209,8 @@ def test_a_follower_may_attest(tmp_path: Path, genesis: Path) -> None:
     "words",
     [
         ["--genesis", "g"],
+        ["--genesis", "g", "--follow", URL, "--producer", "k"],
+        ["--producer", "k"],
         ["--follow", URL],
         ["--attest", "k"],
         ["--genesis", "g", "--follow", URL, "--preset", "minimal"],
