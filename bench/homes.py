@@ -148,6 +148,7 @@ class Service:
                 "-m", "registry", "run", "--home", str(home), "--port", str(self.port),
                 "--producer", str(home / "producer.json"),
                 "--attest", str(home / "attestor.json"), "--workers", str(workers),
+                "--new-watermark",  # the attestor's: its key is new, the network is not
             ),
             stdout=self._log,
             stderr=self._log,

@@ -7,7 +7,15 @@ service.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ledger.messages.state import ACTIVE, AWAITING, EXITED, NODE_STATES, QUEUED
+from ledger.messages.state import (
+    ACTIVE,
+    AWAITING,
+    EXITED,
+    NODE_STATES,
+    QUEUED,
+    ROLES,
+    Binding,
+)
 from ledger.rules.swarms import UNASSIGNED
 from ledger.state import (
     ACCOUNTS,
@@ -22,6 +30,7 @@ from ledger.state import (
     HISTORIES,
     NODES,
     PAYOUTS,
+    PENDING,
     POOL,
     QUEUE,
     SETS,
@@ -92,17 +101,23 @@ def exits_and_payouts_hold_who_leaves(state: State) -> Iterator[str]:
 
 
 def every_node_has_its_records(state: State) -> Iterator[str]:
-    """A node has contact data, a history that knows its life, and its keys are bound to it."""
+    """A node has contact data, a history that knows its life, and its keys are bound to it.
+
+    Contact data in force or to come belongs to a node.
+    """
     for key, node in state.items(NODES):
         history = state.get(HISTORIES, key)
         if history is None or history.life != node.life:
             yield f"{key.hex()} lives life {node.life}, its history says otherwise"
         if state.get(CONTACTS, key) is None:
             yield f"{key.hex()} has no contact data"
-        for role_key in (key, node.duty_key, node.list_key, node.consensus_key):
-            binding = state.get(BINDINGS, role_key) if role_key else None
-            if role_key and (binding is None or binding.node != key):
-                yield f"{key.hex()} has a key that is not bound to it"
+        role_keys = (key, node.duty_key, node.list_key, node.consensus_key)
+        for role, role_key in zip(ROLES, role_keys, strict=True):
+            if role_key and state.get(BINDINGS, role_key) != Binding(role, key):
+                yield f"{key.hex()} has a key that is not bound to it as {ROLES[role]} key"
+    for key, _ in (*state.items(CONTACTS), *state.items(PENDING)):
+        if state.get(NODES, key) is None:
+            yield f"{key.hex()} is no node and has contact data"
 
 
 def attestations_belong_to_the_set(state: State) -> Iterator[str]:

@@ -8,15 +8,17 @@
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from ledger.crypto import is_public_key
 from ledger.errors import WaypostError
 from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import NEW_SWARM, GenesisNode
-from ledger.types import Height, Key, TimeMs
+from ledger.types import MAX_AMOUNT, Height, Key, TimeMs
 from registry.addresses import decode_account, decode_node, encode_node
 from registry.formats.session_json import PublishedNode
 
@@ -27,12 +29,19 @@ NO_VERSION: Final = Version(0, 0, 0)
 """What a list shows of a node that never told its version."""
 
 
+_HEX_32: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+
 class BadOperators(WaypostError):
     """A map of operators cannot be used; the message says where and why."""
 
 
 class Incomplete(WaypostError):
     """Neither the list nor what was told says something that a founding node has."""
+
+
+class TooLate(WaypostError):
+    """A node leaves at a time that no block can have."""
 
 
 class Owner(NamedTuple):
@@ -78,7 +87,8 @@ def read_operators(raw: bytes) -> dict[Key, Owner]:
     """Return who owns which node.
 
     `raw` is a JSON object: a node, as address or 64 hex digits, to an object of `operator`, the
-    address of an account or 64 hex digits, and `duty_key`, 64 hex digits. Raises `BadOperators`.
+    address of an account or 64 hex digits, and `duty_key`, 64 hex digits. Keys are usable ones, and
+    no duty key is another node's too. Raises `BadOperators`.
     """
     if len(raw) > MAX_OPERATORS_BYTES:
         raise BadOperators(f"the map of operators is longer than {MAX_OPERATORS_BYTES} bytes")
@@ -92,20 +102,25 @@ def read_operators(raw: bytes) -> dict[Key, Owner]:
             f'"duty_key": "HEX"}}, …}}: {error}'
         ) from None
     owners: dict[Key, Owner] = {}
+    holders: dict[Key, str] = {}
     for name, entry in entries.items():
         node, owner = _read_owner(name, entry)
         if node in owners:
             raise BadOperators(f"the map of operators has {name} twice")
+        holder = holders.setdefault(owner.duty_key, name)
+        if holder != name:
+            raise BadOperators(f"the map of operators, {name}: its duty_key is that of {holder}")
         owners[node] = owner
     return owners
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object whose names come once: else it would be a matter of luck who owns a node."""
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} comes twice")
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"{name} comes twice")
+        fields[name] = value
     return fields
 
 
@@ -114,12 +129,12 @@ def _read_owner(name: str, entry: _OwnerEntry) -> tuple[Key, Owner]:
         node, operator = decode_node(name), decode_account(entry.operator)
     except ValueError as error:
         raise BadOperators(f"the map of operators, {name}: {error}") from None
-    try:
-        duty_key = bytes.fromhex(entry.duty_key)
-    except ValueError:
-        duty_key = b""
-    if len(duty_key) != 32:
+    if not _HEX_32.fullmatch(entry.duty_key):
         raise BadOperators(f"the map of operators, {name}: its duty_key is not 64 hex digits")
+    duty_key = bytes.fromhex(entry.duty_key)
+    for key, what in ((operator, "operator"), (duty_key, "duty_key")):
+        if not is_public_key(key):
+            raise BadOperators(f"the map of operators, {name}: its {what} is not a usable key")
     return node, Owner(operator, duty_key)
 
 
@@ -132,11 +147,13 @@ def import_nodes(
 ) -> Imported:
     """Return the founding nodes of a network that starts at `start_ms`.
 
-    `published` is a list of the height `height`. Raises `Incomplete`; whether keys and addresses
-    are good is for the genesis to say.
+    `published` is a list of the height `height`. Raises `Incomplete` and `TooLate`; whether the
+    addresses are good is for the genesis to say.
     """
     active = [node for node in published if node.active]
     reachable = [node for node in active if any(node.ipv4) and node.storage_port]
+    if not reachable:
+        raise Incomplete("the list has no node that is active and has an address and a port")
     _check_complete(reachable, owners, told)
     nodes = [_make_node(node, height, owners[node.key], told, start_ms) for node in reachable]
     return Imported(
@@ -189,7 +206,7 @@ def _make_node(
             router_version=_choose(node.router_version, told.router_version),
         ),
         swarm_id=NEW_SWARM if node.swarm_id is None else node.swarm_id,
-        exit_ms=_compute_exit_ms(node.unlock_height, height, told.block_ms, start_ms),
+        exit_ms=_compute_exit_ms(node, height, told.block_ms, start_ms),
     )
 
 
@@ -200,9 +217,15 @@ def _choose(published: Version | None, told: Version | None) -> Version:
 
 
 def _compute_exit_ms(
-    unlock_height: Height, height: Height, block_ms: int, start_ms: TimeMs
+    node: PublishedNode, height: Height, block_ms: int, start_ms: TimeMs
 ) -> TimeMs:
     """Return when the old network would have let the node go; at once if that is past."""
-    if not unlock_height:
+    if not node.unlock_height:
         return 0
-    return start_ms + max(1, (unlock_height - height) * block_ms)
+    exit_ms = start_ms + max(1, (node.unlock_height - height) * block_ms)
+    if exit_ms > MAX_AMOUNT:
+        raise TooLate(
+            f"{encode_node(node.key)} would leave later than time goes: is its "
+            f"requested_unlock_height {node.unlock_height} right, and are --block-seconds?"
+        )
+    return exit_ms

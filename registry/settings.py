@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     passphrase_file: Path | None = None
     """File whose first line is the passphrase of the key files; without it a person is asked."""
     new_watermark: bool = False
-    """Whether a producer's database without a watermark is vouched for."""
+    """Whether a person vouches that what has no watermark was not signed by its key."""
     refill: tuple[str, ...] = ()
     """URLs of nodes from which a producer's older database is brought up to date first."""
     web: bool = True

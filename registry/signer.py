@@ -188,6 +188,7 @@ class BlockSigner:
         self.pair: KeyPair = derive(seed, "producer")
         self._network = watermarks.network
         self._watermark = watermarks.open(BLOCKS, self.pair.public)
+        self._first_until_ms: TimeMs | None = None
 
     @property
     def height(self) -> Height:
@@ -217,8 +218,9 @@ class BlockSigner:
         mark, served = self._watermark, self.height
         if height < served or (served and hash_of(served) != mark.hash):
             raise SignerRefuses(
-                f"this producer has served block {served}, the database ends at {height}: "
-                "it is an older copy. Start with --refill and the URL of a node that followed"
+                f"this producer has served block {served}, the database ends at {height}: it is an "
+                f"older copy. Start with --refill and the URL of a node that has block {served}; "
+                f"where no node has it, move the watermark {mark.path} away first"
             )
         if height > served + 1 and self.is_certain:
             raise SignerRefuses(
@@ -235,6 +237,8 @@ class BlockSigner:
                 "ends. Start with --refill and the URL of a node that followed; or, if nobody can "
                 "have seen a later block, with --new-watermark"
             )
+        if not (self.is_certain or is_vouched):
+            self._first_until_ms = start_ms + YOUNG_MS
         self._served(height, hash_of(height))
 
     def seal(self, header: BlockHeader) -> bytes:
@@ -243,6 +247,12 @@ class BlockSigner:
             raise SignerRefuses(f"block {header.height} was sealed already")
         if self._watermark.is_restored:
             raise SignerRefuses(f"the watermark {self._watermark.path} is restored")
+        first_until_ms = self._first_until_ms
+        if first_until_ms and self._watermark.number is None and header.time_ms > first_until_ms:
+            raise SignerRefuses(
+                "this machine's clock was wrong when the process started: the network is not new. "
+                "Start again"
+            )
         return sign(self.pair, seal_bytes(self._network, header))
 
     def note(self, header: BlockHeader) -> None:

@@ -4,7 +4,8 @@
   to the network. One that is damaged or somebody else's is refused: it never says that nothing was
   signed.
 - A file is written whole and synced, with its folder, before a signature leaves the process.
-- One process at a time holds the folder, by a lock on its file `lock`.
+- One process at a time holds the folder, by a lock on its file `lock`. Where that is not the file
+  any more that it locked, it writes nothing: somebody put another folder into its place.
 - What comes out of a backup is *restored*: the key may have signed more since the backup was made.
   It is for the signer of the role to know when that cannot matter any more.
 
@@ -38,6 +39,9 @@ LOCK: Final = "lock"
 
 VERSION: Final = 1
 CHECKSUM_BYTES: Final = 32
+
+MAX_WATERMARK_BYTES: Final = 1_000
+MAX_BACKUP_BYTES: Final = 1_000_000
 
 
 class SigningRole(NamedTuple):
@@ -188,7 +192,7 @@ class Watermark:
     def _is_still(self, held: Held | None) -> bool:
         """Whether the file is as it was; one that cannot be read may hold anything."""
         try:
-            return held is not None and self.path.read_bytes() == _seal(_HELD_TAG, held)
+            return held is not None and _read_file(self.path) == _seal(_HELD_TAG, held)
         except FileNotFoundError:
             return held is None
         except OSError:
@@ -221,9 +225,19 @@ class Watermarks:
     def writing(self) -> Iterator[None]:
         """Keep the lock while something is written. Raises `WatermarksInUse` once it is let go."""
         with self._writing:
-            if self._lock is None:
+            if self._lock is None or not self._is_same(self._lock):
                 raise WatermarksInUse(f"this process does not hold the watermarks {self.path} now")
             yield
+
+    def _is_same(self, lock: IO[bytes]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(lock.fileno()), os.stat(self.path / LOCK))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise WatermarkNotWritten(
+                f"no watermark can be written to {self.path}: {error.strerror or error}"
+            ) from error
 
     def close(self) -> None:
         """Let another process have them."""
@@ -271,7 +285,7 @@ _MOVE: Final = "move it to where it belongs"
 
 def _read(path: Path) -> Held | None:
     try:
-        held = _unseal(_HELD_TAG, _HELD, path.read_bytes())
+        held = _unseal(_HELD_TAG, _HELD, _read_file(path))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -282,6 +296,15 @@ def _read(path: Path) -> Held | None:
             "backup back: waypost signer import"
         )
     return held
+
+
+def _read_file(path: Path) -> bytes:
+    # a link would be replaced, not followed, by the next write; and nobody waits for a pipe
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(handle, MAX_WATERMARK_BYTES)
+    finally:
+        os.close(handle)
 
 
 def list_watermarks(folder: Path, network: Hash) -> list[tuple[Path, Held]]:
@@ -343,7 +366,8 @@ def write_backup(path: Path, backup: Backup) -> None:
 
 def read_backup(path: Path, network: Hash) -> Backup:
     """Return a backup of this network. Raises `BadBackup`, and `OSError` if there is no file."""
-    backup = _unseal(_BACKUP_TAG, _BACKUP, path.read_bytes())
+    with path.open("rb") as file:
+        backup = _unseal(_BACKUP_TAG, _BACKUP, file.read(MAX_BACKUP_BYTES))
     if backup is None:
         raise BadBackup(f"{path} is no backup of watermarks, or it is damaged")
     if backup.network != network:

@@ -119,8 +119,13 @@ class Lists:
             return make_problem("not_found", {"what": "final list yet"}, headers=headers)
         if epoch > max((each.epoch for each in view.lists), default=-1):
             return self._not_due(view, epoch)
-        caching = _short(view) if form and FORMATS[form].decode is None else FOREVER
-        found = await self._library.get(epoch, form or "header", caching)
+        if form is None or FORMATS[form].decode is not None:
+            found = await self._library.get(epoch, form or "header", FOREVER)
+        elif any(each.epoch == epoch for each in view.lists):
+            found = await self._library.get(epoch, form, _short(view))
+        else:
+            # removed, or about to be: whether somebody read it before must not matter
+            found = None
         return found or make_problem("not_kept", {"epoch": epoch})
 
     def _not_due(self, view: PushedView, epoch: int) -> ProblemAnswer:

@@ -23,12 +23,14 @@ def run(
     attest: Annotated[Path | None, typer.Option(help="Key file of an attestor.")] = None,
     producer: Annotated[Path | None, typer.Option(help="Key file of the producer.")] = None,
     refill: Annotated[
-        list[str] | None, typer.Option(help="URL to bring a producer's old database up from.")
+        list[str] | None,
+        typer.Option(help="URL to bring a producer's database up from; each one has to answer."),
     ] = None,
     new_watermark: Annotated[
         bool | None,
         typer.Option(
-            "--new-watermark", help="Vouch for a producer's database without a watermark."
+            "--new-watermark",
+            help="Vouch that what has no watermark was not signed by its key, once.",
         ),
     ] = None,
     web: Annotated[

@@ -47,7 +47,7 @@ def status(home: HomeOption = None, output: OutputOption = Output.TEXT) -> None:
             (*_cells(row), "restored" if row["restored"] else "certain", row["file"])
             for row in rows
         ]
-        emit(rows, output, Table(columns, shown) if rows else "this home has signed nothing yet")
+        emit(rows, output, Table(columns, shown) if rows else _format_none(folder))
 
 
 @app.command("export")
@@ -66,7 +66,7 @@ def export_(
         folder, network = _open(home)
         backup = make_backup(folder, network)
         if not backup.marks:
-            raise NothingSigned(f"there are no watermarks in {folder}: this home signed nothing")
+            raise NothingSigned(_format_none(folder))
         write_backup(file, backup)
         rows = [describe(mark) for mark in backup.marks]
         emit(rows, output, Table(("role", "key", "number", "hash"), list(map(_cells, rows))))
@@ -114,6 +114,10 @@ def describe(mark: "Mark") -> dict[str, Any]:
 
 def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
     return row["role"], row["key"], str(row["number"]), row["hash"]
+
+
+def _format_none(folder: Path) -> str:
+    return f"there are no watermarks in {folder}: this home has signed nothing yet, or lost them"
 
 
 def _open(home: Path | None) -> tuple[Path, bytes]:

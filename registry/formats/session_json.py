@@ -58,7 +58,7 @@ class PublishedNode(NamedTuple):
     storage_version: Version | None
     router_version: Version | None
     active: bool
-    """Whether it is funded and active; lists that say neither show no others."""
+    """Whether it is funded and active; where `active` is not said, whether it has a swarm."""
 
 
 class _Entry(msgspec.Struct):
@@ -169,8 +169,15 @@ def _read_entry(index: int, entry: _Entry) -> PublishedNode:
         swarm_id=swarm_id,
         storage_version=_make_version(fields["storage_server_version"]),
         router_version=_make_version(fields["service_node_version"]),
-        active=fields["funded"] is not False and fields["active"] is not False,
+        active=_is_active(fields["funded"], fields["active"], swarm_id),
     )
+
+
+def _is_active(funded: bool | None, active: bool | None, swarm_id: int | None) -> bool:
+    """Whether a node is on duty: lists that do not say it show others by their lack of a swarm."""
+    if active is None:
+        active = swarm_id != NO_SWARM
+    return active and funded is not False
 
 
 def _decode(raw: Raw, form: Any) -> Any:

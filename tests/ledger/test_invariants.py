@@ -16,6 +16,7 @@ from ledger.messages.state import (
     Attestation,
     Binding,
     Due,
+    PendingContact,
     Queued,
     RawHeader,
     Swarm,
@@ -24,6 +25,7 @@ from ledger.rules.swarms import UNASSIGNED
 from ledger.state import (
     ATTESTATIONS,
     CHAINLINKS,
+    CONTACTS,
     DRAFT,
     HEADER,
     HISTORIES,
@@ -166,6 +168,18 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "key that is bound to another node": (
         "every_node_has_its_records",
         lambda s: {b"b" + public("node duty"): Binding(2, public("queued"))},
+    ),
+    "key that is bound in another role": (
+        "every_node_has_its_records",
+        lambda s: {b"b" + public("node duty"): Binding(3, NODE)},
+    ),
+    "contact data of nobody": (
+        "every_node_has_its_records",
+        lambda s: {b"c" + public("nobody"): s.one(CONTACTS, NODE)},
+    ),
+    "pending contact data of nobody": (
+        "every_node_has_its_records",
+        lambda s: {b"d" + public("nobody"): PendingContact(1, s.one(CONTACTS, NODE))},
     ),
     "attestation of a seat that is not there": (
         "attestations_belong_to_the_set",

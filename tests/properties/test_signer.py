@@ -28,7 +28,7 @@ from ledger.messages.lists import (
 )
 from ledger.types import ZERO_HASH, Epoch, Hash, Height, Key
 from registry import files, signer, watermarks
-from registry.signer import BlockSigner, HeaderSigner, Known
+from registry.signer import YOUNG_MS, BlockSigner, HeaderSigner, Known
 from registry.watermarks import (
     Backup,
     SignerRefuses,
@@ -37,6 +37,7 @@ from registry.watermarks import (
     import_backup,
     make_backup,
 )
+from tests.factory import START_MS
 from tests.registry.factory import Clock, seed_of
 
 NETWORK: Final = sha256(b"a genesis file")
@@ -145,7 +146,8 @@ class Attesting:
         self.signer = self._start()
 
     def _start(self) -> HeaderSigner:
-        return HeaderSigner(seed_of("attestor"), self.machine.held)
+        never = not self.signed
+        return HeaderSigner(seed_of("attestor"), self.machine.held, is_vouched=never)
 
     def live(self, number: int) -> None:
         """Some epochs, in time or late, whose headers are signed."""
@@ -179,7 +181,7 @@ class Attesting:
         raw = self.chain[epoch]
         if number % 97 == 0:
             raw = encode_header(decode_header(raw)._replace(seed=sha256(raw)))
-        known = Known(self._frozen(epoch), len(self.accepted), EPOCH_MS)
+        known = Known(self._frozen(epoch), len(self.accepted), EPOCH_MS, START_MS)
         try:
             self.signer.sign(raw, known)
         except (SignerRefuses, WatermarkNotWritten) as error:
@@ -230,10 +232,11 @@ class Attesting:
         self.restart(0)
 
     def lose_home(self, number: int) -> None:
-        """Go on with an old backup, or with the keys alone if the chain shows that they signed."""
-        if self.machine.backups or self.accepted or not self.signed:
+        """Go on with an old backup, or with the keys alone once they cannot pass for new ones."""
+        is_old = bool(self.accepted) or self.clock.ms > START_MS + YOUNG_MS
+        if self.machine.backups or is_old or not self.signed:
             self.machine.lose_home()
-            if not self.accepted or number % 2:
+            if not is_old or number % 2:
                 self.machine.put_back(number)
             self.counts["lost"] += bool(self.signed)
             self.restart(0)
@@ -280,10 +283,11 @@ def test_no_epoch_of_a_long_life_has_two_signed_headers() -> None:
 class Producing:
     """A producer, its database, and a follower that has every block that was served."""
 
-    def __init__(self, held: Machine, _clock: Clock) -> None:
+    def __init__(self, held: Machine, clock: Clock) -> None:
         self.machine = held
+        self.clock = clock
         self.database: list[BlockHeader] = []
-        self.copies: list[list[BlockHeader]] = [[]]
+        self.copies: list[tuple[list[BlockHeader], dict[Path, bytes]]] = [([], {})]
         self.served: list[BlockHeader] = []
         self.counts: Counter[str] = Counter()
         self._made = 0
@@ -295,12 +299,11 @@ class Producing:
         self.signer = None
         self.machine.restart()
         made = BlockSigner(seed_of("producer"), self.machine.held)
-        is_current = made.is_certain and len(self.database) >= made.height
-        if refills and not is_current and not self._refill():
+        if refills and not self._refill():
             return
+        height = len(self.database)
         try:
-            is_vouched = refills and not is_current
-            made.check_start(len(self.database), self._hash_of, is_vouched=is_vouched)
+            made.check_start(height, self._hash_of, START_MS, is_vouched=refills)
         except (SignerRefuses, WatermarkNotWritten, Died) as error:
             self.counts[type(error).__name__] += 1
             return
@@ -322,6 +325,8 @@ class Producing:
         for height, header in enumerate(self.database, 1):
             if height > len(self.served):
                 self.served.append(header)
+                # from here on a key without a watermark does not pass for a new one
+                self.clock.ms = START_MS + YOUNG_MS + 1
             assert self.served[height - 1] == header, f"block {height} was served twice"
 
     def produce(self, number: int) -> None:
@@ -354,14 +359,25 @@ class Producing:
         """The next watermark meets a disk that fails."""
         self.machine.break_disk(number)
 
-    def copy_database(self, _number: int) -> None:
-        """Make a copy of the database, as a backup of the machine does."""
-        self.copies.append(list(self.database))
+    def copy_home(self, _number: int) -> None:
+        """Make a copy of database and watermark, as a backup of the machine does."""
+        files = {path: path.read_bytes() for path in self.machine.held.path.glob("blocks-*")}
+        self.copies.append((list(self.database), files))
 
     def old_database(self, number: int) -> None:
         """Go on with a copy of the database; the watermark stays."""
-        self.database = list(self.copies[number % len(self.copies)])
+        self.database = list(self.copies[number % len(self.copies)][0])
         self.start(number)
+
+    def old_home(self, number: int) -> None:
+        """Go on with a copy of everything, which fits together; a refill is asked for."""
+        database, copied = self.copies[number % len(self.copies)]
+        for path in self.machine.held.path.glob("blocks-*"):
+            path.unlink()
+        for path, raw in copied.items():
+            (self.machine.held.path / path.name).write_bytes(raw)
+        self.database = list(database)
+        self._start(refills=True)
 
     def export(self, _number: int) -> None:
         """Make a backup of the watermark."""
@@ -376,16 +392,16 @@ class Producing:
     def lose_home(self, number: int) -> None:
         """Go on with a copy of the database or without one, and a watermark's backup or none."""
         self.machine.lose_home()
-        self.database = list(self.copies[number % len(self.copies)])
+        self.database = list(self.copies[number % len(self.copies)][0])
         if number % 2:
             self.machine.put_back(number)
         self.counts["lost"] += 1
-        self._start(refills=True)
+        self._start(refills=bool(number % 5))
 
 
 BLOCK_STEPS: Final = (
     *("produce", "produce", "produce", "produce", "start", "break_disk", "break_disk"),
-    *("copy_database", "old_database", "export", "put_back", "lose_home"),
+    *("copy_home", "old_database", "old_home", "export", "put_back", "lose_home"),
 )
 
 
@@ -404,7 +420,7 @@ def test_no_height_of_a_long_life_has_two_served_blocks() -> None:
         chance = Random(seed)
         with machine() as (held, clock):
             producing = Producing(held, clock)
-            for _ in range(250):
+            for _ in range(350):
                 getattr(producing, chance.choice(BLOCK_STEPS))(chance.randrange(1_000))
         counts += producing.counts
     met = ("lost", "refilled", "SignerRefuses", "WatermarkNotWritten", "Died")

@@ -94,9 +94,15 @@ class Clock:
 
     def __init__(self, ms: int = START_MS) -> None:
         self.ms = ms
+        self.off_ms = 0
+        """How far it is wrong."""
 
     def time_ns(self) -> int:
         """What `time.time_ns` gives."""
+        return (self.ms + self.off_ms) * 1_000_000
+
+    def monotonic_ns(self) -> int:
+        """What `time.monotonic_ns` gives."""
         return self.ms * 1_000_000
 
 

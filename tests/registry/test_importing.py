@@ -18,6 +18,7 @@ from registry.importing import (
     Incomplete,
     Owner,
     Told,
+    TooLate,
     import_nodes,
     read_operators,
 )
@@ -113,6 +114,22 @@ def test_leaving_node_may_go_when_it_would_have_been_unlocked(
     assert only(published(unlock_height=unlock_height)).exit_ms == exit_ms
 
 
+@pytest.mark.parametrize("unlock_height", [2**63 - 1, (2**63 - START_MS) // BLOCK_MS + HEIGHT + 1])
+def test_node_that_leaves_later_than_any_block_is_named(unlock_height: int) -> None:
+    with pytest.raises(TooLate, match=f"{encode_node(NODE)}.*{unlock_height}"):
+        imported(published(unlock_height=unlock_height))
+    last = (2**63 - 1 - START_MS) // BLOCK_MS + HEIGHT
+    assert 2**63 - 1 - BLOCK_MS < only(published(unlock_height=last)).exit_ms < 2**63
+
+
+@pytest.mark.parametrize("changes", [{"active": False}, {"ipv4": bytes(4)}, {"storage_port": 0}])
+def test_list_of_which_nothing_is_left_makes_no_network(changes: dict[str, Any]) -> None:
+    with pytest.raises(Incomplete, match="has no node"):
+        imported(published(**changes))
+    with pytest.raises(Incomplete, match="has no node"):
+        imported()
+
+
 def test_who_is_not_active_or_cannot_be_reached_is_left_out_and_counted() -> None:
     made = imported(
         published(),
@@ -178,9 +195,10 @@ def written(entries: Any) -> Callable[[], bytes]:
 
 
 def test_map_names_nodes_and_accounts_as_addresses_or_in_hex() -> None:
-    in_hex = {"operator": OWNER.operator.hex(), "duty_key": OWNER.duty_key.hex().upper()}
+    owner = Owner(OWNER.operator, make_key("another duty"))
+    in_hex = {"operator": owner.operator.hex(), "duty_key": owner.duty_key.hex().upper()}
     raw = json.dumps({encode_node(NODE): ENTRY, OTHER.hex(): in_hex}).encode()
-    assert read_operators(raw) == {NODE: OWNER, OTHER: OWNER}
+    assert read_operators(raw) == {NODE: OWNER, OTHER: owner}
 
 
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -199,6 +217,22 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "duty key of 31 bytes": (written({NODE.hex(): ENTRY | {"duty_key": "00" * 31}}), "64 hex"),
     "duty key that is no hex": (written({NODE.hex(): ENTRY | {"duty_key": "x" * 64}}), "64 hex"),
+    "duty key with spaces": (
+        written({NODE.hex(): ENTRY | {"duty_key": " ".join(["ab"] * 32)}}),
+        "64 hex",
+    ),
+    "duty key that is no key": (
+        written({NODE.hex(): ENTRY | {"duty_key": "00" * 32}}),
+        f"{NODE.hex()}: its duty_key is not a usable key",
+    ),
+    "operator that is no key": (
+        written({NODE.hex(): ENTRY | {"operator": "00" * 32}}),
+        f"{NODE.hex()}: its operator is not a usable key",
+    ),
+    "duty key of two nodes": (
+        written({NODE.hex(): ENTRY, OTHER.hex(): ENTRY}),
+        f"{OTHER.hex()}: its duty_key is that of {NODE.hex()}",
+    ),
     "node twice": (written({NODE.hex(): ENTRY, encode_node(NODE): ENTRY}), "twice"),
     "node twice in the same words": (
         lambda: (

@@ -16,19 +16,30 @@ from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.errors import Fault, StoreInUse
 from ledger.leveldb import LevelStore
+from ledger.messages.blocks import block_hash
 from ledger.messages.genesis import GenesisNode
 from ledger.messages.lists import decode_header, decode_signed_header
 from registry import ledger_process, workers
 from registry import view as view_module
+from registry.engines.refill import Refill
 from registry.home import GENESIS
 from registry.ipc import Busy, Connection, Gone, Lost, Server
 from registry.keystore import save_insecure_seed
 from registry.ledger_process import Service
 from registry.settings import Settings
 from registry.view import PushedNodes, PushedView
-from registry.watermarks import Watermarks, WatermarksInUse
+from registry.watermarks import BLOCKS, SignerRefuses, Watermarks, WatermarksInUse
 from tests.factory import START_MS, Network, founding, public
-from tests.registry.factory import Site, eventually, in_loop, seed_of, short_folder
+from tests.registry.engines.source import Source, make_chain, sources
+from tests.registry.factory import (
+    PRODUCER,
+    Node,
+    Site,
+    eventually,
+    in_loop,
+    seed_of,
+    short_folder,
+)
 
 
 class Asked:
@@ -271,6 +282,28 @@ async def test_a_fault_at_the_start_lets_go_of_the_database(
         with pytest.raises(Fault, match="--producer"):
             await service.run(-1)
         LevelStore(settings.database_path, create=False).close()
+
+
+@in_loop
+async def test_a_refill_asks_although_database_and_watermark_fit_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a copy of a whole home, which says nothing of what was served since."""
+    with short_folder() as folder, capture_logs():
+        site, settings = make_home(monkeypatch, folder)
+        made = await make_chain(site, 12)
+        store = LevelStore(settings.database_path)
+        node = Node.at(site, store)
+        with sources(Source(made.raws[:5]), Source(made.raws)) as (older, newest):
+            await Refill(node.replica, [older]).fetch()
+            await node.close()
+            store.close()
+            held = Watermarks(settings.watermark_path, site.hash)
+            held.open(BLOCKS, PRODUCER.public).advance(5, block_hash(made.blocks[4].header))
+            held.close()
+            service = Service(settings.model_copy(update={"web": False, "refill": (newest,)}))
+            with pytest.raises(SignerRefuses, match=r"ends at 12, but the watermark .* at 5"):
+                await service.run(-1)
 
 
 @in_loop

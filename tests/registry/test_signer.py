@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -22,7 +22,14 @@ from ledger.types import ZERO_HASH, Epoch, Hash, Height
 from registry import signer, watermarks
 from registry.files import write_durably
 from registry.keystore import derive
-from registry.signer import CLOCK_TOLERANCE_MS, BlockSigner, HashChain, HeaderSigner, Known
+from registry.signer import (
+    CLOCK_TOLERANCE_MS,
+    YOUNG_MS,
+    BlockSigner,
+    HashChain,
+    HeaderSigner,
+    Known,
+)
 from registry.watermarks import (
     BLOCKS,
     HEADERS,
@@ -53,12 +60,15 @@ def short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signer, "CHECKPOINT_LINKS", 16)
 
 
+CLOCK: Final = Clock()
+
+
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What a signer takes for the time at which its process started."""
-    made = Clock()
-    monkeypatch.setattr(signer, "time", made)
-    return made
+    """The clock of the machine."""
+    CLOCK.ms, CLOCK.off_ms = START_MS, 0
+    monkeypatch.setattr(signer, "time", CLOCK)
+    return CLOCK
 
 
 class Home:
@@ -196,6 +206,7 @@ def sign(
     now_ms: int = START_MS,
     accepted: int = 0,
     attested: tuple[Epoch, ...] = (),
+    start_ms: int = START_MS,
 ) -> bytes:
     """Sign with a replica's headers; those of the epochs `attested` bear this key's signature."""
 
@@ -208,7 +219,8 @@ def sign(
         own = crypto.sign(ATTESTOR, message)
         return SignedHeader(ours, ((0, other), (3, own)) if epoch in attested else ((0, other),))
 
-    signature = signs.sign(raw, Known(frozen, accepted, EPOCH_MS), now_ms)
+    CLOCK.ms = now_ms
+    signature = signs.sign(raw, Known(frozen, accepted, EPOCH_MS, start_ms))
     assert verify(attestation(GENESIS_HASH, raw, signs.pair.public, signature))
     return signature
 
@@ -269,7 +281,7 @@ def test_a_header_may_be_five_minutes_off_the_clock_and_no_more(home: Home, off_
 
 def test_signers_of_two_networks_do_not_sign_the_same_bytes(tmp_path: Path) -> None:
     signs = Home(tmp_path, sha256(b"another")).headers()
-    signature = signs.sign(header(0), Known(lambda _: None, 0, EPOCH_MS), START_MS)
+    signature = signs.sign(header(0), Known(lambda _: None, 0, EPOCH_MS, START_MS))
     other = attestation(GENESIS_HASH, header(0), signs.pair.public, signature)
     assert not verify(other)
 
@@ -386,6 +398,39 @@ def test_a_key_that_never_signed_waits_for_nothing(home: Home) -> None:
     assert home.mark().number == START
 
 
+def test_without_a_watermark_a_key_is_new_only_while_the_network_is(home: Home) -> None:
+    """Nothing of what it signed has to stand in the history that it is shown."""
+    young = START_MS - YOUNG_MS
+    refuses(
+        "put a backup back.*--new-watermark", sign, home.headers(), header(1), start_ms=young - 1
+    )
+    assert home.mark().number is None
+    assert sign(home.headers(), header(1), start_ms=young)
+
+
+def test_a_person_may_say_that_a_key_never_signed(home: Home) -> None:
+    signs = HeaderSigner(seed_of("attestor"), home.held, is_vouched=True)
+    assert sign(signs, header(1), start_ms=START_MS - YOUNG_MS - 1)
+
+
+def test_nobody_vouches_for_a_key_that_is_known_to_have_signed(home: Home) -> None:
+    signs = HeaderSigner(seed_of("attestor"), home.held, is_vouched=True)
+    refuses("may have signed up to epoch", sign_on_time, signs, START, accepted=1)
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_was_wrong_at_the_start_does_not_move_the_limit(
+    home: Home, clock: Clock, days: int
+) -> None:
+    """As on a machine that starts before it was told the time."""
+    home.restore(HEADERS, 900, sha256(on_time(900)))
+    clock.off_ms = days * 24 * 60 * 60 * 1000
+    signs = home.headers()
+    clock.off_ms = 0
+    refuses(f"from epoch {LATEST + 1} on", sign_on_time, signs, LATEST)
+    assert sign_on_time(signs, LATEST + 1)
+
+
 def test_headers_of_a_real_chain_are_signed_one_after_the_other(tmp_path: Path) -> None:
     network = Network()
     home = Home(tmp_path, network.hash)
@@ -394,8 +439,9 @@ def test_headers_of_a_real_chain_are_signed_one_after_the_other(tmp_path: Path) 
     for _ in range(3):
         signed = network.chain.newest_header()
         fields = decode_header(signed.header)
-        known = Known(seen.get, 0, network.params.epoch_ms)
-        signs.sign(signed.header, known, fields.valid_after_ms)
+        known = Known(seen.get, 0, network.params.epoch_ms, START_MS)
+        CLOCK.ms = fields.valid_after_ms
+        signs.sign(signed.header, known)
         seen[fields.epoch] = signed
         network.end_epoch()
     assert home.mark().number == 2
@@ -454,7 +500,7 @@ def other_hash_of(height: Height) -> Hash | None:
 
 def test_a_block_is_sealed_once_it_was_served(home: Home) -> None:
     signs = home.blocks()
-    signs.check_start(0, hash_of)
+    signs.check_start(0, hash_of, START_MS)
     seal = signs.seal(block(1))
     assert verify(block_seal(GENESIS_HASH, signs.pair.public, block(1), seal))
     signs.note(block(1))
@@ -467,32 +513,64 @@ def test_a_block_that_was_never_served_may_be_made_again(home: Home) -> None:
     signs = home.blocks()
     signs.seal(block(1))
     restarted = home.blocks()
-    restarted.check_start(0, hash_of)
+    restarted.check_start(0, hash_of, START_MS)
     assert restarted.seal(block(1, "other"))
+
+
+def test_an_empty_database_is_a_first_start_only_while_the_network_is_new(
+    home: Home, clock: Clock
+) -> None:
+    signs = home.blocks()
+    for height in (0, 1):
+        clock.ms = START_MS + YOUNG_MS
+        signs.check_start(0, hash_of, START_MS)
+        clock.ms += 1
+        says = "is not there, .*--refill .*--new-watermark"
+        refuses(says, signs.check_start, height, hash_of, START_MS)
+    assert home.mark(BLOCKS).number is None
+    signs.check_start(1, hash_of, START_MS, is_vouched=True)
+    assert home.mark(BLOCKS).number == 1
+
+
+def test_a_clock_that_was_behind_at_the_start_makes_no_network_new(
+    home: Home, clock: Clock
+) -> None:
+    clock.off_ms = -365 * 24 * 60 * 60 * 1000
+    signs = home.blocks()
+    signs.check_start(0, hash_of, START_MS - YOUNG_MS)
+    refuses("clock was wrong", signs.seal, block(1))
+    signs.check_start(0, hash_of, START_MS - YOUNG_MS + 1)
+    assert signs.seal(block(1))
 
 
 def test_a_database_behind_what_was_served_is_refused_with_advice(home: Home) -> None:
     home.blocks().note(block(7))
     restarted = home.blocks()
-    refuses("served block 7, the database ends at 5: .*refill", restarted.check_start, 5, hash_of)
+    refuses(
+        "served block 7, the database ends at 5: .*refill",
+        restarted.check_start,
+        5,
+        hash_of,
+        START_MS,
+    )
     refuses("block 6 was sealed already", restarted.seal, block(6))
 
 
 def test_another_block_at_the_height_that_was_served_is_refused(home: Home) -> None:
     home.blocks().note(block(7))
     restarted = home.blocks()
-    refuses("an older copy", restarted.check_start, 7, other_hash_of)
-    restarted.check_start(7, hash_of)
+    refuses("an older copy", restarted.check_start, 7, other_hash_of, START_MS)
+    restarted.check_start(7, hash_of, START_MS)
 
 
 def test_a_block_in_flight_when_the_process_died_is_taken_over(home: Home) -> None:
     home.blocks().note(block(7))
     restarted = home.blocks()
-    refuses("an older copy", restarted.check_start, 8, other_hash_of)
-    restarted.check_start(8, hash_of)
+    refuses("an older copy", restarted.check_start, 8, other_hash_of, START_MS)
+    restarted.check_start(8, hash_of, START_MS)
     # and from then on it counts as served
     again = home.blocks()
-    refuses("an older copy", again.check_start, 7, hash_of)
+    refuses("an older copy", again.check_start, 7, hash_of, START_MS)
     refuses("block 8 was sealed already", again.seal, block(8))
 
 
@@ -500,20 +578,20 @@ def test_a_watermark_that_is_an_older_copy_is_refused_with_advice(home: Home) ->
     home.blocks().note(block(7))
     restarted = home.blocks()
     says = "ends at 9, but the watermark .* at 7"
-    refuses(says, restarted.check_start, 9, hash_of)
+    refuses(says, restarted.check_start, 9, hash_of, START_MS)
     # nobody vouches for a database that another watermark contradicts
-    refuses(says, restarted.check_start, 9, hash_of, is_vouched=True)
+    refuses(says, restarted.check_start, 9, hash_of, START_MS, is_vouched=True)
 
 
 def test_a_database_without_a_watermark_needs_somebody_who_vouches_for_it(home: Home) -> None:
     signs = home.blocks()
     assert not signs.is_certain
-    refuses("is not there, .*refill .*new-watermark", signs.check_start, 9, hash_of)
-    signs.check_start(9, hash_of, is_vouched=True)
+    refuses("is not there, .*refill .*new-watermark", signs.check_start, 9, hash_of, START_MS)
+    signs.check_start(9, hash_of, START_MS, is_vouched=True)
     assert (signs.height, signs.is_certain) == (9, True)
     again = home.blocks()
-    refuses("an older copy", again.check_start, 8, hash_of)
-    again.check_start(9, hash_of)
+    refuses("an older copy", again.check_start, 8, hash_of, START_MS)
+    again.check_start(9, hash_of, START_MS)
 
 
 @pytest.mark.parametrize("height", [7, 8, 9, 70])
@@ -523,13 +601,13 @@ def test_a_restored_watermark_needs_somebody_who_vouches_even_where_all_fits(
     home.restore(BLOCKS, 7, block_hash(block(7)))
     signs = home.blocks()
     assert (signs.height, signs.is_certain) == (7, False)
-    refuses("is restored, .*refill .*new-watermark", signs.check_start, height, hash_of)
+    refuses("is restored, .*refill .*new-watermark", signs.check_start, height, hash_of, START_MS)
     refuses("is restored", signs.seal, block(height + 1))
     assert home.mark(BLOCKS).is_restored
-    signs.check_start(height, hash_of, is_vouched=True)
+    signs.check_start(height, hash_of, START_MS, is_vouched=True)
     assert (signs.height, signs.is_certain) == (height, True)
     assert signs.seal(block(height + 1))
-    home.blocks().check_start(height, hash_of)
+    home.blocks().check_start(height, hash_of, START_MS)
 
 
 @pytest.mark.parametrize(("height", "history"), [(6, hash_of), (7, other_hash_of)])
@@ -538,5 +616,5 @@ def test_nobody_vouches_for_what_a_restored_watermark_contradicts(
 ) -> None:
     home.restore(BLOCKS, 7, block_hash(block(7)))
     signs = home.blocks()
-    refuses("served block 7", signs.check_start, height, history, is_vouched=True)
+    refuses("served block 7", signs.check_start, height, history, START_MS, is_vouched=True)
     assert home.mark(BLOCKS).is_restored

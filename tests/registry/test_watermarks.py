@@ -164,9 +164,36 @@ def test_the_file_that_is_broken_in_these_cases_is_a_good_one(folder: Watermarks
     assert folder.open(HEADERS, KEY).number == 3
 
 
-def test_what_cannot_be_read_is_refused(folder: Watermarks) -> None:
-    folder.open(HEADERS, KEY).path.mkdir()
-    with pytest.raises(SignerRefuses, match="cannot be read"):
+def link(path: Path) -> None:
+    """To a good one, which the next write would not reach."""
+    (path.parent / "elsewhere").write_bytes(file_of())
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.parent / "a disk that is not there" / path.name)
+
+
+def endless(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
+NO_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a folder": (Path.mkdir, "cannot be read"),
+    "a link": (link, "cannot be read"),
+    "a link to nothing": (link_to_nothing, "cannot be read"),
+    "a pipe that nobody writes": (os.mkfifo, "damaged"),
+    "far too long": (endless, "damaged"),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), NO_FILES.values(), ids=NO_FILES.keys())
+def test_what_cannot_be_read_is_refused(
+    folder: Watermarks, make: Callable[[Path], None], says: str
+) -> None:
+    make(folder.open(HEADERS, KEY).path)
+    with pytest.raises(SignerRefuses, match=says):
         folder.open(HEADERS, KEY)
 
 
@@ -288,7 +315,9 @@ def test_where_nobody_can_tell_what_is_there_nothing_else_is_signed(
     mark.advance(3, ONE)
     with monkeypatch.context() as broken:
         fail(broken, "replace")
-        broken.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(OSError("gone")))
+        broken.setattr(
+            "registry.watermarks._read_file", lambda _: (_ for _ in ()).throw(OSError("gone"))
+        )
         with pytest.raises(WatermarkNotWritten):
             mark.advance(4, ONE)
     with pytest.raises(SignerRefuses, match="epoch 4 was signed already"):
@@ -356,6 +385,23 @@ def test_of_two_processes_on_one_home_one_is_refused(tmp_path: Path) -> None:
         mine.close()
     with holder(path) as (_, said):
         assert said == "held\n"
+
+
+def test_who_finds_another_folder_in_the_place_of_its_own_writes_nothing(tmp_path: Path) -> None:
+    """Somebody put a copy back under a running service, which another one may hold by now."""
+    path = tmp_path / "watermarks"
+    first = Watermarks(path, NETWORK)
+    mark = first.open(HEADERS, KEY)
+    mark.advance(3, ONE)
+    path.rename(tmp_path / "old")
+    with pytest.raises(WatermarksInUse, match="does not hold"):
+        mark.advance(4, ONE)
+    second = Watermarks(path, NETWORK)
+    with pytest.raises(WatermarksInUse, match="does not hold"):
+        mark.advance(4, ONE)
+    assert not mark.path.exists()
+    second.close()
+    first.close()
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -169,6 +169,16 @@ def test_latest_goes_on_with_the_final_list(stocked: Site) -> None:
     assert full.content == make_full(EPOCH + 1)
 
 
+@pytest.mark.parametrize("form", ["session-json", "session-binary"])
+def test_what_proves_nothing_goes_with_its_list(stocked: Site, form: str) -> None:
+    """Whether somebody read it before, or its file is still there."""
+    path = f"/v1/lists/{EPOCH - 1}/{form}"
+    assert stocked.client.get(path).status_code == 200
+    stocked.push(make_view(HEIGHT + 1, lists=[make_list(EPOCH)]))
+    assert stocked.client.get(path).json()["type"] == "not_kept"
+    assert stocked.client.get(f"/v1/lists/{EPOCH}/{form}").status_code == 200
+
+
 def test_a_new_view_brings_new_lists(site: Site) -> None:
     old = site.client.get("/v1/lists/latest").headers["etag"]
     newer = [make_list(EPOCH), make_list(EPOCH + 1, is_final=False, is_frozen=False)]

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from ledger.codec import Record, encode
 from ledger.crypto import sign
 from ledger.history import Tip
-from ledger.messages.blocks import Block, inputs_hash, seal_bytes
+from ledger.messages.blocks import BLOCK, Block, inputs_hash, seal_bytes
 from ledger.store import Store
+from ledger.types import ZERO_HASH
 from registry.engines.follow import Follow
 from tests.factory import QUARTER
 from tests.registry.factory import PRODUCER, Node, Site, produce
@@ -109,7 +110,9 @@ class Source:
 
     def network(self, handler: Answering) -> None:
         """Answer how high it is."""
-        handler.send(msgspec.json.encode({"name": "test-net", "height": len(self.blocks)}))
+        genesis_hash = BLOCK.decode(self.blocks[0]).header.previous if self.blocks else ZERO_HASH
+        answer = {"genesis_hash": genesis_hash.hex(), "height": len(self.blocks)}
+        handler.send(msgspec.json.encode(answer))
 
     def stop(self) -> None:
         """Go away."""

@@ -32,7 +32,7 @@ from registry.publisher import Publisher
 from registry.queries import Queries
 from registry.signer import CLOCK_TOLERANCE_MS, Known
 from registry.watermarks import HEADERS, import_backup, make_backup
-from tests.factory import public
+from tests.factory import START_MS, public
 from tests.registry.factory import Node, Site, in_loop, produce, settle
 
 NAMES = ("one", "two", "three")
@@ -280,7 +280,7 @@ async def test_another_history_is_not_signed(
         # this key signed another header of epoch 0
         mine = decode_header(made.producer.chain.newest_header().header)
         changed = encode_header(mine._replace(seed=bytes(32)))
-        signer.sign(changed, Known(lambda _: None, 0, 10_000))
+        signer.sign(changed, Known(lambda _: None, 0, 10_000, START_MS))
         member.attestor._signer = signer
         with capture_logs() as lines:
             await made.blocks(12)

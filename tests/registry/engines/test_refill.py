@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -26,10 +27,10 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Site:
     return Site(monkeypatch, tmp_path, block_ms=100)
 
 
-async def refilled(site: Site, *urls: str, height: int | None = None) -> Node:
+async def refilled(site: Site, *urls: str) -> Node:
     node = Node.at(site)
     source = Refill(node.replica, urls)
-    await source.fetch(height)
+    await source.fetch()
     await source.close()
     return node
 
@@ -43,24 +44,16 @@ async def test_the_newest_of_all_nodes_counts(site: Site) -> None:
     await node.close()
 
 
-@in_loop
-async def test_a_certain_watermark_says_how_far(site: Site) -> None:
-    made = await make_chain(site, BLOCKS_MADE)
-    gone = Source()
-    gone.stop()
-    # so nobody has to be asked what is newest
-    with sources(Source(made.raws)) as urls, capture_logs():
-        node = await refilled(site, gone.url, *urls, height=7)
-    assert node.chain.tip.height >= 7
-    await node.close()
-
-
 def garbage(handler: Answering) -> None:
     handler.send(b"garbage")
 
 
 def no_height(handler: Answering) -> None:
     handler.send(b'{"name": "test-net"}')
+
+
+def another_network(handler: Answering) -> None:
+    handler.send(msgspec.json.encode({"genesis_hash": bytes(32).hex(), "height": 0}))
 
 
 def failing(handler: Answering) -> None:
@@ -71,7 +64,7 @@ def hanging_up(handler: Answering) -> None:
     handler.close_connection = True
 
 
-@pytest.mark.parametrize("lie", [garbage, no_height, failing, hanging_up])
+@pytest.mark.parametrize("lie", [garbage, no_height, another_network, failing, hanging_up])
 @in_loop
 async def test_every_node_has_to_answer(site: Site, lie: Any) -> None:
     made: Made = await make_chain(site, BLOCKS_MADE)

@@ -102,7 +102,15 @@ TAKEN: dict[str, tuple[dict[str, Any], PublishedNode]] = {
     "no port yet": (entry(storage_port=0), BARE._replace(storage_port=0)),
     "no address yet": (entry(public_ip="0.0.0.0"), BARE._replace(ipv4=bytes(4))),
     "the swarm 0": (entry(swarm_id=0), BARE._replace(swarm_id=0)),
-    "no swarm": (entry(swarm_id=2**64 - 1), BARE._replace(swarm_id=NO_SWARM)),
+    "no swarm": (entry(swarm_id=2**64 - 1), BARE._replace(swarm_id=NO_SWARM, active=False)),
+    "funded but in no swarm": (
+        entry(swarm_id=2**64 - 1, funded=True),
+        BARE._replace(swarm_id=NO_SWARM, active=False),
+    ),
+    "active and no swarm yet": (
+        entry(swarm_id=2**64 - 1, active=True),
+        BARE._replace(swarm_id=NO_SWARM),
+    ),
     "versions": (
         entry(storage_server_version=[2, 11, 0], service_node_version=[0, 0, 255]),
         BARE._replace(storage_version=Version(2, 11, 0), router_version=Version(0, 0, 255)),
