@@ -41,7 +41,7 @@ VERSION: Final = 1
 CHECKSUM_BYTES: Final = 32
 
 MAX_WATERMARK_BYTES: Final = 1_000
-MAX_BACKUP_BYTES: Final = 1_000_000
+MAX_BACKUP_BYTES: Final = 100_000
 
 
 class SigningRole(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 NO_SKIP = os.environ.get("WAYPOST_NO_SKIP") == "1"
 
@@ -103,6 +104,27 @@ for _name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
     guard_lookup(_name, is_answered_here)
 # A look-up in reverse asks a name server for a literal address too.
 guard_lookup("gethostbyaddr", is_loopback)
+
+
+# ---- One network for each file of tests/e2e ----
+
+
+class ByStory(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Each test goes to whichever process is free; the tests of one story go to the same one.
+
+    A story is a file of `tests/e2e`, whose tests share one running network. (The marker
+    `xdist_group` would say that too, but pytest 9.2 does not let pytest-xdist 3.8 see it.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.startswith("tests/e2e/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStory:
+    """Hand tests out by story."""
+    return ByStory(config, log)
 
 
 # ---- No skips in CI ----

@@ -17,9 +17,6 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 WAIT_S: Final = 120.0
 
-# one network serves all tests of this file, so they run in one process
-pytestmark = pytest.mark.xdist_group("devnet")
-
 
 class Devnet:
     """A running `waypost devnet` with what it says."""

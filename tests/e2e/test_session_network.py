@@ -42,9 +42,6 @@ SIGNATURES: Final = 3
 BYTES_A_NODE: Final = 40
 ACCOUNT: Final = "05" + sha256(b"somebody").hexdigest()
 
-# one network serves all tests of this file, so they run in one process
-pytestmark = pytest.mark.xdist_group("session")
-
 
 class Services:
     """A network that was made from a published list, and its processes."""

@@ -54,7 +54,7 @@ def small_genesis() -> Genesis:
             "max_block_transactions": 6,
             **SHORT_TIMES,
         },
-        nodes=founding(*(f"founder {n}" for n in range(3)), exit_ms=START_MS + 2_000),
+        nodes=founding("founder", exit_ms=START_MS + 2_000),
         accounts=tuple(GenesisAccount(key, 5_000) for key in sorted(map(public, PEOPLE))),
         attestors=tuple(
             GenesisAttestor(key, 1, links(key)[-1]) for key in sorted(map(public, SEATS))
