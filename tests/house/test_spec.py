@@ -22,16 +22,8 @@ from ledger.params import preset
 from ledger.transactions import TX_KINDS
 from ledger.transactions.envelope import no_signatures
 from ledger.transition import EPOCH_STEPS
-from scripts.generate_docs import (
-    ENCODINGS,
-    EXAMPLES,
-    PART,
-    PARTS,
-    ROOT,
-    compose_examples,
-    fill,
-    find_pages,
-)
+from scripts.examples import ENCODINGS, compose_examples
+from scripts.generate_docs import EXAMPLES, PART, PARTS, ROOT, fill, find_pages
 
 SPEC: Final = ROOT / "docs" / "spec"
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in sorted(SPEC.glob("*.md"))}
