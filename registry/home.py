@@ -10,6 +10,9 @@ DIRECTORY: Final = "waypost"
 GENESIS: Final = "genesis.bin"
 """The genesis file of a home."""
 
+WATERMARKS: Final = "watermarks"
+"""Folder of a home in which the newest thing that each key signed is noted."""
+
 LISTS: Final = "lists"
 """Folder of a home in which verified lists are kept, in a folder for each network."""
 

@@ -18,16 +18,13 @@ from ledger.crypto import is_public_key
 from ledger.errors import WaypostError
 from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import NEW_SWARM, GenesisNode
+from ledger.rules.contacts import NO_VERSION
 from ledger.types import MAX_AMOUNT, Height, Key, TimeMs
 from registry.addresses import decode_account, decode_node, encode_node
 from registry.formats.session_json import PublishedNode
 
 MAX_OPERATORS_BYTES: Final = 2**26
 """No map of operators is longer."""
-
-NO_VERSION: Final = Version(0, 0, 0)
-"""What a list shows of a node that never told its version."""
-
 
 _HEX_32: Final = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -174,11 +171,11 @@ def _check_complete(nodes: Sequence[PublishedNode], owners: Owners, told: Told) 
     for is_lacking, what in (
         (told.router_port is None and not all(n.router_port for n in nodes), "--router-port"),
         (
-            told.storage_version is None and not all(_is_version(n.storage_version) for n in nodes),
+            told.storage_version is None and not all(_said(n.storage_version) for n in nodes),
             "--storage-version",
         ),
         (
-            told.router_version is None and not all(_is_version(n.router_version) for n in nodes),
+            told.router_version is None and not all(_said(n.router_version) for n in nodes),
             "--router-version",
         ),
     ):
@@ -186,8 +183,9 @@ def _check_complete(nodes: Sequence[PublishedNode], owners: Owners, told: Told) 
             raise Incomplete(f"the list does not say it of every node: give {what}")
 
 
-def _is_version(version: Version | None) -> bool:
-    return version not in (None, NO_VERSION)
+def _said(version: Version | None) -> Version | None:
+    """Return a version that a list shows; zeros are shown of a node that never told its own."""
+    return None if version == NO_VERSION else version
 
 
 def _make_node(
@@ -202,18 +200,12 @@ def _make_node(
             ipv6=b"",
             storage_port=node.storage_port,
             router_port=node.router_port or told.router_port or 0,
-            storage_version=_choose(node.storage_version, told.storage_version),
-            router_version=_choose(node.router_version, told.router_version),
+            storage_version=_said(node.storage_version) or told.storage_version or NO_VERSION,
+            router_version=_said(node.router_version) or told.router_version or NO_VERSION,
         ),
         swarm_id=NEW_SWARM if node.swarm_id is None else node.swarm_id,
         exit_ms=_compute_exit_ms(node, height, told.block_ms, start_ms),
     )
-
-
-def _choose(published: Version | None, told: Version | None) -> Version:
-    if published is not None and published != NO_VERSION:
-        return published
-    return NO_VERSION if told is None else told
 
 
 def _compute_exit_ms(

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ledger.errors import WaypostError
-from registry.home import GENESIS
+from registry.home import GENESIS, WATERMARKS
 
 CONFIG: Final = "config.toml"
 PREFIX: Final = "WAYPOST_"
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     @property
     def watermark_path(self) -> Path:
         """Folder of the watermarks: never part of a backup that is put back."""
-        return self.home / "watermarks"
+        return self.home / WATERMARKS
 
     @property
     def ledger_socket(self) -> Path:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import structlog
 
-from registry.formats.session import NO_ADDRESS, SessionNode
+from registry.formats.session import SessionNode, is_reachable
 from registry.ipc import Lost
 from registry.view import PushedNodes
 
@@ -138,7 +138,7 @@ class NodeTable:
 
 def is_usable(row: SessionNode) -> bool:
     """Whether a node is on duty and can be reached by those who ask for active nodes only."""
-    return row.active and row.public_ip != NO_ADDRESS
+    return row.active and is_reachable(row)
 
 
 class _Json:

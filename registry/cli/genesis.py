@@ -247,7 +247,7 @@ class _Plan(NamedTuple):
 def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> bytes:
     """Write the genesis file of a plan, and return its bytes."""
     from ledger.messages.lists import MAX_ATTESTORS
-    from registry.files import write_durably
+    from registry.files import create_durably
     from registry.founding import make_genesis
 
     if len(plan.attestors) > MAX_ATTESTORS:
@@ -265,7 +265,7 @@ def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> 
         plan.start_ms,
         nodes,
     )
-    write_durably(plan.out, raw)
+    create_durably(plan.out, raw)
     return raw
 
 

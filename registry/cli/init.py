@@ -20,7 +20,7 @@ from registry.cli.arguments import KEY_FILE, NAME, HomeOption, Preset, parse_net
 from registry.cli.keys import INSECURE
 from registry.cli.output import Output, OutputOption, align, emit, refusals, warn
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
-from registry.home import GENESIS
+from registry.home import GENESIS, WATERMARKS
 
 if TYPE_CHECKING:
     from ledger.messages.genesis import Genesis
@@ -116,7 +116,7 @@ def init(
 
 
 def _check_unused(folder: Path) -> None:
-    for name in (GENESIS, CONFIG, PRODUCER, ATTESTOR, TREASURY, "ledger", "watermarks"):
+    for name in (GENESIS, CONFIG, PRODUCER, ATTESTOR, TREASURY, "ledger", WATERMARKS):
         if (folder / name).exists():
             raise HomeInUse(
                 f"{folder / name} exists already: choose another --home, or move the old one away"

@@ -9,20 +9,17 @@ also while a service runs.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ledger.errors import WaypostError
 from registry.cli.arguments import HomeOption
 from registry.cli.output import Output, OutputOption, Table, emit, refusals, warn
-from registry.home import GENESIS
+from registry.home import GENESIS, WATERMARKS
 
 if TYPE_CHECKING:
     from registry.watermarks import Mark
-
-WATERMARKS: Final = "watermarks"
-"""Folder of a home; `registry.settings` says the same."""
 
 app = typer.Typer(no_args_is_help=True)
 

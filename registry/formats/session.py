@@ -60,6 +60,11 @@ class SessionNode(msgspec.Struct, frozen=True):
     contributors: list[SessionContributor]
 
 
+def is_reachable(node: SessionNode) -> bool:
+    """Whether a node has an IPv4 address: clients of that network know no other kind."""
+    return node.public_ip != NO_ADDRESS
+
+
 def select_reachable(nodes: Iterable[SessionNode]) -> Iterator[SessionNode]:
-    """Yield the nodes that have an IPv4 address: clients of that network know no other kind."""
-    return (node for node in nodes if node.public_ip != NO_ADDRESS)
+    """Yield the nodes that clients of that network can reach."""
+    return filter(is_reachable, nodes)
