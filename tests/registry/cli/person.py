@@ -22,6 +22,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 HANGS_S: Final = 60.0
+PATIENCE_S: Final = 5.0
+"""When somebody presses a key again."""
 
 PASSPHRASE: Final = "five words on no list"
 
@@ -105,6 +107,19 @@ class Person:
         while self._see(deadline):
             pass
         return self._process.wait(HANGS_S)
+
+    def insist(self, key: bytes) -> int:
+        """Press a key, again if nothing comes of it, and return the exit code.
+
+        A signal that comes just before a program begins to read does not interrupt the reading.
+        """
+        deadline = time.monotonic() + HANGS_S
+        while time.monotonic() < deadline:
+            self.press(key)
+            while select.select([self._master], [], [], PATIENCE_S)[0]:
+                if not self._see(deadline):
+                    return self._process.wait(HANGS_S)
+        raise AssertionError(f"hangs:\n{self.seen}")
 
     def leave(self) -> None:
         """End what a failing test would leave behind."""

@@ -197,8 +197,7 @@ def test_a_person_may_leave(tmp_path: Path, key: bytes, code: int) -> None:
     file = save_encrypted(tmp_path, "alice")
     with at_terminal("keys", "check", file) as person:
         person.wait_for("Passphrase for")
-        person.press(key)
-        assert person.end() == code
+        assert person.insist(key) == code
     assert "Traceback" not in person.seen
 
 
