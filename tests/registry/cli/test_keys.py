@@ -166,8 +166,7 @@ def test_leaving_at_the_words_takes_them_off_the_screen(tmp_path: Path) -> None:
         person.answer("New passphrase", PASSPHRASE)
         person.answer("The same once more", PASSPHRASE)
         person.wait_for("Press Enter")
-        person.press(b"\x03")
-        assert person.end() == 130
+        assert person.insist(b"\x03") == 130
     assert person.seen.rindex(LEAVE_PAGE) > person.seen.rindex(ENTER_PAGE)
     assert list(tmp_path.iterdir()) == []
 
