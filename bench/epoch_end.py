@@ -27,10 +27,13 @@ from bench.load import Kind, Plan, Result, Sample
 from bench.networks import make_pairs
 from ledger.chain import Chain
 from ledger.crypto import KeyPair, sha256
+from ledger.epochs import EPOCH_STEPS
+from ledger.epochs.begin import make_header
+from ledger.epochs.ending import Ending
 from ledger.leveldb import LevelStore
 from ledger.messages.lists import decode_header, decode_signed_header
 from ledger.state import EPOCH, STATE_START, STATE_STOP, State, build_tree, update_tree
-from ledger.transition import EPOCH_STEPS, Ending, begin_block, make_header
+from ledger.transition import begin_block
 from ledger.types import COIN, Hash
 from registry.addresses import encode_account, encode_node
 from registry.formats import FORMATS

@@ -59,6 +59,7 @@ def make_genesis(start_ms: int, changes: Mapping[str, int]) -> bytes:
         params=tuple(preset("minimal", changes)),
         pool=COIN,
         attestors=(GenesisAttestor(derive(ATTESTOR_SEED, "list").public, 1, tip),),
+        recovery=(),
         accounts=(GenesisAccount(FAUCET.public, SUPPLY - COIN),),
         nodes=(),
     )

@@ -45,7 +45,7 @@ from ledger.messages.blocks import (
     block_hash,
     inputs_hash,
 )
-from ledger.messages.genesis import GENESIS
+from ledger.messages.genesis import GENESIS, SOLO
 from ledger.messages.lists import SignedHeader
 from ledger.state import (
     STATE_START,
@@ -60,6 +60,7 @@ from ledger.transactions import WIRE
 from ledger.transactions.envelope import Context, Transaction, get_signatures
 from ledger.transition import (
     Room,
+    apply_misbehaviour,
     apply_transaction,
     begin_block,
     begin_genesis,
@@ -296,6 +297,7 @@ class Chain:
         self._check_place(height, time_ms)
         state = self._begin()
         context = self._context(height, time_ms)
+        self._apply_misbehaviour(state, misbehaviour, context)
         room = Room(context, sum(map(len, misbehaviour)))
         chosen: list[Transaction] = []
         for place, tx in enumerate(candidates):
@@ -374,6 +376,7 @@ class Chain:
         self._check_place(block.height, block.time_ms)
         state = self._begin()
         context = self._context(block.height, block.time_ms)
+        self._apply_misbehaviour(state, block.misbehaviour, context)
         decoded = yield from self._decode_and_verify(state, block.transactions, verified)
         refusals: list[Refusal | None] = []
         for index, outcome in enumerate(decoded):
@@ -391,6 +394,13 @@ class Chain:
             refusals.append(None)
         self._execution = _Execution(block, state, context, refusals, decoded)
         return self._execution
+
+    def _apply_misbehaviour(
+        self, state: State, pieces: tuple[bytes, ...], context: Context
+    ) -> None:
+        """Punish what validators agreed on; one producer's word alone is no proof."""
+        if self.genesis.engine != SOLO:
+            apply_misbehaviour(state, pieces, context)
 
     def _decode_and_verify(
         self, state: State, raws: Sequence[bytes], verified: Container[Hash]

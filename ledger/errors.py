@@ -102,6 +102,21 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     "attestor_keys": RefusalCode(
         48, "give a key of an attestor with all that belongs to it, or leave it out: {why}"
     ),
+    "leaving_already": RefusalCode(
+        49, "the node is on its way out or gone already: wait for its payout, or choose another one"
+    ),
+    "unlock_too_early": RefusalCode(
+        50, "a contributor may ask a node to leave from {from_ms} on: wait until then"
+    ),
+    "not_activated": RefusalCode(
+        51, "before its node was active only the operator can give it up: ask him, or withdraw"
+    ),
+    "nothing_to_claim": RefusalCode(
+        52, "no rewards wait here for this account: wait for the end of an epoch"
+    ),
+    "tombstoned": RefusalCode(
+        53, "this node key was slashed for equivocating and never returns: make a new key"
+    ),
     # contact data
     "bad_address": RefusalCode(
         60, "{address} is not an address that others can reach, give a public one: {why}"
@@ -113,6 +128,9 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     ),
     "contact_too_often": RefusalCode(
         64, "a node changes its contact {limit} times an epoch: wait for the next epoch"
+    ),
+    "keys_too_often": RefusalCode(
+        65, "new keys of this node wait for the epoch's end already: wait for the next epoch"
     ),
     # attestations
     "attest_closed": RefusalCode(
@@ -175,6 +193,66 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     ),
     "fork": RefusalCode(148, "two final headers for epoch {epoch}: stop and compare fingerprints"),
     "list_missing": RefusalCode(149, "no list is verified yet: fetch one first"),
+    # verdicts
+    "verdict_closed": RefusalCode(
+        160, "epoch {epoch} takes no votes and verdicts now: send those of this epoch or the last"
+    ),
+    "not_tested": RefusalCode(
+        161, "the node was not tested in epoch {epoch} in what it is now: wait for the next epoch"
+    ),
+    "no_quorum": RefusalCode(
+        162, "too few nodes of other operators were active to test it: wait for more nodes"
+    ),
+    "bad_testers": RefusalCode(
+        163, "the votes do not name testers of the node by ascending place: ask for its testers"
+    ),
+    "too_few_votes": RefusalCode(164, "{count} votes, {threshold} are needed: wait for more"),
+    "votes_differ": RefusalCode(
+        165, "the votes do not agree on pass or fail: give only those that do"
+    ),
+    "judged_already": RefusalCode(
+        166, "the node has its verdict for epoch {epoch} already: wait for the next epoch"
+    ),
+    "verdict_useless": RefusalCode(
+        167, "this verdict changes nothing for a node that is {state}: leave it out"
+    ),
+    # offences
+    "unknown_offence": RefusalCode(
+        180, "there is no offence {number} that a report can prove: is this version current?"
+    ),
+    "no_contradiction": RefusalCode(181, "this proves no offence, check the evidence: {why}"),
+    "evidence_too_old": RefusalCode(
+        182, "epoch {epoch} is past the age of evidence: report offences sooner, change nothing"
+    ),
+    "unknown_offender": RefusalCode(
+        183, "nobody here ever held that key in that role: check the network and the evidence"
+    ),
+    "punished_already": RefusalCode(
+        184, "this was punished before, at height {height}: leave it out"
+    ),
+    "nothing_at_stake": RefusalCode(
+        185, "the stake that stood behind that key then is not locked any more: leave it out"
+    ),
+    # rules that change
+    "too_few_signers": RefusalCode(
+        200, "{weight} of {total} signed, more than two thirds must: get more signatures"
+    ),
+    "bad_order": RefusalCode(201, "the order is refused, make another one: {why}"),
+    "change_pending": RefusalCode(
+        202, "another change is announced or under way: wait until it is in force"
+    ),
+    "change_too_soon": RefusalCode(
+        203, "it can be in force from {from_ms} on: make an order for then or later"
+    ),
+    "turnover_too_high": RefusalCode(
+        204, "it moves a weight of {moved}, {limit} may move at once: change less"
+    ),
+    "parameter_fixed": RefusalCode(
+        205, "parameter {name} cannot be changed like that: leave it at {value}"
+    ),
+    "key_barred": RefusalCode(
+        206, "list key {place} of the order was slashed for equivocating: leave it out"
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from ledger.crypto import convert_to_x25519, is_public_key
 from ledger.errors import Refusal
 from ledger.merkle import History
 from ledger.messages.genesis import (
+    COMET,
     FIXED,
     GENESIS,
     GENESIS_VERSION,
@@ -35,11 +36,11 @@ from ledger.messages.state import (
     EpochState,
     HistoryState,
     KeyHistory,
-    Node,
     ParamsState,
     Pool,
     Swarm,
 )
+from ledger.nodes import new_node
 from ledger.params import Params, validate_params
 from ledger.rules.contacts import check_contact
 from ledger.state import (
@@ -51,6 +52,7 @@ from ledger.state import (
     EXITS,
     HEADERS,
     HISTORIES,
+    MATURES,
     NODES,
     PARAMS,
     POOL,
@@ -59,7 +61,7 @@ from ledger.state import (
     State,
     due_key,
 )
-from ledger.types import MAX_AMOUNT, Amount, Key
+from ledger.types import MAX_AMOUNT, Amount, Key, TimeMs
 
 
 def load_genesis(raw: bytes) -> Genesis:
@@ -83,14 +85,15 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
     accounts = [row.account for row in g.accounts]
     seats = [row.list_key for row in g.attestors]
     nodes = [row.node for row in g.nodes]
+    recovery = list(g.recovery)
     bound = [*seats, *nodes, *(row.duty_key for row in g.nodes)]
     operators = sorted({row.operator for row in g.nodes})
     swarms = Counter(row.swarm_id for row in g.nodes if row.swarm_id != NEW_SWARM)
     return [
         (g.version == GENESIS_VERSION, f"its version is not {GENESIS_VERSION}"),
         (_is_name(g.name), "its name has other characters than a-z, 0-9 and -"),
-        (g.engine == SOLO, "its engine is unknown"),
-        (is_public_key(g.producer), "its producer is not a usable key"),
+        (g.engine in (SOLO, COMET), "its engine is unknown"),
+        (_has_its_producer(g), "its producer is not a usable key, or it has one and needs none"),
         (g.policy == FIXED, "its policy for attestors is unknown"),
         (len(g.seed) == 32, "its seed is not 32 bytes"),
         (accounts == sorted(set(accounts)), "its accounts are not in ascending order, once each"),
@@ -99,6 +102,11 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
         (all(map(is_public_key, seats)), "a list key is not a usable key"),
         (all(row.weight for row in g.attestors), "an attestor has no weight"),
         (all(row.balance for row in g.accounts), "an account has no balance"),
+        (
+            recovery == sorted(set(recovery)),
+            "its recovery keys are not in ascending order",
+        ),
+        (all(map(is_public_key, recovery)), "a recovery key is not a usable key"),
         (nodes == sorted(set(nodes)), "its nodes are not in ascending order, once each"),
         (len(nodes) <= MAX_NODES, f"it has more than {MAX_NODES} nodes"),
         (len(swarms) <= MAX_SWARMS, f"it has more than {MAX_SWARMS} swarms"),
@@ -118,6 +126,10 @@ def _is_name(name: bytes) -> bool:
     return all(byte in b"abcdefghijklmnopqrstuvwxyz0123456789-" for byte in name)
 
 
+def _has_its_producer(g: Genesis) -> bool:
+    return is_public_key(g.producer) if g.engine == SOLO else g.producer == b""
+
+
 def _leaves_later(row: GenesisNode, g: Genesis) -> bool:
     return row.exit_ms == 0 or row.exit_ms > g.start_ms
 
@@ -135,34 +147,38 @@ def write_genesis(state: State, genesis: Genesis) -> tuple[Key, ...]:
     """
     for row in genesis.accounts:
         state.put(ACCOUNTS, Account(row.balance, 0), row.account)
-    state.put(POOL, Pool(genesis.pool, compute_supply(genesis)))
-    state.put(PARAMS, ParamsState(genesis.params))
+    params = Params(*genesis.params)
+    earning = len(genesis.nodes) if params.payable_ms == 0 else 0
+    state.put(POOL, Pool(genesis.pool, compute_supply(genesis), 0, 0, earning))
+    state.put(PARAMS, ParamsState(genesis.params, 0, (), 0))
     state.put(EPOCH, EpochState(0, genesis.start_ms, 0, genesis.seed))
     history = History(0, ())
     state.put(HEADERS, HistoryState(history.size, history.peaks))
     members = tuple(Attestor(row.list_key, row.weight) for row in genesis.attestors)
-    state.put(SETS, AttestorSets(members, members))
+    state.put(SETS, AttestorSets(members, members, 0, (), 0, 0, genesis.recovery))
     for seat in genesis.attestors:
         state.put(CHAINLINKS, Chainlink(seat.tip, 0), seat.list_key)
         # a key without a node is bound to itself, so that no node can claim it
         state.put(BINDINGS, Binding(LIST_ROLE, seat.list_key), seat.list_key)
-    requirement = Params(*genesis.params).staking_requirement
     for node in genesis.nodes:
-        _write_node(state, node, genesis.start_ms, requirement)
+        _write_node(state, node, genesis.start_ms, params)
     return tuple(row.node for row in genesis.nodes if row.swarm_id == NEW_SWARM)
 
 
-def _write_node(state: State, row: GenesisNode, start_ms: int, requirement: Amount) -> None:
-    node = Node(
+def _write_node(state: State, row: GenesisNode, start_ms: TimeMs, params: Params) -> None:
+    stake = params.staking_requirement
+    payable_from_ms = start_ms + params.payable_ms
+    node = new_node(
         life=1,
         state=ACTIVE,
         since_ms=start_ms,
         since_height=0,
         registered_height=0,
+        registered_epoch=0,
         operator=row.operator,
         fee=0,
-        requirement=requirement,
-        contributions=(Contribution(row.operator, row.operator, requirement),),
+        requirement=stake,
+        contributions=(Contribution(row.operator, row.operator, stake, 0),),
         reserved=(),
         duty_key=row.duty_key,
         list_key=b"",
@@ -170,9 +186,14 @@ def _write_node(state: State, row: GenesisNode, start_ms: int, requirement: Amou
         consensus_key=b"",
         x25519=convert_to_x25519(row.node),
         exit_ms=row.exit_ms,
+        tested_from=1,
+        activated_ms=start_ms,
+        payable_from_ms=payable_from_ms,
+        credit_ms=params.credit_start_ms,
+        earning=int(params.payable_ms == 0),
     )
     state.put(NODES, node, row.node)
-    state.put(HISTORIES, KeyHistory(1, 0), row.node)
+    state.put(HISTORIES, KeyHistory(1, 0, 0), row.node)
     state.put(CONTACTS, row.contact, row.node)
     state.put(BINDINGS, Binding(NODE_ROLE, row.node), row.node)
     state.put(BINDINGS, Binding(DUTY_ROLE, row.node), row.duty_key)
@@ -180,3 +201,5 @@ def _write_node(state: State, row: GenesisNode, start_ms: int, requirement: Amou
         state.put(SWARMS, Swarm(row.swarm_id), row.node)
     if row.exit_ms:
         state.put(EXITS, Due(row.node), due_key(row.exit_ms, row.node))
+    if not node.earning:
+        state.put(MATURES, Due(row.node), due_key(payable_from_ms, row.node))

@@ -6,6 +6,8 @@
     B                   the first block of the journal, height 8, if that is not 1
     X hash 32           where a transaction stands: height 8 ‖ index 4 ‖ code 2
     F epoch 8           the frozen signed header of an epoch
+    V epoch 8 ‖ node    a verdict: who voted what, and who was drawn and did not
+    R height 8 ‖ index  a penalty: what a report took, and what it brought
 
 None of it is covered by the state root. A snapshot is the state of one height in chunks, with the
 block whose header names its root.
@@ -16,14 +18,14 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from ledger.codec import U63, Bytes32, Codec, Record, encode
+from ledger.codec import U8, U32, U63, Bytes32, Codec, Record, encode
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.merkle import sparse_root
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, block_hash, inputs_hash
 from ledger.state import STATE_START, STATE_STOP, build_tree
 from ledger.store import Reader, Store
-from ledger.types import Epoch, Hash, Height
+from ledger.types import Epoch, Hash, Height, Key
 
 TIP_KEY: Final = b"T"
 GENESIS_KEY: Final = b"G"
@@ -98,6 +100,49 @@ def decode_location(raw: bytes) -> Location:
     """Return the location of its 14 bytes."""
     parts = (raw[:8], raw[8:12], raw[12:])
     return Location(*(int.from_bytes(part, "big") for part in parts))
+
+
+# ------------------------------------------------------------- verdicts and penalties
+
+
+class VerdictRow(Record, frozen=True):
+    """Who voted what on a node in an epoch."""
+
+    life: U32
+    votes: tuple[tuple[Bytes32, U8], ...]
+    """`(tester, faults)` of each vote, in the order in which the testers were drawn."""
+    silent: tuple[Bytes32, ...]
+    """The testers whose votes the verdict does not carry."""
+
+
+class PenaltyRow(Record, frozen=True):
+    """What a proven offence cost; the evidence stands in the block."""
+
+    offence: U8
+    node: Bytes32
+    """The node, or a key without one."""
+    epoch: U63
+    """Epoch of the offence."""
+    taken: U63
+    bounty: U63
+
+
+VERDICT_ROW: Final[Codec[VerdictRow]] = Codec(VerdictRow, "verdict")
+PENALTY_ROW: Final[Codec[PenaltyRow]] = Codec(PenaltyRow, "penalty")
+
+ENGINE_INDEX: Final = 2**32 - 1
+"""Stands for the index of what no transaction reported: the first piece that an engine gave; the
+next ones count down."""
+
+
+def verdict_key(epoch: Epoch, node: Key = b"") -> bytes:
+    """Return the store key of an archived verdict."""
+    return b"V" + epoch.to_bytes(8, "big") + node
+
+
+def penalty_key(height: Height, index: int) -> bytes:
+    """Return the store key of an archived penalty."""
+    return b"R" + height.to_bytes(8, "big") + index.to_bytes(4, "big")
 
 
 # ------------------------------------------------------------------------------ snapshots

@@ -10,12 +10,17 @@ from typing import Final
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
-    EXITED,
+    DECOMMISSIONED,
+    GONE,
     NODE_STATES,
+    ON_DUTY,
     QUEUED,
     ROLES,
+    TOMBSTONED,
     Binding,
+    Node,
 )
+from ledger.nodes import get_members, get_owed, get_staked, get_total
 from ledger.rules.swarms import UNASSIGNED
 from ledger.state import (
     ACCOUNTS,
@@ -26,15 +31,21 @@ from ledger.state import (
     DRAFT,
     EPOCH,
     EXITS,
+    FAILING,
     HEADER,
     HISTORIES,
+    MATURES,
+    NEW_KEYS,
     NODES,
     PAYOUTS,
     PENDING,
     POOL,
     QUEUE,
+    ROSTERS,
     SETS,
+    STARTS,
     SWARMS,
+    VERDICTS,
     State,
     due_key,
 )
@@ -46,25 +57,45 @@ def find_violations(state: State) -> list[str]:
 
 
 def supply_is_conserved(state: State) -> Iterator[str]:
-    """Accounts + stakes + pool = supply."""
+    """Accounts + stakes + rewards that wait + pool = supply."""
     pool = state.one(POOL)
     accounts = sum(account.balance for _, account in state.items(ACCOUNTS))
     stakes = sum(c.amount for _, node in state.items(NODES) for c in node.contributions)
-    total = accounts + stakes + pool.balance
+    total = accounts + stakes + pool.accrued + pool.balance
     if total != pool.supply:
         yield f"{total} atomic units instead of {pool.supply}"
 
 
 def stakes_fit_their_state(state: State) -> Iterator[str]:
-    """A waiting node has less than its requirement, every other one exactly that."""
+    """A waiting node has less than its requirement, every other one that, less its penalties."""
     for key, node in state.items(NODES):
-        staked = sum(c.amount for c in node.contributions)
+        staked = get_staked(node) + node.taken
         if node.state not in NODE_STATES:
             yield f"{key.hex()} is in state {node.state}"
-        if (staked < node.requirement) != (node.state == AWAITING) or staked > node.requirement:
+        if staked > node.requirement or (
+            staked < node.requirement and node.state not in (AWAITING, TOMBSTONED)
+        ):
             yield f"{key.hex()} holds {staked} of {node.requirement} while {node.state}"
+        if staked == node.requirement and node.state == AWAITING:
+            yield f"{key.hex()} is funded and waits for stake"
         if len({c.account for c in node.contributions}) != len(node.contributions):
             yield f"{key.hex()} has a contributor twice"
+
+
+def rewards_are_accounted_for(state: State) -> Iterator[str]:
+    """The rewards that wait are those of all nodes, and who earns is active and counted."""
+    pool = state.one(POOL)
+    waiting = earning = 0
+    for key, node in state.items(NODES):
+        total = get_total(node, pool)
+        waiting += total - sum(c.paid for c in node.contributions)
+        earning += node.earning
+        if any(part < 0 for part in get_owed(node, pool)):
+            yield f"{key.hex()} has paid out more than it earned"
+        if node.earning and node.state != ACTIVE:
+            yield f"{key.hex()} earns while {NODE_STATES[node.state]}"
+    if (waiting, earning) != (pool.accrued, pool.earning):
+        yield f"{waiting} wait for {earning} nodes, the pool says {pool.accrued}, {pool.earning}"
 
 
 def active_nodes_have_one_swarm(state: State) -> Iterator[str]:
@@ -84,26 +115,59 @@ def queue_holds_the_queued(state: State) -> Iterator[str]:
 
 
 def exits_and_payouts_hold_who_leaves(state: State) -> Iterator[str]:
-    """Each active node that is to leave stands among the exits, each exited one among payouts."""
+    """Who is to leave stands among the exits, unless it is down; who has left among payouts."""
     leaving = {
         due_key(node.exit_ms, key)
         for key, node in state.items(NODES)
-        if node.exit_ms and node.state == ACTIVE
+        if node.exit_ms and node.state not in GONE and not _waits_down(state, key, node)
     }
     if leaving != {place for place, _ in state.items(EXITS)}:
         yield "the queue of exits and the nodes that leave differ"
     payouts = [place[8:] for place, _ in state.items(PAYOUTS)]
-    if sorted(payouts) != [key for key, node in state.items(NODES) if node.state == EXITED]:
-        yield "the queue of payouts and the exited nodes differ"
-    for table in (EXITS, PAYOUTS):
+    if sorted(payouts) != [key for key, node in state.items(NODES) if node.state in GONE]:
+        yield "the queue of payouts and the nodes that have left differ"
+    for table in (EXITS, PAYOUTS, MATURES):
         if any(place[8:] != row.node for place, row in state.items(table)):
             yield f"a place in the table {table.letter!r} is that of another node"
+
+
+def _waits_down(state: State, key: bytes, node: Node) -> bool:
+    return node.state == DECOMMISSIONED and not state.one(HISTORIES, key).tombstoned
+
+
+def failing_holds_who_is_down(state: State) -> Iterator[str]:
+    """Each decommissioned node has its count of failing epochs; of the others only active ones."""
+    nodes = dict(state.items(NODES))
+    rows = [key for key, _ in state.items(FAILING)]
+    down = [key for key, node in sorted(nodes.items()) if node.state == DECOMMISSIONED]
+    if any(key not in nodes or nodes[key].state not in ON_DUTY for key in rows):
+        yield "a node that is not on duty is said to fail"
+    if not {*down} <= {*rows}:
+        yield "a decommissioned node has no count"
+
+
+def duty_is_of_these_epochs(state: State) -> Iterator[str]:
+    """Rosters and verdicts are of the running epoch and the one before; who is active may test.
+
+    Every epoch since the oldest that evidence may be of has its start.
+    """
+    epoch = state.one(EPOCH).epoch
+    known = [int.from_bytes(key, "big") for key, _ in state.items(ROSTERS)]
+    if epoch and known != list(range(max(1, epoch - 1), epoch + 1)):
+        yield f"rosters of {known} are kept in epoch {epoch}"
+    if epoch and get_members(state, epoch).keys != tuple(key for key, _ in state.items(SWARMS)):
+        yield "the roster of the running epoch is not who is active"
+    if any(int.from_bytes(key[:8], "big") not in known for key, _ in state.items(VERDICTS)):
+        yield "a verdict is kept for an epoch that is over"
+    starts = [int.from_bytes(key, "big") for key, _ in state.items(STARTS)]
+    if epoch and starts != list(range(starts[0], epoch + 1)):
+        yield "the start of an epoch is missing"
 
 
 def every_node_has_its_records(state: State) -> Iterator[str]:
     """A node has contact data, a history that knows its life, and its keys are bound to it.
 
-    Contact data in force or to come belongs to a node.
+    Contact data in force or to come, and keys to come, belong to a node.
     """
     for key, node in state.items(NODES):
         history = state.get(HISTORIES, key)
@@ -115,9 +179,9 @@ def every_node_has_its_records(state: State) -> Iterator[str]:
         for role, role_key in zip(ROLES, role_keys, strict=True):
             if role_key and state.get(BINDINGS, role_key) != Binding(role, key):
                 yield f"{key.hex()} has a key that is not bound to it as {ROLES[role]} key"
-    for key, _ in (*state.items(CONTACTS), *state.items(PENDING)):
+    for key, _ in (*state.items(CONTACTS), *state.items(PENDING), *state.items(NEW_KEYS)):
         if state.get(NODES, key) is None:
-            yield f"{key.hex()} is no node and has contact data"
+            yield f"{key.hex()} is no node and has contact data or keys"
 
 
 def attestations_belong_to_the_set(state: State) -> Iterator[str]:
@@ -143,9 +207,12 @@ def header_or_draft_is_there(state: State) -> Iterator[str]:
 INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
     supply_is_conserved,
     stakes_fit_their_state,
+    rewards_are_accounted_for,
     active_nodes_have_one_swarm,
     queue_holds_the_queued,
     exits_and_payouts_hold_who_leaves,
+    failing_holds_who_is_down,
+    duty_is_of_these_epochs,
     every_node_has_its_records,
     attestations_belong_to_the_set,
     header_or_draft_is_there,

@@ -77,6 +77,46 @@ PARAMETERS: Final = (
               "from a node's last epoch of duty to the payout of its stake"),
     Parameter("allow_loopback", "0 or 1", 0, 1, (0, 0, 1),
               "whether nodes may have addresses that only their own machine reaches"),
+    Parameter("reservation_ms", "ms", MINUTE, 365 * DAY, (7 * DAY, DAY, 10 * MINUTE),
+              "how long a reserved place is kept; after that it is open to everybody"),
+    Parameter("contributor_wait_ms", "ms", 0, 365 * DAY, (30 * DAY, 2 * DAY, MINUTE),
+              "from a node's activation until any contributor may ask it to leave"),
+    Parameter("lock_ms", "ms", MINUTE, 730 * DAY, (30 * DAY, 8 * DAY, 8 * DAY),
+              "from a node's deregistration or tombstone to the payout of its stake"),
+    Parameter("quorum_testers", "nodes", 1, 32, (20, 10, 5),
+              "nodes that test one node in an epoch"),
+    Parameter("quorum_threshold", "nodes", 1, 32, (14, 7, 4),
+              "testers that have to agree for a verdict"),
+    Parameter("activation_verdict", "0 or 1", 0, 1, (1, 1, 0),
+              "whether a node needs a passing verdict to become active"),
+    Parameter("credit_start_ms", "ms", 0, 30 * DAY, (2 * HOUR, 30 * MINUTE, 40 * SECOND),
+              "uptime credit of a node that becomes active"),
+    Parameter("credit_most_ms", "ms", 0, 90 * DAY, (48 * HOUR, 12 * HOUR, 10 * MINUTE),
+              "uptime credit that a node has at most"),
+    Parameter("removal_floor", "nodes", 0, 100_000, (3, 3, 5),
+              "nodes that one epoch may always decommission or deregister, together"),
+    Parameter("removal_share", "1/10000", 0, BASIS_POINTS, (100, 100, 1_000),
+              "part of the active nodes that one epoch may so remove, if that is more"),
+    Parameter("grace_ms", "ms", 0, 90 * DAY, (7 * DAY, DAY, MINUTE),
+              "time after a change of rules in which verdicts remove nobody"),
+    Parameter("payable_ms", "ms", 0, 30 * DAY, (DAY, 2 * HOUR, 10 * SECOND),
+              "from the first activation of a node's life until it earns rewards"),
+    Parameter("reward_rate", "1/10000", 0, BASIS_POINTS, (1_510, 1_510, 1_510),
+              "part of the pool that is paid as rewards in a year"),
+    Parameter("vote_penalty", "1/10000", 0, BASIS_POINTS, (100, 100, 100),
+              "part of the stake that two contradicting votes cost"),
+    Parameter("list_penalty", "1/10000", 0, BASIS_POINTS, (2_000, 2_000, 2_000),
+              "part of the stake that two contradicting list headers cost"),
+    Parameter("block_penalty", "1/10000", 0, BASIS_POINTS, (1_000, 1_000, 1_000),
+              "part of the stake that two contradicting blocks cost"),
+    Parameter("stake_floor", "1/10000", 0, BASIS_POINTS, (9_000, 9_000, 9_000),
+              "part of its requirement that a node must keep after a penalty, or it has to leave"),
+    Parameter("bounty_share", "1/10000", 0, BASIS_POINTS, (500, 500, 500),
+              "the reporter's part of what an operator's own stake lost"),
+    Parameter("bounty_cap", "atomic units", 0, MAX_AMOUNT, (250 * COIN, COIN, COIN),
+              "most that a reporter gets"),
+    Parameter("set_change_ms", "ms", 0, 365 * DAY, (7 * DAY, DAY, MINUTE),
+              "least time from one change of the attestors to the next"),
 )  # fmt: skip
 """Every parameter. A test holds `genesis/README.md` equal to this table."""
 
@@ -106,10 +146,37 @@ class Params(NamedTuple):
     evidence_ms: int
     unbonding_ms: int
     allow_loopback: int
+    reservation_ms: int
+    contributor_wait_ms: int
+    lock_ms: int
+    quorum_testers: int
+    quorum_threshold: int
+    activation_verdict: int
+    credit_start_ms: int
+    credit_most_ms: int
+    removal_floor: int
+    removal_share: int
+    grace_ms: int
+    payable_ms: int
+    reward_rate: int
+    vote_penalty: int
+    list_penalty: int
+    block_penalty: int
+    stake_floor: int
+    bounty_share: int
+    bounty_cap: int
+    set_change_ms: int
 
 
 if Params._fields != tuple(row.name for row in PARAMETERS):
     raise Misuse("Params and PARAMETERS name different parameters")
+
+
+NEVER_CHANGE: Final = ("epoch_ms", "trust_ms", "evidence_ms")
+"""Parameters that clients and locked stake rely on: no order changes them."""
+
+ONLY_GROW: Final = ("unbonding_ms",)
+"""Parameters that an order may only raise."""
 
 
 def preset(name: str, changes: Mapping[str, int] | None = None) -> Params:
@@ -156,4 +223,11 @@ def _relations(p: Params) -> list[tuple[bool, str]]:
         (p.valid_ms <= p.trust_ms, "a list is not valid for longer than it is trusted"),
         (p.trust_ms + p.report_margin_ms <= p.evidence_ms, "a forger can be reported in time"),
         (p.evidence_ms < p.unbonding_ms, "stake is still locked when an offence is reported"),
+        (p.unbonding_ms <= p.lock_ms, "who is removed is not paid sooner than who leaves"),
+        (p.quorum_threshold <= p.quorum_testers, "a quorum can reach a verdict"),
+        (
+            p.quorum_testers < 2 * p.quorum_threshold,
+            "a quorum cannot reach two verdicts that contradict",
+        ),
+        (p.credit_start_ms <= p.credit_most_ms, "a new node's credit is not above the most"),
     ]

@@ -11,15 +11,16 @@ import heapq
 from collections.abc import Generator, Iterable, Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from ledger.codec import Codec, Record, encode
+from ledger.codec import MAX_RECORD_BYTES, Codec, Record, encode
 from ledger.crypto import sha256
 from ledger.errors import CorruptStore, Misuse
 from ledger.merkle import SparseTree, sparse_build, sparse_update
 from ledger.messages import state as records
 from ledger.messages.contact import Contact
+from ledger.messages.transactions import KeyChange
 from ledger.params import Params
 from ledger.store import Reader
-from ledger.types import Amount, Hash, Key, TimeMs
+from ledger.types import Amount, Epoch, Hash, Key, TimeMs
 
 R = TypeVar("R", bound=Record)
 
@@ -34,33 +35,50 @@ class Table(NamedTuple, Generic[R]):
     meaning: str
 
 
-def _table(letter: bytes, record: type[R], key: str, meaning: str) -> Table[R]:
-    return Table(letter, Codec(record, record.__name__), key, meaning)
+def _table(
+    letter: bytes, record: type[R], key: str, meaning: str, max_bytes: int = MAX_RECORD_BYTES
+) -> Table[R]:
+    return Table(letter, Codec(record, record.__name__, max_bytes), key, meaning)
 
 
+MAX_ROSTER_BYTES: Final = 2**24 + 100
+"""Room for every node that a list may hold, with its operator."""
+
+# fmt: off
 ACCOUNTS = _table(b"a", records.Account, "account 32", "balance and nonce")
-BINDINGS = _table(b"b", records.Binding, "key 32", "role and node a key is bound to for ever")
+BINDINGS = _table(b"b", records.Binding, "key 32, or address 20",
+                  "role and node that a key, or a consensus key's address, is bound to for ever")
 CONTACTS = _table(b"c", Contact, "node 32", "contact data in force")
 PENDING = _table(b"d", records.PendingContact, "node 32", "contact data from the epoch's end on")
 EPOCH = _table(b"e", records.EpochState, "", "the running epoch")
+FAILING = _table(b"f", records.Failing, "node 32", "failing epochs of nodes that fail or are down")
+PUNISHED = _table(b"g", records.Punished, "key 32, or address 20 ‖ epoch 8", "what was punished")
 HEADER = _table(b"h", records.RawHeader, "", "header that the running epoch attests")
 DRAFT = _table(b"i", records.RawHeader, "", "header that waits for its state root")
-HISTORIES = _table(b"k", records.KeyHistory, "node 32", "life and contact sequence, permanent")
+VERDICTS = _table(b"j", records.Verdict, "epoch 8 ‖ node 32", "verdicts that have no effect yet")
+HISTORIES = _table(b"k", records.KeyHistory, "node 32", "life, sequence, tombstone; permanent")
 CHAINLINKS = _table(b"l", records.Chainlink, "list key 32", "hash chain of an attestor")
+MATURES = _table(b"m", records.Due, "time 8 ‖ node 32", "nodes by the time they begin to earn")
 NODES = _table(b"n", records.Node, "node 32", "the current life of a node")
-PAYOUTS = _table(b"o", records.Due, "time 8 ‖ node 32", "exited nodes by the time of their payout")
-PARAMS = _table(b"p", records.ParamsState, "", "parameters in force")
+PAYOUTS = _table(b"o", records.Due, "time 8 ‖ node 32", "nodes whose duty ended, by payout")
+PARAMS = _table(b"p", records.ParamsState, "", "parameters in force and announced")
 QUEUE = _table(b"q", records.Queued, "height 8 ‖ index 4", "funded nodes in order of funding")
-POOL = _table(b"r", records.Pool, "", "reward pool and supply")
+POOL = _table(b"r", records.Pool, "", "reward pool, supply, and rewards that wait")
 SWARMS = _table(b"s", records.Swarm, "node 32", "swarm of each active node; there for no other")
 ATTESTATIONS = _table(b"t", records.Attestation, "index 1", "attestations of the header")
-SETS = _table(b"v", records.AttestorSets, "", "attestors now and next")
-EXITS = _table(b"x", records.Due, "time 8 ‖ node 32", "active nodes by the time they may leave")
+NEW_KEYS = _table(b"u", KeyChange, "node 32", "role keys from the epoch's end on")
+SETS = _table(b"v", records.AttestorSets, "", "attestors now, next and ordered")
+ROSTERS = _table(b"w", records.Roster, "epoch 8", "who tests in this epoch and the one before",
+                 MAX_ROSTER_BYTES)
+EXITS = _table(b"x", records.Due, "time 8 ‖ node 32", "nodes that leave, by the time they may")
 HEADERS = _table(b"y", records.HistoryState, "", "history tree over the headers")
+STARTS = _table(b"z", records.EpochStart, "epoch 8", "start of each epoch that evidence may be of")
+# fmt: on
 
 TABLES: Final[tuple[Table[Record], ...]] = (
-    ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, HEADER, DRAFT, HISTORIES, CHAINLINKS, NODES,
-    PAYOUTS, PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS, SETS, EXITS, HEADERS,
+    ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, FAILING, PUNISHED, HEADER, DRAFT, VERDICTS,
+    HISTORIES, CHAINLINKS, MATURES, NODES, PAYOUTS, PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS,
+    NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS,
 )  # type: ignore[assignment]  # fmt: skip
 """Every table of the state. A test holds `docs/spec/state.md` equal to this."""
 
@@ -180,8 +198,13 @@ def _after(letter: bytes) -> bytes:
 
 
 def due_key(time_ms: TimeMs, node: Key) -> bytes:
-    """Return the key of a node's place in the queue of exits, or in that of payouts."""
+    """Return the key of a node's place in a queue by time."""
     return time_ms.to_bytes(8, "big") + node
+
+
+def epoch_key(epoch: Epoch, node: Key = b"") -> bytes:
+    """Return the key of what belongs to an epoch, and to a node in it."""
+    return epoch.to_bytes(8, "big") + node
 
 
 def state_path(key: bytes) -> Hash:

@@ -43,6 +43,7 @@ def make_genesis(
     pool: Amount,
     start_ms: int | None = None,
     nodes: Iterable[GenesisNode] = (),
+    recovery: Iterable[Key] = (),
 ) -> bytes:
     """Return a genesis file that holds every rule.
 
@@ -60,6 +61,7 @@ def make_genesis(
         params=tuple(preset(preset_name, changes)),
         pool=pool,
         attestors=tuple(sorted(attestors, key=lambda seat: seat.list_key)),
+        recovery=tuple(sorted(recovery)),
         accounts=tuple(GenesisAccount(*row) for row in sorted(accounts)),
         nodes=tuple(sorted(nodes, key=lambda row: row.node)),
     )

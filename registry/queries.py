@@ -246,7 +246,7 @@ class Queries:
         swarm = state.get(SWARMS, key)
         pending = state.get(PENDING, key)
         staked = sum(c.amount for c in node.contributions)
-        free = get_open(node, params)
+        free = get_open(node, params, view.tip.time_ms)
         return {
             "key": encode_node(key),
             "x25519": node.x25519.hex(),

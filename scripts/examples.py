@@ -119,6 +119,7 @@ GENESIS: Final = encode(
         params=tuple(preset("minimal")),
         pool=1_000 * COIN,
         attestors=(GenesisAttestor(KEYS["attestor"], 1, TIP),),
+        recovery=(),
         accounts=tuple(
             GenesisAccount(account, 500 * COIN)
             for account in sorted((KEYS["operator"], KEYS["other"]))

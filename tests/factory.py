@@ -42,6 +42,7 @@ from ledger.messages.state import Node
 from ledger.messages.transactions import (
     VERSION,
     Attest,
+    ClaimRewards,
     ContactUpdate,
     Contribute,
     Envelope,
@@ -50,6 +51,7 @@ from ledger.messages.transactions import (
     Place,
     Register,
     Registration,
+    RequestUnlock,
     Transfer,
     UpdateContact,
     Withdraw,
@@ -170,6 +172,7 @@ def make_genesis(
         attestors=tuple(
             GenesisAttestor(key, 1, links(key)[-1]) for key in sorted(map(public, ATTESTORS))
         ),
+        recovery=(),
         accounts=tuple(GenesisAccount(key, RICH) for key in sorted(map(public, PEOPLE))),
         nodes=(),
     )
@@ -454,6 +457,18 @@ class Network:
     def withdraw(self, who: str, node: str = "node", life: int = 1, **envelope: Any) -> bytes:
         """A `withdraw`; what is changed is the envelope."""
         return self.paid("withdraw", who, Withdraw(public(node), life), **envelope)
+
+    def request_unlock(
+        self, who: str = "alice", node: str = "node", life: int = 1, **envelope: Any
+    ) -> bytes:
+        """A `request_unlock`; what is changed is the envelope."""
+        return self.paid("request_unlock", who, RequestUnlock(public(node), life), **envelope)
+
+    def claim_rewards(
+        self, who: str = "alice", node: str = "node", life: int = 1, **envelope: Any
+    ) -> bytes:
+        """A `claim_rewards`; what is changed is the envelope."""
+        return self.paid("claim_rewards", who, ClaimRewards(public(node), life), **envelope)
 
     def update_contact(
         self, node: str = "node", sequence: int = 1, signer: str = "", **changes: Any

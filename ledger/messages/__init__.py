@@ -2,8 +2,10 @@
 
 tags           the tag of each kind of message
 contact        where a node can be reached
-transactions   the envelope and the body of each kind
+duty           votes of testers
 lists          entry, columns, swarm leaf, header, signed header
+evidence       what proves an offence
+transactions   the envelope and the body of each kind
 state          the records of the state
 blocks         block header and block, as journal and followers know them
 genesis        the genesis file

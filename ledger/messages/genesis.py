@@ -12,6 +12,7 @@ MAX_GENESIS_BYTES: Final = 2**26
 
 # How blocks get their order; numbers are never reused.
 SOLO: Final = 1
+COMET: Final = 2
 
 # How the set of attestors changes; numbers are never reused.
 FIXED: Final = 1
@@ -64,9 +65,9 @@ class Genesis(Record, frozen=True):
     start_ms: U63
     """Unix milliseconds; block 1 is later."""
     engine: U8
-    """`SOLO`: one producer orders the blocks and seals them."""
+    """`SOLO`: one producer orders the blocks and seals them. `COMET`: validators agree on them."""
     producer: UpTo32
-    """Key that seals blocks under `SOLO`."""
+    """Key that seals blocks under `SOLO`; none under `COMET`."""
     policy: U8
     """`FIXED`: attestors change by their own signatures only."""
     seed: Bytes32
@@ -77,6 +78,9 @@ class Genesis(Record, frozen=True):
     """Atomic units in the reward pool."""
     attestors: Annotated[tuple[GenesisAttestor, ...], msgspec.Meta(min_length=1, max_length=25)]
     """By ascending list key."""
+    recovery: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=25)]
+    """Offline keys, more than two thirds of which may replace the attestors; may be none. By
+    ascending key."""
     accounts: tuple[GenesisAccount, ...]
     """By ascending account."""
     nodes: tuple[GenesisNode, ...]

@@ -17,16 +17,33 @@ from ledger.codec import (
 )
 from ledger.messages.contact import Contact
 from ledger.messages.lists import Attestor
-from ledger.messages.transactions import Place
+from ledger.messages.transactions import Place, Seat
 
 # States of a node; numbers are never reused.
 AWAITING: Final = 1
 QUEUED: Final = 2
 ACTIVE: Final = 3
 EXITED: Final = 4
+DECOMMISSIONED: Final = 5
+DEREGISTERED: Final = 6
+TOMBSTONED: Final = 7
 
-NODE_STATES: Final = {AWAITING: "awaiting", QUEUED: "queued", ACTIVE: "active", EXITED: "exited"}
+NODE_STATES: Final = {
+    AWAITING: "awaiting",
+    QUEUED: "queued",
+    ACTIVE: "active",
+    EXITED: "exited",
+    DECOMMISSIONED: "decommissioned",
+    DEREGISTERED: "deregistered",
+    TOMBSTONED: "tombstoned",
+}
 """Name of each state, for people."""
+
+ON_DUTY: Final = (ACTIVE, DECOMMISSIONED)
+"""States of a node that is judged."""
+
+GONE: Final = (EXITED, DEREGISTERED, TOMBSTONED)
+"""States of a node whose duty has ended; its stake waits for the payout."""
 
 # Roles that a key is bound to; numbers are never reused.
 NODE_ROLE: Final = 1
@@ -58,6 +75,9 @@ class Contribution(Record, frozen=True):
     account: Bytes32
     beneficiary: Bytes32
     amount: U63
+    """Atomic units; a penalty may take all of them."""
+    paid: U63
+    """Rewards of the running period that were claimed."""
 
 
 class Node(Record, frozen=True):
@@ -65,12 +85,14 @@ class Node(Record, frozen=True):
 
     life: U32
     state: U8
-    """`AWAITING`, `QUEUED`, `ACTIVE` or `EXITED`."""
+    """A number in `NODE_STATES`."""
     since_ms: U63
     """Block time at which it entered that state."""
     since_height: U63
     """Height of that block."""
     registered_height: U63
+    registered_epoch: U63
+    """Epoch in which this life began: older offences are not this life's."""
     operator: Bytes32
     fee: U16
     """The operator's fee, parts of 10,000."""
@@ -88,15 +110,39 @@ class Node(Record, frozen=True):
     """The node key as an X25519 key, computed once."""
     exit_ms: U63
     """Block time from which on its duty may end, since it is to leave; 0 if it is not."""
+    tested_from: U63
+    """First epoch whose verdicts count for the state that it is in; 0 while it awaits stake."""
+    passed: U8
+    """1 if it is queued and passed a test at the contact in force."""
+    activated_ms: U63
+    """Block time at which this life was first active; 0 if it was not yet."""
+    payable_from_ms: U63
+    """Block time from which on it earns rewards while it is active."""
+    credit_ms: U63
+    """Uptime credit at `since_ms` of an active node; of a decommissioned one all it had then."""
+    taken: U63
+    """Atomic units of its stake that penalties took in this life."""
+    former_duty_key: UpTo32
+    """The duty key before the last change; none if there was no change."""
+    keys_epoch: U63
+    """First epoch in which `duty_key` signs; votes for an epoch before are by the former one."""
+    accrued: U63
+    """Rewards of the running period, up to `entry`."""
+    entry: U63
+    """The network's accumulator when the node began to earn, if it earns."""
+    earning: U8
+    """1 while it earns rewards."""
 
 
 class KeyHistory(Record, frozen=True):
-    """What is remembered of a node key for ever; both numbers only grow."""
+    """What is remembered of a node key for ever; no number here ever shrinks."""
 
     life: U32
     """Lives begun so far."""
     sequence: U63
-    """Highest sequence number of contact data accepted."""
+    """Highest sequence number of contact data and role keys accepted."""
+    tombstoned: U8
+    """1 once a key of the node was slashed for equivocating on lists or blocks."""
 
 
 class Binding(Record, frozen=True):
@@ -127,7 +173,7 @@ class Queued(Record, frozen=True):
 
 
 class Due(Record, frozen=True):
-    """A node's place in the queue of exits, or in that of payouts."""
+    """A node's place in a queue by time: of exits, of payouts, of those who begin to earn."""
 
     node: Bytes32
 
@@ -138,7 +184,59 @@ class Pool(Record, frozen=True):
     balance: U63
     """Atomic units that wait to be paid out as rewards."""
     supply: U63
-    """Atomic units in existence since genesis: accounts + stakes + pool."""
+    """Atomic units in existence since genesis: accounts + stakes + accrued + pool."""
+    accrued: U63
+    """Atomic units that were paid as rewards and are not claimed yet."""
+    accumulator: U63
+    """Atomic units that a node would have earned which earned from the start."""
+    earning: U32
+    """Nodes that earn rewards now."""
+
+
+class Failing(Record, frozen=True):
+    """The failing epochs of an active node whose newest verdict failed, or of a node that is down.
+
+    Of a decommissioned node only those count through which it was decommissioned.
+    """
+
+    count: U32
+    newest: U63
+    """The newest failing epoch; at first that at whose end it was decommissioned."""
+
+
+class Verdict(Record, frozen=True):
+    """What testers found of a node in an epoch; it waits for its judging window to end."""
+
+    life: U32
+    faults: U8
+    """0 for a pass, else all faults that one of the votes named."""
+
+
+class Roster(Record, frozen=True):
+    """Who may test in an epoch, and how quorums are drawn in it."""
+
+    seed: Bytes32
+    testers: U8
+    """Size of a quorum."""
+    threshold: U8
+    """Votes that make a verdict."""
+    members: bytes
+    """Node key ‖ operator of each node that was active at the epoch's start, by ascending key."""
+
+
+class EpochStart(Record, frozen=True):
+    """When an epoch started."""
+
+    start_ms: U63
+
+
+class Punished(Record, frozen=True):
+    """A penalty: the same offence is never punished twice."""
+
+    offence: U8
+    height: U63
+    taken: U63
+    """Atomic units."""
 
 
 class EpochState(Record, frozen=True):
@@ -154,10 +252,20 @@ class EpochState(Record, frozen=True):
 
 
 class AttestorSets(Record, frozen=True):
-    """The attestors of the running epoch's header and those of the next."""
+    """The attestors of the running epoch's header, those of the next, and those to come."""
 
     current: Annotated[tuple[Attestor, ...], msgspec.Meta(max_length=25)]
     next: Annotated[tuple[Attestor, ...], msgspec.Meta(max_length=25)]
+    changed_ms: U63
+    """Block time at which another next set was last announced; 0 if never."""
+    ordered: Annotated[tuple[Seat, ...], msgspec.Meta(max_length=25)]
+    """Seats that were ordered and are not announced yet; none if there is no order."""
+    ordered_by: U8
+    """`BY_ATTESTORS` or `BY_RECOVERY`; 0 without an order."""
+    begin: U63
+    """As in the order; 0 without one."""
+    recovery: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=25)]
+    """Keys that may replace the attestors, by ascending key; may be none."""
 
 
 class Chainlink(Record, frozen=True):
@@ -190,6 +298,12 @@ class RawHeader(Record, frozen=True):
 
 
 class ParamsState(Record, frozen=True):
-    """The parameters in force, in the order of `PARAMETERS`."""
+    """The parameters in force and those announced, in the order of `PARAMETERS`."""
 
     values: tuple[U63, ...]
+    changed_ms: U63
+    """Block time at which they came into force; 0 for those of genesis."""
+    next: tuple[U63, ...]
+    """Values to come, or none."""
+    from_ms: U63
+    """Block time from which those are in force, from the next epoch's end on; 0 for none."""

@@ -26,11 +26,35 @@ CONTACT: Final = b"waypost contact"
 LIST_HEADER: Final = b"waypost list header"
 """A list key attests a header."""
 
+KEY_CHANGE: Final = b"waypost key change"
+"""A node key signs new role keys."""
+
+VOTE: Final = b"waypost vote"
+"""A duty key says how a node fared in an epoch."""
+
+SEAT: Final = b"waypost seat"
+"""A list key proves itself, and its hash chain, for a seat in an order of attestors."""
+
+SET_ORDER: Final = b"waypost attestor order"
+"""A list key orders another set of attestors."""
+
+RECOVERY_ORDER: Final = b"waypost recovery order"
+"""A recovery key orders another set of attestors."""
+
+PARAMS_ORDER: Final = b"waypost parameter order"
+"""A list key orders other parameters."""
+
 BLOCK: Final = b"waypost block"
 """The producer of a `solo` chain seals a block."""
 
 SEED: Final = b"waypost seed"
 """Hash: the seed of the next epoch."""
+
+QUORUM: Final = b"waypost quorum"
+"""Hash: the draw of a node's testers."""
+
+REMOVAL: Final = b"waypost removal"
+"""Hash: whose turn it is to be removed."""
 
 PARAMETERS: Final = b"waypost parameters"
 """Hash: the digest of the parameters in a header."""

@@ -12,6 +12,8 @@ import msgspec
 
 from ledger.codec import U8, U16, U32, U63, Bytes32, Bytes64, Record, UpTo32, UpTo64
 from ledger.messages.contact import Contact
+from ledger.messages.duty import Faults
+from ledger.messages.evidence import MAX_EVIDENCE_BYTES
 
 VERSION: Final = 1
 """Version of the transaction format; it fixes the whole suite of algorithms."""
@@ -162,3 +164,155 @@ class Attest(Record, frozen=True):
     """Preimage under SHA-256 of the attestor's last accepted value."""
     signature: Bytes64
     """By the list key, tag `LIST_HEADER`, over the header's bytes."""
+
+
+class RequestUnlock(Record, frozen=True):
+    """Ask a node to end its duty, so that all its stake comes back."""
+
+    node: Bytes32
+    life: U32
+
+
+class ClaimRewards(Record, frozen=True):
+    """Take what waits in a node for the sender, as contributor or as beneficiary."""
+
+    node: Bytes32
+    life: U32
+
+
+class KeyChange(Record, frozen=True):
+    """What a node key signs, under the tag `KEY_CHANGE`, to change its role keys."""
+
+    node: Bytes32
+    life: U32
+    sequence: U63
+    """Above every sequence number that the key used before, as for contact data."""
+    duty_key: Bytes32
+    list_key: UpTo32
+    """32 bytes, or none."""
+    list_tip: UpTo32
+    """Tip of a new hash chain for the list key; none where its chain goes on."""
+    consensus_key: UpTo32
+    """32 bytes, or none."""
+
+
+class SetKeys(Record, frozen=True):
+    """Change a node's role keys at the epoch's end. Free."""
+
+    change: KeyChange
+    node_signature: Bytes64
+    """By the node key, tag `KEY_CHANGE`, over the encoded change, as all the next."""
+    duty_signature: Bytes64
+    """By the duty key, tag `DUTY_KEY`."""
+    list_signature: UpTo64
+    """By the list key, tag `LIST_KEY`; none without a list key."""
+    consensus_signature: UpTo64
+    """By the consensus key, tag `CONSENSUS_KEY`; none without a consensus key."""
+
+
+class TesterVote(Record, frozen=True):
+    """One tester's vote inside a verdict."""
+
+    place: U8
+    """The tester's place in the order in which the node's testers were drawn."""
+    faults: Faults
+    """0 for a pass."""
+    signature: Bytes64
+    """By the duty key that the tester had in that epoch, tag `VOTE`."""
+
+
+MAX_TESTERS: Final = 32
+"""Testers of one node at most."""
+
+
+class Judge(Record, frozen=True):
+    """A verdict: the votes of enough testers that agree on pass or fail. Free."""
+
+    epoch: U63
+    node: Bytes32
+    life: U32
+    votes: Annotated[tuple[TesterVote, ...], msgspec.Meta(min_length=1, max_length=MAX_TESTERS)]
+    """By ascending place."""
+
+
+Evidence: TypeAlias = Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE_BYTES)]
+
+
+class Report(Record, frozen=True):
+    """Prove an offence. The fee comes back."""
+
+    offence: U8
+    """Number of the offence in `OFFENCES`."""
+    evidence: Evidence
+    """The encoded record of that offence."""
+
+
+class Seat(Record, frozen=True):
+    """A seat in an order of attestors."""
+
+    list_key: Bytes32
+    weight: U32
+    """At least 1."""
+    tip: UpTo32
+    """Tip of a new hash chain; none where that of the key goes on."""
+    proof: UpTo64
+    """With a tip: by the list key, tag `SEAT`, over the tip."""
+
+
+class SetOrder(Record, frozen=True):
+    """What is signed to order a set of attestors, under `SET_ORDER` or `RECOVERY_ORDER`."""
+
+    begin: U63
+    """Attestors: block time from which the set may be announced. Recovery: the epoch at whose end
+    the set takes over."""
+    set_hash: Bytes32
+    """Hash of the set."""
+    tips_hash: Bytes32
+    """SHA-256 over the tips of all seats by ascending key, 32 zero bytes where there is none."""
+
+
+class Signer(Record, frozen=True):
+    """One signature of an order."""
+
+    index: U8
+    """Place of the signing key, by ascending key."""
+    signature: Bytes64
+
+
+MAX_SEATS: Final = 25
+
+# Who signed an order of attestors; numbers are never reused.
+BY_ATTESTORS: Final = 1
+BY_RECOVERY: Final = 2
+
+Signers: TypeAlias = Annotated[tuple[Signer, ...], msgspec.Meta(max_length=MAX_SEATS)]
+
+
+class SetAttestors(Record, frozen=True):
+    """Order another set of attestors."""
+
+    authority: Annotated[int, msgspec.Meta(ge=BY_ATTESTORS, le=BY_RECOVERY)]
+    """`BY_ATTESTORS` or `BY_RECOVERY`."""
+    begin: U63
+    """As in the order that was signed."""
+    seats: Annotated[tuple[Seat, ...], msgspec.Meta(min_length=1, max_length=MAX_SEATS)]
+    """By ascending list key."""
+    signers: Signers
+    """By ascending index, into the current set or into the recovery keys."""
+
+
+class ParamsOrder(Record, frozen=True):
+    """What list keys sign, under the tag `PARAMS_ORDER`, to order other parameters."""
+
+    from_ms: U63
+    """Block time from which they are in force, from the next epoch's end on."""
+    values: tuple[U63, ...]
+    """All values, in the order of `PARAMETERS`."""
+
+
+class SetParams(Record, frozen=True):
+    """Order other parameters."""
+
+    order: ParamsOrder
+    signers: Signers
+    """By ascending index into the current set."""

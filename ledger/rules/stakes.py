@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ledger.types import BASIS_POINTS, Amount
+from ledger.types import BASIS_POINTS, Amount, TimeMs
 
 
 class Open(NamedTuple):
@@ -31,3 +31,8 @@ def compute_open(
 def minimum_contribution(free: Open) -> Amount:
     """Return the least contribution: an equal part of what is open, rounded up."""
     return -(-free.amount // free.places)
+
+
+def is_reserved(registered_ms: TimeMs, time_ms: TimeMs, reservation_ms: int) -> bool:
+    """Whether the reserved places of a registration are still kept for their accounts."""
+    return time_ms < registered_ms + reservation_ms

@@ -6,14 +6,17 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from ledger.codec import encode
 from ledger.crypto import Signed, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
-from ledger.messages.state import KeyHistory, PendingContact
+from ledger.messages.state import PendingContact
 from ledger.messages.transactions import UpdateContact
+from ledger.nodes import get_node
 from ledger.rules.contacts import check_contact
-from ledger.state import HISTORIES, NODES, PENDING, State
+from ledger.state import HISTORIES, PENDING, State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Hash
 
@@ -27,11 +30,7 @@ def check_update_contact(state: State, tx: Transaction, context: Context) -> Non
     """
     body: UpdateContact = tx.body
     update = body.update
-    node = state.get(NODES, update.node)
-    if node is None:
-        raise Refusal("unknown_node")
-    if update.life != node.life:
-        raise Refusal("wrong_life", life=update.life, expected=node.life)
+    get_node(state, update.node, update.life)
     last = state.one(HISTORIES, update.node).sequence
     if update.sequence <= last:
         raise Refusal("contact_sequence", sequence=update.sequence, last=last)
@@ -46,7 +45,7 @@ def apply_update_contact(state: State, tx: Transaction, _context: Context, _inde
     body: UpdateContact = tx.body
     update = body.update
     history = state.one(HISTORIES, update.node)
-    state.put(HISTORIES, KeyHistory(history.life, update.sequence), update.node)
+    state.put(HISTORIES, replace(history, sequence=update.sequence), update.node)
     pending = state.get(PENDING, update.node)
     changes = 1 if pending is None else pending.changes + 1
     state.put(PENDING, PendingContact(changes, update.contact), update.node)

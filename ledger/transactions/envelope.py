@@ -8,11 +8,13 @@
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from ledger.codec import Codec
 from ledger.crypto import Signed, is_public_key, sha256, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
-from ledger.messages.state import Account, Pool
+from ledger.messages.state import Account
 from ledger.messages.transactions import Free, Paid
 from ledger.params import Params
 from ledger.state import ACCOUNTS, POOL, State
@@ -171,7 +173,7 @@ def apply_envelope(state: State, tx: Transaction) -> None:
     left = account.balance - tx.fee - tx.kind.cost(tx.body)
     state.put(ACCOUNTS, Account(left, tx.nonce + 1), tx.sender)
     pool = state.one(POOL)
-    state.put(POOL, Pool(pool.balance + tx.fee, pool.supply))
+    state.put(POOL, replace(pool, balance=pool.balance + tx.fee))
 
 
 def check_payee(state: State, key: Key, field: str) -> None:

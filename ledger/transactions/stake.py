@@ -4,6 +4,7 @@
 - A key is bound for ever to one role of one node; a later life of that node may use it again.
 - The operator stakes `operator_share` of the requirement at least, everybody else an equal part
   of what is still open; a reserved place is taken in one go by the account that it is kept for.
+- A reserved place is kept for `reservation_ms`; then it is open like the rest.
 - Fully funded, the node joins the queue at the place (height, index in the block).
 - While a node waits for stake, anyone but its operator can take his back at once.
 """
@@ -11,7 +12,7 @@
 from msgspec.structs import replace
 
 from ledger.codec import encode
-from ledger.crypto import Signed, convert_to_x25519, is_public_key, signing_bytes
+from ledger.crypto import Signed, convert_to_x25519
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.state import (
@@ -21,34 +22,35 @@ from ledger.messages.state import (
     LIST_ROLE,
     NODE_ROLE,
     QUEUED,
-    ROLES,
-    Binding,
     Chainlink,
     Contribution,
     KeyHistory,
     Node,
     Queued,
 )
-from ledger.messages.transactions import Contribute, Register, Registration, Withdraw
+from ledger.messages.transactions import Contribute, Place, Register, Registration, Withdraw
+from ledger.nodes import get_node, get_staked, new_node
 from ledger.params import Params
 from ledger.rules.contacts import check_contact
 from ledger.rules.stakes import (
     Open,
     compute_open,
+    is_reserved,
     minimum_contribution,
     minimum_operator_stake,
 )
-from ledger.state import BINDINGS, CHAINLINKS, CONTACTS, HISTORIES, NODES, QUEUE, State
+from ledger.state import CHAINLINKS, CONTACTS, EPOCH, HISTORIES, NODES, QUEUE, State
 from ledger.transactions.envelope import Context, Transaction, check_payee
-from ledger.types import BASIS_POINTS, Amount, Hash, Key
+from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
+from ledger.types import BASIS_POINTS, Amount, Hash, Key, TimeMs
 
 # ------------------------------------------------------------------------------ register
 
 
 def check_register(state: State, tx: Transaction, context: Context) -> None:
     """Refuses with `wrong_operator`, `registration_expired`, `registration_too_long`,
-    `node_exists`, `wrong_life`, `fee_out_of_range`, `attestor_keys`, `keys_not_distinct`,
-    `bad_key`, `key_in_use`, those of the stake and those of the contact data.
+    `node_exists`, `tombstoned`, `wrong_life`, `fee_out_of_range`, `attestor_keys`,
+    `keys_not_distinct`, `bad_key`, `key_in_use`, those of the stake and those of the contact data.
     """
     body: Register = tx.body
     registration = body.registration
@@ -57,6 +59,9 @@ def check_register(state: State, tx: Transaction, context: Context) -> None:
     _check_time(registration, context)
     if state.get(NODES, registration.node) is not None:
         raise Refusal("node_exists")
+    history = state.get(HISTORIES, registration.node)
+    if history is not None and history.tombstoned:
+        raise Refusal("tombstoned")
     expected = get_next_life(state, registration.node)
     if registration.life != expected:
         raise Refusal("wrong_life", life=registration.life, expected=expected)
@@ -86,23 +91,11 @@ def get_next_life(state: State, node: Key) -> int:
 
 def _check_keys(state: State, body: Register) -> None:
     registration = body.registration
-    for key, signature in (
-        (registration.list_key, body.list_signature),
-        (registration.consensus_key, body.consensus_signature),
-    ):
-        if (len(key), len(signature)) not in ((0, 0), (32, 64)):
-            raise Refusal("attestor_keys", why="a key and its proof come together")
+    check_pair(registration.list_key, body.list_signature)
+    check_pair(registration.consensus_key, body.consensus_signature)
     if len(registration.list_tip) != len(registration.list_key):
         raise Refusal("attestor_keys", why="the list key and its tip come together")
-    roles = get_role_keys(registration)
-    if len({key for _, key in roles}) != len(roles):
-        raise Refusal("keys_not_distinct")
-    for role, key in roles:
-        if not is_public_key(key):
-            raise Refusal("bad_key", field=f"the {ROLES[role]} key")
-        binding = state.get(BINDINGS, key)
-        if binding is not None and binding != Binding(role, registration.node):
-            raise Refusal("key_in_use", role=ROLES[role])
+    check_roles(state, registration.node, get_role_keys(registration))
 
 
 def get_role_keys(registration: Registration) -> list[tuple[int, Key]]:
@@ -152,7 +145,7 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
     key = registration.node
     state.put(
         NODES,
-        Node(
+        new_node(
             life=registration.life,
             state=AWAITING,
             since_ms=context.time_ms,
@@ -162,7 +155,7 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
             fee=registration.fee,
             requirement=context.params.staking_requirement,
             contributions=(
-                Contribution(registration.operator, registration.beneficiary, body.stake),
+                Contribution(registration.operator, registration.beneficiary, body.stake, 0),
             ),
             reserved=registration.reserved,
             duty_key=registration.duty_key,
@@ -170,15 +163,15 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
             list_tip=registration.list_tip,
             consensus_key=registration.consensus_key,
             x25519=convert_to_x25519(key),
-            exit_ms=0,
+            registered_epoch=state.one(EPOCH).epoch,
         ),
         key,
     )
-    history = state.get(HISTORIES, key) or KeyHistory(0, 0)
-    state.put(HISTORIES, KeyHistory(registration.life, history.sequence), key)
+    history = state.get(HISTORIES, key) or KeyHistory(0, 0, 0)
+    state.put(HISTORIES, replace(history, life=registration.life), key)
     state.put(CONTACTS, registration.contact, key)
     for role, role_key in get_role_keys(registration):
-        state.put(BINDINGS, Binding(role, key), role_key)
+        bind(state, role, role_key, key)
     # a hash chain begins once: in a later life its key goes on where it was, and cannot choose
     # another chain after it has seen what others revealed
     list_key = registration.list_key
@@ -197,11 +190,7 @@ def register_signatures(_state: State, body: Register, genesis_hash: Hash) -> li
         (tags.LIST_KEY, registration.list_key, body.list_signature),
         (tags.CONSENSUS_KEY, registration.consensus_key, body.consensus_signature),
     ]
-    return [
-        Signed(key, signing_bytes(tag, genesis_hash, payload), signature)
-        for tag, key, signature in proofs
-        if key or signature
-    ]
+    return prove_roles(genesis_hash, payload, proofs)
 
 
 def register_cost(body: Register) -> Amount:
@@ -213,20 +202,23 @@ def register_cost(body: Register) -> Amount:
 
 
 def check_contribute(state: State, tx: Transaction, context: Context) -> None:
-    """Refuses with `unknown_node`, `wrong_life`, `not_awaiting`, `already_contributes`,
-    `reserved_amount`, `too_many_places`, `stake_too_small`, `stake_too_large`, `bad_key`.
+    """Refuses with `unknown_node`, `wrong_life`, `not_awaiting`, `leaving_already`,
+    `already_contributes`, `reserved_amount`, `too_many_places`, `stake_too_small`,
+    `stake_too_large`, `bad_key`.
     """
     body: Contribute = tx.body
     node = _get_awaiting(state, body.node, body.life)
+    if node.exit_ms:
+        raise Refusal("leaving_already")
     check_payee(state, body.beneficiary, "beneficiary")
     if any(c.account == tx.sender for c in node.contributions):
         raise Refusal("already_contributes")
-    for place in node.reserved:
+    for place in get_reserved(node, context.params, context.time_ms):
         if place.account == tx.sender:
             if body.amount != place.amount:
                 raise Refusal("reserved_amount", amount=place.amount)
             return
-    free = get_open(node, context.params)
+    free = get_open(node, context.params, context.time_ms)
     if free.places < 1:
         raise Refusal("too_many_places", limit=context.params.max_contributors)
     if body.amount > free.amount:
@@ -236,22 +228,24 @@ def check_contribute(state: State, tx: Transaction, context: Context) -> None:
         raise Refusal("stake_too_small", minimum=minimum)
 
 
-def get_open(node: Node, params: Params) -> Open:
-    """Return what of a node's stake is open to everybody."""
+def get_reserved(node: Node, params: Params, time_ms: TimeMs) -> tuple[Place, ...]:
+    """Return the places of a waiting node that are still kept for their accounts."""
+    is_kept = is_reserved(node.since_ms, time_ms, params.reservation_ms)
+    return node.reserved if is_kept else ()
+
+
+def get_open(node: Node, params: Params, time_ms: TimeMs) -> Open:
+    """Return what of a waiting node's stake is open to everybody."""
     return compute_open(
         node.requirement,
-        sum(c.amount for c in node.contributions),
+        get_staked(node),
         params.max_contributors - len(node.contributions),
-        tuple(place.amount for place in node.reserved),
+        tuple(place.amount for place in get_reserved(node, params, time_ms)),
     )
 
 
 def _get_awaiting(state: State, key: Key, life: int) -> Node:
-    node = state.get(NODES, key)
-    if node is None:
-        raise Refusal("unknown_node")
-    if life != node.life:
-        raise Refusal("wrong_life", life=life, expected=node.life)
+    node = get_node(state, key, life)
     if node.state != AWAITING:
         raise Refusal("not_awaiting")
     return node
@@ -261,13 +255,17 @@ def apply_contribute(state: State, tx: Transaction, context: Context, index: int
     """Add the contribution, close a reserved place that it takes, queue the node if funded."""
     body: Contribute = tx.body
     node = state.one(NODES, body.node)
-    added = Contribution(tx.sender, body.beneficiary, body.amount)
+    added = Contribution(tx.sender, body.beneficiary, body.amount, 0)
     state.put(
         NODES,
         replace(
             node,
             contributions=(*node.contributions, added),
-            reserved=tuple(place for place in node.reserved if place.account != tx.sender),
+            reserved=tuple(
+                place
+                for place in get_reserved(node, context.params, context.time_ms)
+                if place.account != tx.sender
+            ),
         ),
         body.node,
     )
@@ -281,9 +279,15 @@ def contribute_cost(body: Contribute) -> Amount:
 
 def _queue_if_funded(state: State, key: Key, context: Context, index: int) -> None:
     node = state.one(NODES, key)
-    if sum(c.amount for c in node.contributions) < node.requirement:
+    if get_staked(node) + node.taken < node.requirement:
         return
-    queued = replace(node, state=QUEUED, since_ms=context.time_ms, since_height=context.height)
+    queued = replace(
+        node,
+        state=QUEUED,
+        since_ms=context.time_ms,
+        since_height=context.height,
+        tested_from=state.one(EPOCH).epoch + 1,
+    )
     state.put(NODES, queued, key)
     place = context.height.to_bytes(8, "big") + index.to_bytes(4, "big")
     state.put(QUEUE, Queued(key), place)

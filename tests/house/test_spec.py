@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from ledger.codec import Record
+from ledger.epochs import EPOCH_STEPS
 from ledger.genesis import _rules as genesis_rules
 from ledger.genesis import load_genesis
 from ledger.params import _relations as relations
 from ledger.params import preset
 from ledger.transactions import TX_KINDS
 from ledger.transactions.envelope import no_signatures
-from ledger.transition import EPOCH_STEPS
 from scripts.examples import ENCODINGS, compose_examples
 from scripts.generate_docs import EXAMPLES, PART, PARTS, ROOT, fill, find_pages
 

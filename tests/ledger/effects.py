@@ -32,12 +32,14 @@ from ledger.messages.state import (
     Pool,
     Queued,
 )
+from ledger.nodes import new_node
 from ledger.state import (
     ACCOUNTS,
     ATTESTATIONS,
     BINDINGS,
     CHAINLINKS,
     CONTACTS,
+    EPOCH,
     HISTORIES,
     NODES,
     PENDING,
@@ -83,14 +85,15 @@ class Sheet:
         account = self.get(ACCOUNTS, public(who))
         self.put(ACCOUNTS, public(who), replace(account, nonce=account.nonce + 1))
         pool = self.get(POOL)
-        self.put(POOL, b"", Pool(pool.balance + fee, pool.supply))
+        self.put(POOL, b"", replace(pool, balance=pool.balance + fee))
 
     def queue_if_funded(self, node: str) -> None:
         """A node that has its stake has to stand in the queue, at the block's first place."""
         record = self.get(NODES, public(node))
         if sum(c.amount for c in record.contributions) == record.requirement:
             since = replace(record, state=QUEUED, since_ms=self.time_ms, since_height=self.height)
-            self.put(NODES, public(node), since)
+            tested_from = self.get(EPOCH).epoch + 1
+            self.put(NODES, public(node), replace(since, tested_from=tested_from))
             place = self.height.to_bytes(8, "big") + bytes(4)
             self.put(QUEUE, place, Queued(public(node)))
 
@@ -101,7 +104,9 @@ def coins(dump: Dump) -> int:
     for record in dump.values():
         if isinstance(record, Account | Pool):
             total += record.balance
-        elif isinstance(record, Node):
+        if isinstance(record, Pool):
+            total += record.accrued
+        if isinstance(record, Node):
             total += sum(c.amount for c in record.contributions)
     return total
 
@@ -172,8 +177,8 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
     registration = make_registration(node, operator, **changed)
     key = public(node)
     sheet.pay(operator, stake)
-    history = sheet.get(HISTORIES, key) or KeyHistory(0, 0)
-    sheet.put(HISTORIES, key, KeyHistory(history.life + 1, history.sequence))
+    history = sheet.get(HISTORIES, key) or KeyHistory(0, 0, 0)
+    sheet.put(HISTORIES, key, replace(history, life=history.life + 1))
     sheet.put(CONTACTS, key, registration.contact)
     roles = (
         (NODE_ROLE, registration.node),
@@ -184,11 +189,14 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
     for role, role_key in roles:
         if role_key:
             sheet.put(BINDINGS, role_key, Binding(role, key))
+    if registration.consensus_key:
+        address = sha256(registration.consensus_key)[:20]
+        sheet.put(BINDINGS, address, Binding(CONSENSUS_ROLE, key))
     if registration.list_key and sheet.get(CHAINLINKS, registration.list_key) is None:
         sheet.put(CHAINLINKS, registration.list_key, Chainlink(registration.list_tip, 0))
     requirement = network.params.staking_requirement
-    contribution = Contribution(public(operator), registration.beneficiary, stake)
-    record = Node(
+    contribution = Contribution(public(operator), registration.beneficiary, stake, 0)
+    record = new_node(
         life=history.life + 1,
         state=AWAITING,
         since_ms=sheet.time_ms,
@@ -204,7 +212,7 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
         list_tip=registration.list_tip,
         consensus_key=registration.consensus_key,
         x25519=convert_to_x25519(key),
-        exit_ms=0,
+        registered_epoch=sheet.get(EPOCH).epoch,
     )
     sheet.put(NODES, key, record)
     sheet.queue_if_funded(node)
@@ -216,7 +224,7 @@ def run_contribute(network: Network, who: str, amount: int, node: str = "node") 
     sheet = Sheet(network)
     sheet.pay(who, amount)
     record = sheet.get(NODES, public(node))
-    added = Contribution(public(who), public(who), amount)
+    added = Contribution(public(who), public(who), amount, 0)
     kept = tuple(place for place in record.reserved if place.account != public(who))
     changed = replace(record, contributions=(*record.contributions, added), reserved=kept)
     sheet.put(NODES, public(node), changed)

@@ -7,6 +7,7 @@ import pytest
 
 from ledger import lists as lists_of_ledger
 from ledger import transition
+from ledger.epochs import EPOCH_STEPS
 from ledger.lists import build_list
 from ledger.messages.lists import (
     unpack_columns,
@@ -24,7 +25,6 @@ from ledger.state import (
     SWARMS,
 )
 from ledger.steps import run
-from ledger.transition import EPOCH_STEPS
 from tests.factory import (
     EPOCH_MS,
     FEE,

@@ -15,8 +15,8 @@ from ledger.messages.state import (
     Contribution,
     Due,
     KeyHistory,
-    Node,
 )
+from ledger.nodes import new_node
 from ledger.rules.queues import exit_limit
 from ledger.rules.seeds import swarm_seed
 from ledger.rules.swarms import UNASSIGNED, reassign
@@ -67,26 +67,30 @@ def exited(network: Network) -> list[bytes]:
 def test_founding_node_is_as_if_it_had_been_registered_and_activated() -> None:
     network = Network(make_genesis(nodes=founding("node", operator="bob")))
     key = public("node")
-    assert network.node() == Node(
+    assert network.node() == new_node(
         life=1,
         state=ACTIVE,
         since_ms=START_MS,
         since_height=0,
         registered_height=0,
+        registered_epoch=0,
         operator=public("bob"),
         fee=0,
         requirement=REQUIREMENT,
-        contributions=(Contribution(public("bob"), public("bob"), REQUIREMENT),),
+        contributions=(Contribution(public("bob"), public("bob"), REQUIREMENT, 0),),
         reserved=(),
         duty_key=public("node duty"),
         list_key=b"",
         list_tip=b"",
         consensus_key=b"",
         x25519=convert_to_x25519(key),
-        exit_ms=0,
+        tested_from=1,
+        activated_ms=START_MS,
+        payable_from_ms=START_MS + network.params.payable_ms,
+        credit_ms=network.params.credit_start_ms,
     )
     state = network.state
-    assert state.one(HISTORIES, key) == KeyHistory(1, 0)
+    assert state.one(HISTORIES, key) == KeyHistory(1, 0, 0)
     assert state.one(CONTACTS, key) == make_contact()
     assert state.one(BINDINGS, key) == Binding(NODE_ROLE, key)
     assert state.one(BINDINGS, public("node duty")) == Binding(DUTY_ROLE, key)
@@ -234,7 +238,7 @@ def test_payout_ends_the_life_and_forgets_what_belongs_to_it() -> None:
     assert state.get(CONTACTS, key) is None
     assert state.get(PENDING, key) is None
     assert list(state.items(PAYOUTS)) == []
-    assert state.one(HISTORIES, key) == KeyHistory(1, 1)
+    assert state.one(HISTORIES, key) == KeyHistory(1, 1, 0)
     assert state.one(BINDINGS, key) == Binding(NODE_ROLE, key)
 
 

@@ -107,7 +107,7 @@ class History:
         if node is None:
             return
         kept = [place.amount for place in node.reserved if place.account == public(who)]
-        free = get_open(node, self.network.params)
+        free = get_open(node, self.network.params, self.network.chain.tip.time_ms)
         least = minimum_contribution(free) if free.places > 0 else 0
         amount = (least, least, free.amount, *kept, least - (least > 0), free.amount + 1)
         name = next(name for name in NAMES if public(name) == key)

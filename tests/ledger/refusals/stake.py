@@ -71,7 +71,7 @@ def all_kept(network: Network) -> None:
 
 def lived_before(network: Network) -> None:
     """A node key that lived once, and sent contact data then."""
-    history = {HISTORIES.letter + public("node"): KeyHistory(1, 5)}
+    history = {HISTORIES.letter + public("node"): KeyHistory(1, 5, 0)}
     network.rewrite(dict[bytes, Record | None](history))
 
 

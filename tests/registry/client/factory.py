@@ -100,6 +100,7 @@ def make_genesis(weights: Sequence[int] = (1, 1, 1), **changes: Any) -> bytes:
             GenesisAttestor(seat(index).public, weight, digest(f"tip {index}"))
             for index, weight in enumerate(weights)
         ),
+        recovery=(),
         accounts=(),
         nodes=(),
     )

@@ -18,7 +18,8 @@ import msgspec
 
 from ledger.crypto import convert_to_x25519
 from ledger.messages.contact import Contact, Version
-from ledger.messages.state import ACTIVE, Contribution, Node, Swarm
+from ledger.messages.state import ACTIVE, Contribution, Swarm
+from ledger.nodes import new_node
 from registry.formats import FORMATS, Source
 from registry.formats.session import SessionNode
 from registry.formats.session_binary import decode_session_binary
@@ -50,16 +51,17 @@ def make_rows() -> list[SessionNode]:
     exits_ms = (0, 0, 1_700_000_612_001)
     rows = []
     for place, key in enumerate(sorted(make_key(number) for number in range(3))):
-        node = Node(
+        node = new_node(
             life=1,
             state=ACTIVE,
             since_ms=1_700_000_600_000,
             since_height=120,
             registered_height=100 + place,
+            registered_epoch=1,
             operator=key,
             fee=500,
             requirement=100,
-            contributions=(Contribution(key, key, 75), Contribution(make_key(9), key, 25)),
+            contributions=(Contribution(key, key, 75, 0), Contribution(make_key(9), key, 25, 0)),
             reserved=(),
             duty_key=make_key(10 + place),
             list_key=b"",

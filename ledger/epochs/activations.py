@@ -1,0 +1,96 @@
+"""Who becomes active: nodes that come back, and the next ones of the queue; and their swarms."""
+
+from msgspec.structs import replace
+
+from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
+from ledger.messages.lists import MAX_NODES
+from ledger.messages.state import ACTIVE, DECOMMISSIONED, Due, Node, Swarm
+from ledger.nodes import get_members, start_earning
+from ledger.rules.credit import compute_returned_credit
+from ledger.rules.queues import activation_limit, order_by_turns
+from ledger.rules.quorums import has_quorum
+from ledger.rules.seeds import swarm_seed
+from ledger.rules.swarms import UNASSIGNED, reassign
+from ledger.state import EXITS, FAILING, MATURES, NODES, QUEUE, SWARMS, State, due_key
+from ledger.types import Key
+
+
+def apply_activations(state: State, ending: Ending) -> Pauses:
+    """Let nodes come back, and activate queued ones, operators in turns, up to the limit."""
+    returning = tuple(key for key in ending.returning if _return(state, key, ending))
+    queue = [(place, entry.node) for place, entry in state.items(QUEUE)]
+    active = len(get_members(state, ending.epoch).keys) + len(returning)
+    limit = activation_limit(
+        active, ending.params.activation_floor, ending.params.activation_share, MAX_NODES
+    )
+    yield
+    place_of = {node: place for place, node in queue}
+    rows = [(key, state.one(NODES, key)) for _, key in queue]
+    turns = order_by_turns(
+        (key, node.operator) for key, node in rows if _has_passed(state, node, ending)
+    )
+    for count, key in enumerate(turns[:limit], 1):
+        _activate(state, key, ending)
+        state.delete(QUEUE, place_of[key])
+        if count % PAUSE_RECORDS == 0:
+            yield
+    ending.newcomers = (*returning, *turns[:limit])
+
+
+def _return(state: State, key: Key, ending: Ending) -> bool:
+    """Make a decommissioned node active again, unless it has left meanwhile."""
+    node = state.get(NODES, key)
+    if node is None or node.state != DECOMMISSIONED:
+        return False
+    failing = state.one(FAILING, key).count
+    credit_ms = compute_returned_credit(node.credit_ms, failing, ending.params.epoch_ms)
+    back = replace(node, credit_ms=credit_ms, tested_from=ending.epoch + 1)
+    state.put(NODES, ending.enter(start_earning(state, back, ending.time_ms), ACTIVE), key)
+    state.delete(FAILING, key)
+    if node.exit_ms:
+        state.put(EXITS, Due(key), due_key(node.exit_ms, key))
+    return True
+
+
+def _has_passed(state: State, node: Node, ending: Ending) -> bool:
+    """Whether a queued node answered at its address, or nobody could have asked it."""
+    if node.passed or not ending.params.activation_verdict:
+        return True
+    members = get_members(state, ending.epoch)
+    return not has_quorum(members, node.operator, ending.params.quorum_testers)
+
+
+def _activate(state: State, key: Key, ending: Ending) -> None:
+    params = ending.params
+    payable_from_ms = ending.time_ms + params.payable_ms
+    node = replace(
+        state.one(NODES, key),
+        passed=0,
+        tested_from=ending.epoch + 1,
+        activated_ms=ending.time_ms,
+        payable_from_ms=payable_from_ms,
+        credit_ms=params.credit_start_ms,
+    )
+    started = start_earning(state, node, ending.time_ms)
+    state.put(NODES, ending.enter(started, ACTIVE), key)
+    if not started.earning:
+        state.put(MATURES, Due(key), due_key(payable_from_ms, key))
+
+
+def apply_swarms(state: State, ending: Ending) -> Pauses:
+    """Give newcomers a swarm; every epoch, since others may have left one."""
+    swarm_of: dict[Key, int] = {}
+    for place, (key, swarm) in enumerate(state.items(SWARMS), 1):
+        swarm_of[key] = swarm.swarm_id
+        if place % PAUSE_RECORDS == 0:
+            yield
+    before = dict(swarm_of)
+    for key in ending.newcomers:
+        swarm_of[key] = UNASSIGNED
+    after = reassign(swarm_of, swarm_seed(ending.seed))
+    yield
+    for place, (key, swarm_id) in enumerate(sorted(after.items()), 1):
+        if before.get(key) != swarm_id:
+            state.put(SWARMS, Swarm(swarm_id), key)
+        if place % PAUSE_RECORDS == 0:
+            yield

@@ -1,0 +1,41 @@
+"""What nodes announced for the epoch's end: contact data and role keys."""
+
+from msgspec.structs import replace
+
+from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
+from ledger.messages.state import QUEUED, Chainlink
+from ledger.state import CHAINLINKS, CONTACTS, NEW_KEYS, NODES, PENDING, State
+
+
+def apply_contacts(state: State, ending: Ending) -> Pauses:
+    """Put pending contact data in force; a queued node has to pass its test there anew."""
+    for count, (key, pending) in enumerate(list(state.items(PENDING)), 1):
+        state.put(CONTACTS, pending.contact, key)
+        state.delete(PENDING, key)
+        node = state.one(NODES, key)
+        if node.state == QUEUED:
+            state.put(NODES, replace(node, passed=0, tested_from=ending.epoch + 1), key)
+        if count % PAUSE_RECORDS == 0:
+            yield
+
+
+def apply_keys(state: State, ending: Ending) -> Pauses:
+    """Put new role keys in force; votes for the epoch that ends are by the old duty key."""
+    for count, (key, change) in enumerate(list(state.items(NEW_KEYS)), 1):
+        node = state.one(NODES, key)
+        is_new = change.duty_key != node.duty_key
+        changed = replace(
+            node,
+            duty_key=change.duty_key,
+            former_duty_key=node.duty_key if is_new else node.former_duty_key,
+            keys_epoch=ending.epoch + 1 if is_new else node.keys_epoch,
+            list_key=change.list_key,
+            list_tip=change.list_tip or (node.list_tip if change.list_key else b""),
+            consensus_key=change.consensus_key,
+        )
+        state.put(NODES, changed, key)
+        if change.list_tip:
+            state.put(CHAINLINKS, Chainlink(change.list_tip, 0), change.list_key)
+        state.delete(NEW_KEYS, key)
+        if count % PAUSE_RECORDS == 0:
+            yield

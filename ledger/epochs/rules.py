@@ -1,0 +1,90 @@
+"""Rules that change at an epoch's end: the attestors and the parameters.
+
+- The next set takes over once the header that names it is final; until then nothing else moves.
+- Seats lost for offences go first, as many as may move at once; then what was ordered.
+- An order that does not fit any more, since seats were lost meanwhile, lapses.
+- The recovery set replaces the set at once.
+"""
+
+from msgspec.structs import replace
+
+from ledger.epochs.ending import Ending, Pauses
+from ledger.messages.lists import Attestor
+from ledger.messages.state import AttestorSets, Chainlink, ParamsState
+from ledger.messages.transactions import BY_RECOVERY
+from ledger.offences.punish import is_barred
+from ledger.params import Params
+from ledger.rules.attestors import compute_turnover, remove_barred, turnover_limit
+from ledger.state import CHAINLINKS, PARAMS, SETS, State
+
+
+def apply_attestors(state: State, ending: Ending) -> Pauses:
+    """Let the next set take over, and announce another one where it is time."""
+    sets = state.one(SETS)
+    changed = _recover(state, sets, ending)
+    if changed is None:
+        changed = _announce(state, _take_over(sets, ending), ending)
+    if changed != sets:
+        state.put(SETS, changed)
+    yield
+
+
+def _recover(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets | None:
+    if sets.ordered_by != BY_RECOVERY:
+        return None
+    members = _seat(state, sets)
+    cleared = _clear(sets)
+    return replace(cleared, current=members, next=members, changed_ms=ending.time_ms)
+
+
+def _take_over(sets: AttestorSets, ending: Ending) -> AttestorSets:
+    return replace(sets, current=sets.next) if ending.is_final else sets
+
+
+def _announce(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
+    """Return the sets with another next one, if nothing is under way and one is due."""
+    is_due = not sets.changed_ms or ending.time_ms >= (
+        sets.changed_ms + ending.params.set_change_ms
+    )
+    if sets.current != sets.next or not is_due:
+        return sets
+    barred = [m.list_key for m in sets.current if is_barred(state, m.list_key)]
+    fewer = remove_barred(sets.current, barred)
+    if fewer != sets.current:
+        return replace(sets, next=fewer, changed_ms=ending.time_ms)
+    if not sets.ordered or ending.time_ms < sets.begin:
+        return sets
+    if not _fits(state, sets):
+        return _clear(sets)
+    return replace(_clear(sets), next=_seat(state, sets), changed_ms=ending.time_ms)
+
+
+def _fits(state: State, sets: AttestorSets) -> bool:
+    moved = compute_turnover(sets.current, _members(sets))
+    is_clean = not any(is_barred(state, seat.list_key) for seat in sets.ordered)
+    return is_clean and moved <= turnover_limit(sets.current)
+
+
+def _members(sets: AttestorSets) -> tuple[Attestor, ...]:
+    return tuple(Attestor(seat.list_key, seat.weight) for seat in sets.ordered)
+
+
+def _seat(state: State, sets: AttestorSets) -> tuple[Attestor, ...]:
+    """Return the ordered set; the hash chains that it brings begin."""
+    for seat in sets.ordered:
+        if seat.tip:
+            state.put(CHAINLINKS, Chainlink(seat.tip, 0), seat.list_key)
+    return _members(sets)
+
+
+def _clear(sets: AttestorSets) -> AttestorSets:
+    return replace(sets, ordered=(), ordered_by=0, begin=0)
+
+
+def apply_params(state: State, ending: Ending) -> Pauses:
+    """Put announced parameters in force when their time has come."""
+    params = state.one(PARAMS)
+    if params.next and ending.time_ms >= params.from_ms:
+        state.put(PARAMS, ParamsState(params.next, ending.time_ms, (), 0))
+        ending.params = Params(*params.next)
+    yield

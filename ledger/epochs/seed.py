@@ -1,0 +1,25 @@
+"""The seed of the next epoch, and the header whose attestations end."""
+
+from ledger.epochs.ending import Ending, Pauses
+from ledger.history import final_key
+from ledger.lists import get_signed_header
+from ledger.messages.lists import encode_signed_header, is_final, weigh
+from ledger.rules.seeds import compute_next_seed
+from ledger.state import ATTESTATIONS, SETS, State
+
+
+def apply_seed(state: State, ending: Ending) -> Pauses:
+    """Mix the accepted reveals into the next seed, in index order."""
+    reveals = [(key[0], record.reveal) for key, record in state.items(ATTESTATIONS)]
+    ending.seed = compute_next_seed(ending.seed, reveals)
+    yield
+
+
+def freeze_attestations(state: State, ending: Ending) -> Pauses:
+    """Move the header and its attestations from the state to the history."""
+    signed = get_signed_header(state)
+    ending.is_final = is_final(*weigh(signed, state.one(SETS).current))
+    state.archived[final_key(ending.epoch - 1)] = encode_signed_header(signed)
+    for index, _ in signed.signatures:
+        state.delete(ATTESTATIONS, bytes([index]))
+    yield

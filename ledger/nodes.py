@@ -1,0 +1,192 @@
+"""What belongs to a node beside its record: rewards, uptime credit, its places in the queues.
+
+- A node earns while it is active and its life's first activation is `payable_ms` past.
+- A period of rewards is a time of constant stakes. It ends with a penalty and with the payout, and
+  then all that waits goes to the beneficiaries; nobody has to claim for it not to be lost.
+- Whoever ends its duty leaves every table that speaks of duty, and waits for its payout.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+from msgspec.structs import replace
+
+from ledger.errors import Refusal
+from ledger.messages.state import (
+    ACTIVE,
+    DECOMMISSIONED,
+    QUEUED,
+    Due,
+    Node,
+    Pool,
+    Queued,
+)
+from ledger.params import Params
+from ledger.rules.credit import compute_credit
+from ledger.rules.quorums import Members, unpack_members
+from ledger.rules.rewards import close_owed, compute_owed
+from ledger.state import (
+    CONTACTS,
+    EXITS,
+    FAILING,
+    NEW_KEYS,
+    NODES,
+    PAYOUTS,
+    PENDING,
+    POOL,
+    QUEUE,
+    ROSTERS,
+    SWARMS,
+    State,
+    due_key,
+    epoch_key,
+)
+from ledger.types import Amount, Epoch, Height, Key, TimeMs
+
+# --------------------------------------------------------------------------------- reading
+
+
+def new_node(**fields: Any) -> Node:
+    """Return a node whose life begins; what its duty will fill is zero, unless `fields` say."""
+    duty: dict[str, Any] = {
+        "exit_ms": 0, "tested_from": 0, "passed": 0, "activated_ms": 0, "payable_from_ms": 0,
+        "credit_ms": 0, "taken": 0, "former_duty_key": b"", "keys_epoch": 0, "accrued": 0,
+        "entry": 0, "earning": 0,
+    }  # fmt: skip
+    return Node(**(duty | fields))
+
+
+def get_node(state: State, key: Key, life: int) -> Node:
+    """Return the current life of a node. Refuses with `unknown_node` and `wrong_life`."""
+    node = state.get(NODES, key)
+    if node is None:
+        raise Refusal("unknown_node")
+    if life != node.life:
+        raise Refusal("wrong_life", life=life, expected=node.life)
+    return node
+
+
+def get_staked(node: Node) -> Amount:
+    """Return the stake of a node, all contributions together."""
+    return sum(c.amount for c in node.contributions)
+
+
+def get_credit(node: Node, time_ms: TimeMs, params: Params) -> int:
+    """Return the uptime credit of a node that is active or decommissioned, in ms."""
+    if node.state != ACTIVE:
+        return node.credit_ms
+    return compute_credit(node.credit_ms, time_ms - node.since_ms, params.credit_most_ms)
+
+
+def get_members(state: State, epoch: Epoch) -> Members:
+    """Return who may test in the running epoch, or in the one before."""
+    return unpack_members(state.one(ROSTERS, epoch_key(epoch)).members)
+
+
+def get_duty_key(node: Node, epoch: Epoch) -> Key:
+    """Return the key that signs a node's votes for an epoch: this one or the one before."""
+    return node.duty_key if epoch >= node.keys_epoch else node.former_duty_key
+
+
+# --------------------------------------------------------------------------------- rewards
+
+
+def get_total(node: Node, pool: Pool) -> Amount:
+    """Return what a node earned in the running period."""
+    return node.accrued + (pool.accumulator - node.entry if node.earning else 0)
+
+
+def get_owed(node: Node, pool: Pool) -> list[Amount]:
+    """Return what each contribution may claim now, in their order."""
+    owed = compute_owed(get_total(node, pool), node.fee, get_stakes(node))
+    return [part - c.paid for part, c in zip(owed, node.contributions, strict=True)]
+
+
+def get_stakes(node: Node) -> Sequence[Amount]:
+    """Return the amount of each contribution, in their order."""
+    return [c.amount for c in node.contributions]
+
+
+def start_earning(state: State, node: Node, time_ms: TimeMs) -> Node:
+    """Return an active node as it earns from now on, if its time has come."""
+    if node.earning or node.payable_from_ms > time_ms:
+        return node
+    pool = state.one(POOL)
+    state.put(POOL, replace(pool, earning=pool.earning + 1))
+    return replace(node, entry=pool.accumulator, earning=1)
+
+
+def stop_earning(state: State, node: Node) -> Node:
+    """Return a node as it keeps what it earned and earns no more."""
+    if not node.earning:
+        return node
+    pool = state.one(POOL)
+    state.put(POOL, replace(pool, earning=pool.earning - 1))
+    return replace(node, accrued=get_total(node, pool), earning=0)
+
+
+def close_period(state: State, node: Node) -> Node:
+    """Pay all that waits in a node to the beneficiaries, and return it in a new period."""
+    pool = state.one(POOL)
+    total = get_total(node, pool)
+    owed = close_owed(total, node.fee, get_stakes(node))
+    for part, c in zip(owed, node.contributions, strict=True):
+        if part > c.paid:
+            state.credit(c.beneficiary, part - c.paid)
+    paid = sum(c.paid for c in node.contributions)
+    state.put(POOL, replace(pool, accrued=pool.accrued - (total - paid)))
+    return replace(
+        node,
+        accrued=0,
+        entry=pool.accumulator,
+        contributions=tuple(replace(c, paid=0) for c in node.contributions),
+    )
+
+
+# ---------------------------------------------------------------------------- coming, going
+
+
+def ask_to_leave(
+    state: State, key: Key, node: Node, time_ms: TimeMs, *, at_once: bool = False
+) -> Node:
+    """Return a node as it waits from now on for the end of its duty; it keeps an earlier place.
+
+    A decommissioned one gets its place among the exits when it is active again, so that nobody
+    escapes deregistration by leaving; unless it goes `at_once`, at this epoch's end.
+    """
+    leaving = replace(node, exit_ms=node.exit_ms or time_ms)
+    if node.state != DECOMMISSIONED or at_once:
+        state.put(EXITS, Due(key), due_key(leaving.exit_ms, key))
+    return leaving
+
+
+def end_duty(state: State, key: Key, node: Node, payout_ms: TimeMs) -> Node:
+    """Return a node whose duty ends now: out of every table of duty, its payout on its way."""
+    if node.exit_ms:
+        state.delete(EXITS, due_key(node.exit_ms, key))
+    if node.state == QUEUED:
+        state.delete(QUEUE, find_place(state, key, node.since_height))
+    state.delete(SWARMS, key)
+    state.delete(FAILING, key)
+    state.put(PAYOUTS, Due(key), due_key(payout_ms, key))
+    return replace(stop_earning(state, node), passed=0, tested_from=0)
+
+
+def find_place(state: State, key: Key, height: Height) -> bytes:
+    """Return the place in the queue of a node that was funded at `height`."""
+    start = height.to_bytes(8, "big")
+    rows = takewhile(lambda row: row[0][:8] == start, state.items(QUEUE, start))
+    return next(place for place, row in rows if row == Queued(key))
+
+
+def end_life(state: State, key: Key, node: Node) -> None:
+    """Give all stake and all rewards back, and forget the node; its key history stays."""
+    closed = close_period(state, stop_earning(state, node))
+    for c in closed.contributions:
+        if c.amount:
+            state.credit(c.account, c.amount)
+    state.delete(NODES, key)
+    state.delete(CONTACTS, key)
+    state.delete(PENDING, key)
+    state.delete(NEW_KEYS, key)

@@ -1,0 +1,164 @@
+"""What an offence costs, and whom: everything but who leaves, in the block that proves it.
+
+- The stake pays that is locked now in the life that held the key at the offence. What was paid out
+  is never touched, and one epoch of one key is punished once.
+- The rewards that waited are paid out first: a penalty takes stake, never rewards.
+- A tombstone stays on the node's key for ever. The node leaves at the epoch's end, or has left.
+- A key without a node has no stake; its seat among the attestors is what it loses.
+"""
+
+from typing import Final, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from ledger.crypto import sha256
+from ledger.errors import Refusal
+from ledger.history import PenaltyRow
+from ledger.messages.state import GONE, Binding, Node, Punished
+from ledger.nodes import ask_to_leave, close_period, get_staked, get_stakes
+from ledger.offences.offence import Offence, Offender
+from ledger.params import Params
+from ledger.rules.penalties import compute_bounty, compute_penalty, split_penalty
+from ledger.state import BINDINGS, HISTORIES, NODES, POOL, PUNISHED, STARTS, State, epoch_key
+from ledger.types import BASIS_POINTS, Amount, Epoch, Height, Key, TimeMs
+
+ADDRESS_BYTES: Final = 20
+"""Length of a validator's address."""
+
+
+class Case(NamedTuple):
+    """An offence that may be punished, as the state is now."""
+
+    node: Key
+    """The node that the key is bound to; a key without a node is bound to itself."""
+    epoch: Epoch
+    """Epoch of the offence."""
+    place: bytes
+    """Key of its record among the punished."""
+    record: Node | None
+    """The node whose stake pays; None where none is liable any more."""
+    penalty: Amount
+    """What it costs, atomic units."""
+
+
+class Moment(Protocol):
+    """When an offence is punished, and by which parameters."""
+
+    @property
+    def height(self) -> Height:
+        """Height of the block that proves it."""
+
+    @property
+    def time_ms(self) -> TimeMs:
+        """Time of that block."""
+
+    @property
+    def params(self) -> Params:
+        """Parameters in force."""
+
+
+def consensus_address(key: Key) -> bytes:
+    """Return the address by which a BFT engine names a consensus key: 20 bytes of its SHA-256."""
+    return sha256(key)[:ADDRESS_BYTES]
+
+
+def open_case(state: State, offence: Offence, offender: Offender, params: Params) -> Case:
+    """Return what an offence costs whom.
+
+    Refuses with `unknown_offender`, `evidence_too_old`, `punished_already`, `nothing_at_stake`.
+    """
+    binding = state.get(BINDINGS, offender.key)
+    if binding is None or binding.role != offender.role:
+        raise Refusal("unknown_offender")
+    epoch = _get_epoch(state, offender)
+    place = offender.key + epoch_key(epoch)
+    before = state.get(PUNISHED, place)
+    if before is not None:
+        raise Refusal("punished_already", height=before.height)
+    record = _get_liable(state, binding, epoch)
+    history = state.get(HISTORIES, binding.node)
+    is_tombstoned = history is not None and bool(history.tombstoned)
+    penalty = 0
+    if record is not None:
+        penalty = compute_penalty(
+            get_staked(record),
+            record.taken,
+            offence.get_share(params),
+            is_difference=offence.tombstones or is_tombstoned,
+        )
+    # a first tombstone counts without any stake, and so does a seat
+    has_effect = penalty or (offence.tombstones and not is_barred(state, offender.key))
+    if not has_effect:
+        raise Refusal("nothing_at_stake")
+    return Case(binding.node, epoch, place, record, penalty)
+
+
+def _get_epoch(state: State, offender: Offender) -> Epoch:
+    """Return the epoch of an offence, if it is not past the age of evidence.
+
+    One of an epoch to come counts: it was signed by now.
+    """
+    first = next(state.items(STARTS), None)
+    oldest = 0 if first is None else int.from_bytes(first[0], "big")
+    if offender.epoch is not None:
+        epoch = offender.epoch
+    else:
+        started = [key for key, row in state.items(STARTS) if row.start_ms < offender.time_ms]
+        epoch = int.from_bytes(started[-1], "big") if started else -1
+    if epoch < oldest:
+        raise Refusal("evidence_too_old", epoch=max(0, epoch))
+    return epoch
+
+
+def _get_liable(state: State, binding: Binding, epoch: Epoch) -> Node | None:
+    """Return the node whose stake stood behind a key in an epoch and is still locked."""
+    node = state.get(NODES, binding.node)
+    if node is None or epoch < node.registered_epoch:
+        return None
+    return node
+
+
+def is_barred(state: State, key: bytes) -> bool:
+    """Whether a key was punished for an offence that costs it its seat for good."""
+    row = next(state.items(PUNISHED, key), None)
+    return row is not None and row[0][: len(key)] == key
+
+
+def punish(
+    state: State, offence: Offence, case: Case, moment: Moment, reporter: Key | None
+) -> PenaltyRow:
+    """Take what an offence costs, mark the key, start the exit; return what is kept of it."""
+    height, time_ms, params = moment.height, moment.time_ms, moment.params
+    state.put(PUNISHED, Punished(offence.number, height, case.penalty), case.place)
+    if offence.tombstones:
+        history = state.get(HISTORIES, case.node)
+        if history is not None:
+            state.put(HISTORIES, replace(history, tombstoned=1), case.node)
+    if case.record is None:
+        return PenaltyRow(offence.number, case.node, case.epoch, 0, 0)
+    closed = close_period(state, case.record)
+    parts = split_penalty(get_stakes(closed), case.penalty)
+    node = replace(
+        closed,
+        taken=closed.taken + case.penalty,
+        contributions=tuple(
+            replace(c, amount=c.amount - part)
+            for c, part in zip(closed.contributions, parts, strict=True)
+        ),
+    )
+    bounty = 0
+    if reporter is not None:
+        bounty = compute_bounty(parts[0], params.bounty_share, params.bounty_cap)
+        state.credit(reporter, bounty)
+    pool = state.one(POOL)
+    state.put(POOL, replace(pool, balance=pool.balance + case.penalty - bounty))
+    has_to_leave = offence.tombstones or (case.penalty and is_below_floor(node, params))
+    if has_to_leave and node.state not in GONE:
+        node = ask_to_leave(state, case.node, node, time_ms, at_once=offence.tombstones)
+    state.put(NODES, node, case.node)
+    return PenaltyRow(offence.number, case.node, case.epoch, case.penalty, bounty)
+
+
+def is_below_floor(node: Node, params: Params) -> bool:
+    """Whether penalties left a node with too little stake to go on."""
+    return get_staked(node) * BASIS_POINTS < node.requirement * params.stake_floor

@@ -1,0 +1,84 @@
+"""A node's role keys: `set_keys`.
+
+- Signed by the node key, with a sequence number above all that it used before, and by each key that
+  it names. All role keys are named; one that stays is named again.
+- The keys take effect at the epoch's end. Those before stay bound to the node, so that what they
+  signed can be held against it.
+- A hash chain goes on where its list key stays and no tip is given.
+"""
+
+from msgspec.structs import replace
+
+from ledger.codec import encode
+from ledger.crypto import Signed
+from ledger.errors import Refusal
+from ledger.messages import tags
+from ledger.messages.state import CONSENSUS_ROLE, DUTY_ROLE, GONE, LIST_ROLE, NODE_ROLE
+from ledger.messages.transactions import SetKeys
+from ledger.nodes import get_node
+from ledger.state import CHAINLINKS, HISTORIES, NEW_KEYS, State
+from ledger.transactions.envelope import Context, Transaction
+from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
+from ledger.types import Hash, Key
+
+
+def check_set_keys(state: State, tx: Transaction, _context: Context) -> None:
+    """Refuses with `unknown_node`, `wrong_life`, `leaving_already`, `contact_sequence`,
+    `keys_too_often`, `attestor_keys`, `keys_not_distinct`, `bad_key`, `key_in_use`.
+    """
+    body: SetKeys = tx.body
+    change = body.change
+    node = get_node(state, change.node, change.life)
+    if node.state in GONE:
+        raise Refusal("leaving_already")
+    last = state.one(HISTORIES, change.node).sequence
+    if change.sequence <= last:
+        raise Refusal("contact_sequence", sequence=change.sequence, last=last)
+    if state.get(NEW_KEYS, change.node) is not None:
+        raise Refusal("keys_too_often")
+    check_pair(change.list_key, body.list_signature)
+    check_pair(change.consensus_key, body.consensus_signature)
+    if len(change.list_tip) not in (0, 32) or (change.list_tip and not change.list_key):
+        raise Refusal("attestor_keys", why="a tip belongs to a list key")
+    check_roles(state, change.node, get_roles(body))
+    has_chain = not change.list_key or state.get(CHAINLINKS, change.list_key) is not None
+    if not has_chain and not change.list_tip:
+        raise Refusal("attestor_keys", why="a new list key comes with its tip")
+
+
+def get_roles(body: SetKeys) -> list[tuple[int, Key]]:
+    """Return `(role, key)` of every key that a change names."""
+    change = body.change
+    roles = [
+        (NODE_ROLE, change.node),
+        (DUTY_ROLE, change.duty_key),
+        (LIST_ROLE, change.list_key),
+        (CONSENSUS_ROLE, change.consensus_key),
+    ]
+    return [(role, key) for role, key in roles if key]
+
+
+def apply_set_keys(state: State, tx: Transaction, _context: Context, _index: int) -> None:
+    """Count the sequence number and bind the keys at once, keep them for the epoch's end."""
+    body: SetKeys = tx.body
+    change = body.change
+    history = state.one(HISTORIES, change.node)
+    state.put(HISTORIES, replace(history, sequence=change.sequence), change.node)
+    state.put(NEW_KEYS, change, change.node)
+    for role, key in get_roles(body):
+        bind(state, role, key, change.node)
+
+
+def set_keys_signatures(_state: State, body: SetKeys, genesis_hash: Hash) -> list[Signed]:
+    """Return the proofs of the node key and of every role key, each under its own tag."""
+    change = body.change
+    return prove_roles(
+        genesis_hash,
+        encode(change),
+        [
+            (tags.KEY_CHANGE, change.node, body.node_signature),
+            (tags.DUTY_KEY, change.duty_key, body.duty_signature),
+            (tags.LIST_KEY, change.list_key, body.list_signature),
+            (tags.CONSENSUS_KEY, change.consensus_key, body.consensus_signature),
+        ],
+    )

@@ -1,0 +1,233 @@
+"""Rules that change: `set_attestors` and `set_params`.
+
+- An order carries the signatures of more than two thirds of the current attestors' weight; whoever
+  sends it pays, and decides nothing.
+- A set is announced as the next one when its time has come, at most every `set_change_ms`, and may
+  move one seat or a tenth of the weight. It takes over once the header that names it is final.
+- The recovery keys of genesis, more than two thirds of them, may replace the set at the end of the
+  running epoch, whatever was announced: for when the attestors are lost.
+- Other parameters are in force after at least one unbonding time. What clients and locked stake
+  rely on never changes, and stake is never locked for less.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from ledger.codec import encode
+from ledger.crypto import Signed, is_public_key, sha256, signing_bytes
+from ledger.errors import Refusal
+from ledger.messages import tags
+from ledger.messages.lists import Attestor, attestor_set_hash, is_final
+from ledger.messages.state import LIST_ROLE, AttestorSets, Binding
+from ledger.messages.transactions import (
+    BY_ATTESTORS,
+    BY_RECOVERY,
+    ParamsOrder,
+    Seat,
+    SetAttestors,
+    SetOrder,
+    SetParams,
+    Signer,
+)
+from ledger.offences.punish import is_barred
+from ledger.params import NEVER_CHANGE, ONLY_GROW, PARAMETERS, Params, validate_params
+from ledger.rules.attestors import compute_turnover, turnover_limit
+from ledger.state import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS, State
+from ledger.transactions.envelope import Context, Transaction
+from ledger.types import ZERO_HASH, Amount, Hash, Key, TimeMs
+
+MOST_NOTICE_MS: Final = 2 * 365 * 86_400_000
+"""How far ahead an order may lie."""
+
+# ------------------------------------------------------------------------- set_attestors
+
+
+def check_set_attestors(state: State, tx: Transaction, context: Context) -> None:
+    """Refuses with `bad_order`, `too_few_signers`, `bad_key`, `key_in_use`, `key_barred`,
+    `change_pending`, `change_too_soon`, `turnover_too_high`.
+    """
+    body: SetAttestors = tx.body
+    sets = state.one(SETS)
+    keys, weights = _get_voters(sets, body.authority)
+    check_signers(body.signers, weights)
+    if len(keys) == 0:
+        raise Refusal("bad_order", why="this network has no recovery keys")
+    _check_seats(state, body.seats)
+    if body.authority == BY_RECOVERY:
+        _check_recovery(state, sets, body)
+    else:
+        _check_change(sets, body, context)
+
+
+def _get_voters(sets: AttestorSets, authority: int) -> tuple[Sequence[Key], Sequence[int]]:
+    """Return the keys that may sign an order, and the weight of each."""
+    if authority == BY_RECOVERY:
+        return sets.recovery, [1 for _ in sets.recovery]
+    return [m.list_key for m in sets.current], [m.weight for m in sets.current]
+
+
+def check_signers(signers: Sequence[Signer], weights: Sequence[int]) -> None:
+    """Check who signed. Refuses with `bad_order` and `too_few_signers`."""
+    places = [signer.index for signer in signers]
+    if places != sorted(set(places)) or (places and places[-1] >= len(weights)):
+        raise Refusal("bad_order", why="its signers are not places of the set, ascending")
+    weight, total = sum(weights[place] for place in places), sum(weights)
+    if not is_final(weight, total):
+        raise Refusal("too_few_signers", weight=weight, total=total)
+
+
+def _check_seats(state: State, seats: Sequence[Seat]) -> None:
+    keys = [seat.list_key for seat in seats]
+    for holds, why in (
+        (keys == sorted(set(keys)), "its seats are not in ascending order, once each"),
+        (all(seat.weight for seat in seats), "a seat has no weight"),
+        (all((len(s.tip), len(s.proof)) in ((0, 0), (32, 64)) for s in seats),
+         "a tip and its proof come together"),
+        (all(s.tip or state.get(CHAINLINKS, s.list_key) is not None for s in seats),
+         "a new list key comes with its tip"),
+    ):  # fmt: skip
+        if not holds:
+            raise Refusal("bad_order", why=why)
+    for place, seat in enumerate(seats):
+        if not is_public_key(seat.list_key):
+            raise Refusal("bad_key", field=f"list key {place}")
+        binding = state.get(BINDINGS, seat.list_key)
+        if binding is not None and binding.role != LIST_ROLE:
+            raise Refusal("key_in_use", role="list")
+        if is_barred(state, seat.list_key):
+            raise Refusal("key_barred", place=place)
+
+
+def _check_recovery(state: State, sets: AttestorSets, body: SetAttestors) -> None:
+    if body.begin != state.one(EPOCH).epoch:
+        raise Refusal("bad_order", why="it is not for the end of the running epoch")
+    if sets.ordered_by == BY_RECOVERY:
+        raise Refusal("change_pending")
+
+
+def _check_change(sets: AttestorSets, body: SetAttestors, context: Context) -> None:
+    if sets.ordered or sets.current != sets.next:
+        raise Refusal("change_pending")
+    check_begin(body.begin, get_earliest_change(sets, context.params), context.time_ms)
+    moved = compute_turnover(sets.current, get_members_of(body.seats))
+    if moved == 0 and not any(seat.tip for seat in body.seats):
+        raise Refusal("bad_order", why="it changes nothing")
+    limit = turnover_limit(sets.current)
+    if moved > limit:
+        raise Refusal("turnover_too_high", moved=moved, limit=limit)
+
+
+def check_begin(begin_ms: TimeMs, earliest_ms: TimeMs, now_ms: TimeMs) -> None:
+    """Check from when an order is to be in force. Refuses with `change_too_soon`, `bad_order`."""
+    if begin_ms < max(earliest_ms, now_ms):
+        raise Refusal("change_too_soon", from_ms=max(earliest_ms, now_ms))
+    if begin_ms > now_ms + MOST_NOTICE_MS:
+        raise Refusal("bad_order", why="it is more than two years ahead")
+
+
+def get_earliest_change(sets: AttestorSets, params: Params) -> TimeMs:
+    """Return the block time from which another set may be announced."""
+    return sets.changed_ms + params.set_change_ms if sets.changed_ms else 0
+
+
+def get_members_of(seats: Sequence[Seat]) -> tuple[Attestor, ...]:
+    """Return the set that seats of an order make."""
+    return tuple(Attestor(seat.list_key, seat.weight) for seat in seats)
+
+
+def apply_set_attestors(state: State, tx: Transaction, _context: Context, _index: int) -> None:
+    """Keep the order for an epoch's end, and bind keys that have no node to themselves."""
+    body: SetAttestors = tx.body
+    for seat in body.seats:
+        if state.get(BINDINGS, seat.list_key) is None:
+            state.put(BINDINGS, Binding(LIST_ROLE, seat.list_key), seat.list_key)
+    sets = state.one(SETS)
+    state.put(
+        SETS,
+        replace(sets, ordered=body.seats, ordered_by=body.authority, begin=body.begin),
+    )
+
+
+def set_attestors_cost(_body: SetAttestors) -> Amount:
+    """Nothing beside the fee."""
+    return 0
+
+
+def set_attestors_signatures(state: State, body: SetAttestors, genesis_hash: Hash) -> list[Signed]:
+    """Return the signatures of the order, and the proofs of the seats that bring a tip.
+
+    Refuses with `bad_order` where a signer has no place.
+    """
+    keys, _ = _get_voters(state.one(SETS), body.authority)
+    tag = tags.RECOVERY_ORDER if body.authority == BY_RECOVERY else tags.SET_ORDER
+    items = sign_order(keys, body.signers, signing_bytes(tag, genesis_hash, encode(order_of(body))))
+    items += [
+        Signed(seat.list_key, signing_bytes(tags.SEAT, genesis_hash, seat.tip), seat.proof)
+        for seat in body.seats
+        if seat.tip or seat.proof
+    ]
+    return items
+
+
+def order_of(body: SetAttestors) -> SetOrder:
+    """Return what is signed for a set."""
+    tips = b"".join(seat.tip or ZERO_HASH for seat in body.seats)
+    return SetOrder(body.begin, attestor_set_hash(get_members_of(body.seats)), sha256(tips))
+
+
+def sign_order(keys: Sequence[Key], signers: Sequence[Signer], message: bytes) -> list[Signed]:
+    """Return what has to be verified of those who signed. Refuses with `bad_order`."""
+    if any(signer.index >= len(keys) for signer in signers):
+        raise Refusal("bad_order", why="its signers are not places of the set, ascending")
+    return [Signed(keys[signer.index], message, signer.signature) for signer in signers]
+
+
+# ---------------------------------------------------------------------------- set_params
+
+
+def check_set_params(state: State, tx: Transaction, context: Context) -> None:
+    """Refuses with `bad_order`, `too_few_signers`, `change_pending`, `change_too_soon`,
+    `bad_parameter`, `bad_relation`, `parameter_fixed`.
+    """
+    body: SetParams = tx.body
+    order = body.order
+    check_signers(body.signers, _get_voters(state.one(SETS), BY_ATTESTORS)[1])
+    if state.one(PARAMS).next:
+        raise Refusal("change_pending")
+    check_begin(order.from_ms, context.time_ms + context.params.unbonding_ms, context.time_ms)
+    _check_values(order, context.params)
+
+
+def _check_values(order: ParamsOrder, old: Params) -> None:
+    if len(order.values) != len(PARAMETERS):
+        raise Refusal("bad_order", why=f"{len(PARAMETERS)} parameters are needed")
+    new = validate_params(order.values)
+    if new == old:
+        raise Refusal("bad_order", why="it changes nothing")
+    for name in NEVER_CHANGE:
+        if getattr(new, name) != getattr(old, name):
+            raise Refusal("parameter_fixed", name=name, value=getattr(old, name))
+    for name in ONLY_GROW:
+        if getattr(new, name) < getattr(old, name):
+            raise Refusal("parameter_fixed", name=name, value=getattr(old, name))
+
+
+def apply_set_params(state: State, tx: Transaction, _context: Context, _index: int) -> None:
+    """Announce the values; headers commit to them from the next one on."""
+    body: SetParams = tx.body
+    params = state.one(PARAMS)
+    state.put(PARAMS, replace(params, next=body.order.values, from_ms=body.order.from_ms))
+
+
+def set_params_cost(_body: SetParams) -> Amount:
+    """Nothing beside the fee."""
+    return 0
+
+
+def set_params_signatures(state: State, body: SetParams, genesis_hash: Hash) -> list[Signed]:
+    """Return the signatures of the order. Refuses with `bad_order` where a signer has no place."""
+    keys, _ = _get_voters(state.one(SETS), BY_ATTESTORS)
+    message = signing_bytes(tags.PARAMS_ORDER, genesis_hash, encode(body.order))
+    return sign_order(keys, body.signers, message)
