@@ -32,7 +32,7 @@ from ledger.steps import run as run_steps
 from ledger.store import MemoryStore
 from registry.formats import FORMATS
 from registry.formats.full import decode_full, encode_full
-from registry.queries import address_text
+from registry.status import address_text
 
 NODES: Final = 10_000
 SIGNERS: Final = 3

@@ -233,6 +233,9 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     "nothing_at_stake": RefusalCode(
         185, "the stake that stood behind that key then is not locked any more: leave it out"
     ),
+    "evidence_early": RefusalCode(
+        186, "the votes are for epoch {epoch}, which has not begun: report them then"
+    ),
     # rules that change
     "too_few_signers": RefusalCode(
         200, "{weight} of {total} signed, more than two thirds must: get more signatures"

@@ -33,6 +33,7 @@ from ledger.messages.state import (
     Chainlink,
     Contribution,
     Due,
+    EpochStart,
     EpochState,
     HistoryState,
     KeyHistory,
@@ -57,9 +58,11 @@ from ledger.state import (
     PARAMS,
     POOL,
     SETS,
+    STARTS,
     SWARMS,
     State,
     due_key,
+    epoch_key,
 )
 from ledger.types import MAX_AMOUNT, Amount, Key, TimeMs
 
@@ -152,6 +155,7 @@ def write_genesis(state: State, genesis: Genesis) -> tuple[Key, ...]:
     state.put(POOL, Pool(genesis.pool, compute_supply(genesis), 0, 0, earning))
     state.put(PARAMS, ParamsState(genesis.params, 0, (), 0))
     state.put(EPOCH, EpochState(0, genesis.start_ms, 0, genesis.seed))
+    state.put(STARTS, EpochStart(genesis.start_ms), epoch_key(0))
     history = History(0, ())
     state.put(HEADERS, HistoryState(history.size, history.peaks))
     members = tuple(Attestor(row.list_key, row.weight) for row in genesis.attestors)

@@ -152,10 +152,14 @@ def ask_to_leave(
 ) -> Node:
     """Return a node as it waits from now on for the end of its duty; it keeps an earlier place.
 
-    A decommissioned one gets its place among the exits when it is active again, so that nobody
-    escapes deregistration by leaving; unless it goes `at_once`, at this epoch's end.
+    One that was to leave later gets a place for now. A decommissioned one gets its place among the
+    exits when it is active again, so that nobody escapes deregistration by leaving; unless it goes
+    `at_once`, at this epoch's end.
     """
-    leaving = replace(node, exit_ms=node.exit_ms or time_ms)
+    if node.exit_ms > time_ms:
+        state.delete(EXITS, due_key(node.exit_ms, key))
+    is_waiting = 0 < node.exit_ms <= time_ms
+    leaving = node if is_waiting else replace(node, exit_ms=time_ms)
     if node.state != DECOMMISSIONED or at_once:
         state.put(EXITS, Due(key), due_key(leaving.exit_ms, key))
     return leaving

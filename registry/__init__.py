@@ -6,10 +6,13 @@ addresses, words, slip10         text forms of keys and seeds; keys from seeds
 keystore, formats/               key files, list files
 client/                          what a client program needs: verification, a thin fetcher
 watermarks, signer, wallet       what was signed, what signs, what holders of keys make
+evidence, orders                 proofs of offences; orders that many sign
 founding, importing              genesis files; nodes that come from a published list
 ipc, handover, lifeline          how processes talk, and how they learn to stop
-workers, pool                    processes that verify; transactions that wait
-census, roster, queries          counts and rows beside the chain; read-only answers
+workers, pool, verdicts          processes that verify; transactions and votes that wait
+census, roster                   counts and rows beside the chain
+duties, status                   who tests whom and who takes part; all about one node
+reports, announcements, queries  read-only answers
 view, publisher                  what is pushed to the web process; list files
 replica                          one chain with all that happens in step with it
 jobs, engines/                   the scheduler; what orders blocks, and who attests

@@ -1,6 +1,6 @@
 """Counts and an index over the nodes of the newest height, kept beside the chain.
 
-They answer "how many wait?" and "where does this account have stake?" without reading every
+They answer "how many wait?" and "where does this account have a part?" without reading every
 node. They are derived: counted once at the start, then brought up to date block by block.
 """
 
@@ -15,7 +15,7 @@ from ledger.types import Key
 
 
 class Census:
-    """Nodes by state, and nodes by account."""
+    """Nodes by state, and nodes by account: contributors and beneficiaries."""
 
     def __init__(self) -> None:
         self._nodes: dict[Key, tuple[int, tuple[Key, ...]]] = {}
@@ -45,7 +45,10 @@ class Census:
             for account in accounts:
                 self._by_account[account].discard(key)
         if node is not None:
-            accounts = tuple(c.account for c in node.contributions)
+            rows = node.contributions
+            accounts = tuple(
+                dict.fromkeys((*(c.account for c in rows), *(c.beneficiary for c in rows)))
+            )
             self._nodes[key] = (node.state, accounts)
             self._by_state[node.state] += 1
             for account in accounts:
@@ -55,6 +58,10 @@ class Census:
         """Return the number of nodes in each state, by its name."""
         return {name: self._by_state[state] for state, name in NODE_STATES.items()}
 
+    def count_of(self, state: int) -> int:
+        """Return the number of nodes in one state."""
+        return self._by_state[state]
+
     def nodes_of(self, account: Key) -> list[Key]:
-        """Return the nodes in which an account has stake, by ascending key."""
+        """Return the nodes in which an account has stake or gets rewards, by ascending key."""
         return sorted(self._by_account.get(account, ()))

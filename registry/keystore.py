@@ -40,6 +40,9 @@ PURPOSE: Final = 8420
 CHAIN: Final = "hash chain"
 """Role of the secret at the far end of an attestor's hash chain."""
 
+RECOVERY: Final = "recovery"
+"""Role of a key that may replace the attestors of a network whose genesis file names it."""
+
 ROLE_NUMBERS: Final = {
     "account": 0,
     "node": 1,
@@ -48,11 +51,12 @@ ROLE_NUMBERS: Final = {
     CHAIN: 4,
     "consensus": 5,
     "producer": 6,
+    RECOVERY: 7,
 }
 """The index of each role in its path."""
 
-ROLES: Final = tuple(role for role in ROLE_NUMBERS if role != CHAIN)
-"""What a seed's keys are for; each role has a key of its own."""
+ROLES: Final = tuple(role for role in ROLE_NUMBERS if role not in (CHAIN, RECOVERY))
+"""The roles whose public keys stand in a key file; each has a key of its own."""
 
 VERSION: Final = 2
 """Of the format. Files of version 1 stood for other keys."""
@@ -108,7 +112,7 @@ def derive_secret(seed: bytes, role: str) -> bytes:
 
 
 def derive(seed: bytes, role: str) -> KeyPair:
-    """Return the key pair of one of `ROLES`."""
+    """Return the key pair of one of `ROLES`, or of `RECOVERY`."""
     return key_pair(derive_secret(seed, role))
 
 

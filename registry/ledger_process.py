@@ -19,8 +19,10 @@ from ledger.chain import Chain, Executed
 from ledger.errors import Fault, Refusal, WaypostError
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import Block
+from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import decode_header, decode_signed_header
 from ledger.state import EPOCH
+from registry.engines import check_engine
 from registry.engines.attestor import Attestor
 from registry.engines.follow import Follow
 from registry.engines.refill import Refill
@@ -34,6 +36,7 @@ from registry.queries import Queries
 from registry.replica import Engine, Replica
 from registry.settings import Settings
 from registry.signer import BlockSigner, HeaderSigner
+from registry.verdicts import SentVote
 from registry.view import Event, PushedView, cut_nodes
 from registry.watermarks import Watermarks
 from registry.workers import ThreadVerifier, Verifier, WorkerVerifier
@@ -60,8 +63,11 @@ class Service:
         )
         self.replica = Replica(self.chain, verifier)
         self.publisher = Publisher(self.chain, self.replica.roster, settings.publish_path)
-        self.queries = Queries(self.chain, self.replica.pool, self.replica.census)
-        self.server = Server({"submit": self._submit, "query": self._query}, self._greet)
+        replica = self.replica
+        self.queries = Queries(self.chain, replica.pool, replica.census, replica.verdicts)
+        self.server = Server(
+            {"submit": self._submit, "vote": self._vote, "query": self._query}, self._greet
+        )
         self._watermarks: Watermarks | None = None
         self._attestor: Attestor | None = None
         self._final_pushed: int | None = None
@@ -162,10 +168,14 @@ class Service:
         finally:
             self._waits -= 1
 
+    async def _vote(self, votes: list[Any]) -> list[dict[str, Any]]:
+        return await self._engine.vote([SentVote(*vote) for vote in votes])
+
     async def _query(
         self, name: str, arguments: dict[str, Any], height: int | None
     ) -> dict[str, Any]:
-        return self.queries.answer(name, arguments, height)
+        at = await self.queries.prepare(name, arguments, height)
+        return self.queries.answer(name, arguments, at)
 
     # -------------------------------------------------------------------------- view
 
@@ -207,6 +217,8 @@ class Service:
             lists=self.publisher.lists,
             latest=self.publisher.latest,
             events=events,
+            votes_held=self.replica.verdicts.held,
+            verdicts_made=self.replica.verdicts.made,
         )
 
     def _is_ready(self) -> bool:
@@ -233,6 +245,7 @@ def _open_chain(settings: Settings) -> Chain:
         genesis = settings.genesis_path.read_bytes()
     except OSError:
         raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
+    check_engine(GENESIS.decode(genesis))
     # a start makes millions of objects that stay: the collector would only walk them again
     gc.disable()
     try:

@@ -46,6 +46,10 @@ class WebState(NamedTuple):
     """1 if the ledger process can be asked."""
     event_streams: int = 0
     """Open streams of /v1/events."""
+    votes_held: int = 0
+    """Votes that wait for their verdict."""
+    verdicts_made: int = 0
+    """Verdicts made of votes since the ledger process started."""
 
 
 class WebMetrics:
@@ -70,6 +74,12 @@ class WebMetrics:
         self._transactions = Counter(
             "waypost_transactions",
             "Transactions that were sent, by what became of them.",
+            ("state",),
+            registry=self._registry,
+        )
+        self._votes = Counter(
+            "waypost_votes",
+            "Votes that were sent, by what became of them.",
             ("state",),
             registry=self._registry,
         )
@@ -98,6 +108,11 @@ class WebMetrics:
         """Count transactions that were sent, by their state in the answer."""
         for state in states:
             self._transactions.labels(state).inc()
+
+    def count_votes(self, states: Iterable[str]) -> None:
+        """Count votes that were sent, by their state in the answer."""
+        for state in states:
+            self._votes.labels(state).inc()
 
     def render(self) -> bytes:
         """Return everything in the text format of Prometheus."""
@@ -141,4 +156,6 @@ _HELPS: Final = {
     "ready": "1 if /health/ready says so.",
     "ledger_connected": "1 if the ledger process can be asked.",
     "event_streams": "Open streams of /v1/events.",
+    "votes_held": "Votes that wait for their verdict.",
+    "verdicts_made": "Verdicts made of votes since the ledger process started.",
 }

@@ -78,10 +78,13 @@ class Pool:
 
     # ---------------------------------------------------------------------- arrivals
 
-    async def add(self, raws: Sequence[bytes]) -> list[Refusal | None]:
+    async def add(
+        self, raws: Sequence[bytes], *, is_verified: bool = False
+    ) -> list[Refusal | None]:
         """Take transactions in; for each None, or why it was refused.
 
-        Raises `Busy` if they do not all fit. What waits or stands in a block is no error.
+        `is_verified` says that their signatures were verified before. Raises `Busy` if they do not
+        all fit. What waits or stands in a block is no error.
         """
         count, size = len(raws), sum(map(len, raws))
         if len(self) + self._arriving + count > MAX_WAITING:
@@ -91,15 +94,16 @@ class Pool:
         self._arriving += count
         self._arriving_bytes += size
         try:
-            return await self._add(raws)
+            return await self._add(raws, is_verified)
         finally:
             self._arriving -= count
             self._arriving_bytes -= size
 
-    async def _add(self, raws: Sequence[bytes]) -> list[Refusal | None]:
+    async def _add(self, raws: Sequence[bytes], is_verified: bool) -> list[Refusal | None]:
         async with self._checking:
             outcomes = [self._decode(raw) for raw in raws]
-        await self._verify(outcomes)
+        if not is_verified:
+            await self._verify(outcomes)
         async with self._checking:
             return [
                 outcome if isinstance(outcome, Refusal) else self._take(outcome)

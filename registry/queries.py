@@ -13,49 +13,40 @@ from ledger.codec import Record
 from ledger.errors import REFUSALS
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
-from ledger.messages.contact import Contact, Version
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
+    attestor_set_hash,
     decode_header,
     decode_signed_header,
     has_single_signer,
     is_final,
     weigh,
 )
-from ledger.messages.state import (
-    ACTIVE,
-    AWAITING,
-    EXITED,
-    NODE_STATES,
-    QUEUED,
-    AttestorSets,
-    Node,
-)
+from ledger.messages.state import DECOMMISSIONED, DEREGISTERED, NODE_STATES, AttestorSets
 from ledger.state import (
     ATTESTATIONS,
     BINDINGS,
     CHAINLINKS,
-    CONTACTS,
     DRAFT,
     EPOCH,
-    HISTORIES,
     NODES,
-    PENDING,
     POOL,
-    QUEUE,
     SETS,
-    SWARMS,
 )
 from ledger.transactions.envelope import Transaction
-from ledger.transactions.stake import get_open
 from ledger.types import Epoch, Hash, Height, Key
 from ledger.views import View
 from registry.addresses import encode_account, encode_node
+from registry.announcements import get_rules
 from registry.census import Census
+from registry.duties import USUAL_EPOCHS, Duties, show_duty, show_participation
 from registry.formats.fingerprint import fingerprint_words
 from registry.ipc import Gone
 from registry.pool import Pool
+from registry.reports import check_report, get_report, list_reports
+from registry.status import Places, describe, get_status, list_claimable, sum_claimable
+from registry.verdicts import Verdicts
 
 Answer: TypeAlias = dict[str, Any] | list[Any] | None
 
@@ -69,10 +60,12 @@ MAX_BLOCKS_BYTES: Final = 2**23
 class Queries:
     """Answers by name, for the API. `QUERIES` lists them."""
 
-    def __init__(self, chain: Chain, pool: Pool, census: Census) -> None:
+    def __init__(self, chain: Chain, pool: Pool, census: Census, verdicts: Verdicts) -> None:
         self._chain = chain
         self._pool = pool
         self._census = census
+        self._verdicts = verdicts
+        self._duties = Duties()
         self._searched: tuple[Epoch, SignedHeader | None] = (-1, None)
         """The newest final one of the frozen headers up to an epoch."""
 
@@ -81,10 +74,23 @@ class Queries:
 
         Raises `Gone` for a height that is not kept any more.
         """
+        view = self._view(height)
+        return {"height": view.tip.height, "result": QUERIES[name](self, view, **arguments)}
+
+    async def prepare(self, name: str, arguments: dict[str, Any], height: Height | None) -> Height:
+        """Do in pieces what takes long of an answer; return the height to answer from."""
+        view = self._view(height)
+        if name == "node":
+            await self._duties.prepare(view, USUAL_EPOCHS, assignments=True)
+        elif name == "participation":
+            await self._duties.prepare(view, arguments["epochs"], assignments=False)
+        return view.tip.height
+
+    def _view(self, height: Height | None) -> View:
         view = self._chain.view() if height is None else self._chain.view_at(height)
         if view is None:
             raise Gone(f"height {height} is not kept any more")
-        return {"height": view.tip.height, "result": QUERIES[name](self, view, **arguments)}
+        return view
 
     def _census_at(self, view: View) -> Census:
         """The census of a height; that of the newest one is kept, any other is counted."""
@@ -100,7 +106,8 @@ class Queries:
         """The network in one page."""
         state, tip, params = view.state, view.tip, view.state.params()
         epoch, pool = state.one(EPOCH), state.one(POOL)
-        sets = state.one(SETS)
+        sets, census = state.one(SETS), self._census_at(view)
+        down = census.count_of(DECOMMISSIONED) + census.count_of(DEREGISTERED)
         newest, latest = view.newest_header(), self.latest_final(view)
         return {
             "chain": self._chain.genesis.name.decode(),
@@ -115,10 +122,13 @@ class Queries:
             "block_ms": params.block_ms,
             "state_root": tip.root.hex(),
             "seed": epoch.seed.hex(),
-            "nodes": self._census_at(view).by_state(),
+            "nodes": census.by_state(),
             "swarms": decode_header(newest.header).swarm_count,
             "pool": str(pool.balance),
             "supply": str(pool.supply),
+            "accrued": str(pool.accrued),
+            "earning": pool.earning,
+            **show_duty(view, self._duties, down),
             "attestors": len(sets.current),
             "single_signer": _is_single_signer(sets),
             "newest_header": _header_summary(newest, sets),
@@ -166,6 +176,8 @@ class Queries:
             return None
         sets = view.state.one(SETS)
         header = decode_header(signed.header)
+        # of an earlier set nothing is known but its hash
+        is_known = header.set_hash == attestor_set_hash(sets.current)
         fields = {
             name: value.hex() if isinstance(value, bytes) else value
             for name, value in header._asdict().items()
@@ -176,7 +188,7 @@ class Queries:
             "signatures": [
                 {
                     "index": index,
-                    "list_key": sets.current[index].list_key.hex(),
+                    "list_key": sets.current[index].list_key.hex() if is_known else None,
                     "signature": signature.hex(),
                 }
                 for index, signature in signed.signatures
@@ -225,93 +237,61 @@ class Queries:
     def node(self, view: View, key: Key) -> Answer:
         """Everything about one node."""
         node = view.state.get(NODES, key)
-        return None if node is None else self._node(view, key, node, {})
+        return None if node is None else get_status(view, key, node, self._duties)
 
     def nodes(self, view: View, after: Key, limit: int, state: str) -> Answer:
         """A page of nodes by ascending key, those behind `after`; `state` may name one state."""
         rows: list[Answer] = []
         last: Key | None = None
-        places: dict[Key, int] = {}
+        places = Places(view.state)
         for key, node in view.state.items(NODES, after + b"\0" if after else b""):
             if state and NODE_STATES[node.state] != state:
                 continue
             if len(rows) >= min(limit, MAX_PAGE):
                 return {"nodes": rows, "next": last}
-            rows.append(self._node(view, key, node, places))
+            rows.append(describe(view, key, node, places))
             last = key
         return {"nodes": rows, "next": None}
-
-    def _node(self, view: View, key: Key, node: Node, places: dict[Key, int]) -> dict[str, Any]:
-        state, params = view.state, view.state.params()
-        swarm = state.get(SWARMS, key)
-        pending = state.get(PENDING, key)
-        staked = sum(c.amount for c in node.contributions)
-        free = get_open(node, params, view.tip.time_ms)
-        return {
-            "key": encode_node(key),
-            "x25519": node.x25519.hex(),
-            "state": NODE_STATES[node.state],
-            "since_ms": node.since_ms,
-            "since_height": node.since_height,
-            "life": node.life,
-            "operator": encode_account(node.operator),
-            "fee": node.fee,
-            "requirement": str(node.requirement),
-            "staked": str(staked),
-            "open": str(free.amount),
-            "open_places": free.places if free.amount else 0,
-            "contributions": [
-                {
-                    "account": encode_account(c.account),
-                    "beneficiary": encode_account(c.beneficiary),
-                    "amount": str(c.amount),
-                }
-                for c in node.contributions
-            ],
-            "reserved": [
-                {"account": encode_account(p.account), "amount": str(p.amount)}
-                for p in node.reserved
-            ],
-            "contact": _contact(state.one(CONTACTS, key)),
-            "pending_contact": None if pending is None else _contact(pending.contact),
-            "swarm": None if swarm is None else str(swarm.swarm_id),
-            "registered_height": node.registered_height,
-            "duty_key": node.duty_key.hex(),
-            "list_key": node.list_key.hex() or None,
-            "consensus_key": node.consensus_key.hex() or None,
-            "contact_sequence": state.one(HISTORIES, key).sequence,
-            "queue_position": self._queue_position(view, key, node, places),
-            "exit_ms": node.exit_ms or None,
-            "payout_ms": _payout_ms(node, params.unbonding_ms),
-            "next_step": NEXT_STEPS[node.state],
-        }
-
-    @staticmethod
-    def _queue_position(view: View, key: Key, node: Node, places: dict[Key, int]) -> int | None:
-        """The place of a queued node; `places` keeps all of them for the rest of a page."""
-        if node.state != QUEUED:
-            return None
-        if not places:
-            queue = enumerate(view.state.items(QUEUE), 1)
-            places.update((entry.node, place) for place, (_, entry) in queue)
-        return places.get(key)
 
     def account(self, view: View, key: Key) -> Answer:
         """An account with its stakes; one that never existed is empty."""
         account = view.state.account(key)
-        stakes = []
-        for node_key in self._census_at(view).nodes_of(key):
+        stakes: list[Answer] = []
+        nodes = self._census_at(view).nodes_of(key)
+        for node_key in nodes:
             node = view.state.get(NODES, node_key)
             amounts = (
                 [] if node is None else [c.amount for c in node.contributions if c.account == key]
             )
             stakes += [{"node": encode_node(node_key), "amount": str(a)} for a in amounts]
+        rewards = list_claimable(view, nodes, key)
         return {
             "account": encode_account(key),
             "balance": str(account.balance),
             "nonce": account.nonce,
             "stakes": stakes,
+            "rewards": rewards,
+            "claimable": str(sum(int(row["claimable"]) for row in rewards)),
         }
+
+    def accrued(self, view: View, keys: list[Key]) -> Answer:
+        """What waits as rewards for each of some accounts, as beneficiary."""
+        census = self._census_at(view)
+        return [sum_claimable(view, census.nodes_of(key), key) for key in keys]
+
+    # ------------------------------------------------------------------ votes, taking part
+
+    def participation(self, view: View, epochs: int) -> Answer:
+        """How each tester and each attestor took part in the newest `epochs` epochs."""
+        return show_participation(view, self._duties, epochs)
+
+    def votes(self, view: View, epoch: Epoch, key: Key) -> Answer:
+        """The votes that are held here on a node in an epoch."""
+        return self._verdicts.show(view, epoch, key)
+
+    def contradictions(self, _view: View) -> Answer:
+        """Evidence against testers, and how many votes are held here."""
+        return self._verdicts.list_evidence()
 
     # -------------------------------------------------------- blocks and transactions
 
@@ -371,6 +351,11 @@ class Queries:
         return _transaction(tx, fate.state, {"height": None, "index": None}, code, detail)
 
 
+def _of_view(ask: Callable[..., Answer]) -> Callable[..., Answer]:
+    """A question that a height alone answers."""
+    return lambda _queries, view, **arguments: ask(view, **arguments)
+
+
 QUERIES: Final[dict[str, Callable[..., Answer]]] = {
     "network": Queries.network,
     "epoch": Queries.epoch,
@@ -381,23 +366,18 @@ QUERIES: Final[dict[str, Callable[..., Answer]]] = {
     "block": Queries.block,
     "blocks": Queries.blocks,
     "transaction": Queries.transaction,
+    "accrued": Queries.accrued,
+    "participation": Queries.participation,
+    "votes": Queries.votes,
+    "contradictions": Queries.contradictions,
+    "reports": _of_view(list_reports),
+    "report": _of_view(get_report),
+    "report_check": _of_view(check_report),
+    "rules": _of_view(get_rules),
 }
 """Every question that the service answers from the state."""
 
-NEXT_STEPS: Final = {
-    AWAITING: "it waits for stake: contribute the open amount, or find contributors who do",
-    QUEUED: "it is fully funded and becomes active at the end of an epoch: keep it reachable",
-    ACTIVE: "it is on duty: keep it running, and send new contact data before its address changes",
-    EXITED: "its duty has ended: its stake is paid out when it has been unbonding for long enough",
-}
-"""What an operator does next, by state."""
-
-
 # ---------------------------------------------------------------------------------- shapes
-
-
-def _payout_ms(node: Node, unbonding_ms: int) -> int | None:
-    return node.since_ms + unbonding_ms if node.state == EXITED else None
 
 
 def _is_final(signed: SignedHeader, sets: AttestorSets) -> bool:
@@ -429,28 +409,6 @@ def _header_summary(signed: SignedHeader, sets: AttestorSets) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _cached_words(genesis_hash: Hash, header: bytes) -> tuple[str, ...]:
     return tuple(fingerprint_words(genesis_hash, header))
-
-
-def _contact(contact: Contact) -> dict[str, Any]:
-    return {
-        "ipv4": address_text(contact.ipv4),
-        "ipv6": address_text(contact.ipv6),
-        "storage_port": contact.storage_port,
-        "router_port": contact.router_port,
-        "storage_version": _version(contact.storage_version),
-        "router_version": _version(contact.router_version),
-    }
-
-
-def _version(version: Version) -> list[int]:
-    return [version.major, version.minor, version.patch]
-
-
-def address_text(packed: bytes) -> str | None:
-    """Return an IPv4 or IPv6 address as text, None for none."""
-    import ipaddress
-
-    return str(ipaddress.ip_address(packed)) if packed else None
 
 
 def _transaction(

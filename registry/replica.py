@@ -19,6 +19,7 @@ from ledger.types import Hash
 from registry.census import Census
 from registry.pool import Pool
 from registry.roster import Roster
+from registry.verdicts import SentVote, Verdicts
 from registry.workers import Verifier
 
 T = TypeVar("T")
@@ -34,22 +35,28 @@ class Engine(Protocol):
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
         """Take transactions in; `wait` answers once their fate is known."""
 
+    async def vote(self, votes: list[SentVote]) -> list[dict[str, Any]]:
+        """Take votes in; answer for each what became of it."""
+
     async def close(self) -> None:
         """Let go of what it holds, once `run` has ended."""
 
 
 class Replica:
-    """A chain, its pool, its census and its roster, on one event loop."""
+    """A chain, its pool and votes, its census and its roster, on one event loop."""
 
     def __init__(self, chain: Chain, verifier: Verifier) -> None:
         self.chain = chain
         self.verifier = verifier
         self.pool = Pool(chain, verifier)
+        self.verdicts = Verdicts(chain, self.pool, verifier)
         self.census = Census()
         self.census.count_all(chain)
         self.roster = Roster()
         self.roster.read_all(chain.view().state)
-        self.on_commit: list[Callable[[Block, Executed], Awaitable[None]]] = []
+        self.on_commit: list[Callable[[Block, Executed], Awaitable[None]]] = [
+            self.verdicts.on_commit
+        ]
         """Called in order after each block, when it lasts."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
 

@@ -1,7 +1,8 @@
 """Every node on its way or on duty, as the Session network shows it, kept beside the chain.
 
-- A row for each node that is registered and has not exited. It is made from the node's records at
-  the start, and again when a block changes one of them; what stays equal counts as unchanged.
+- A row for each node that is registered and whose duty has not ended. It is made from the node's
+  records at the start, and again when a block changes one of them; what stays equal counts as
+  unchanged.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from typing import Final, NamedTuple
 
 from ledger.codec import Record
 from ledger.messages.contact import Contact, Version
-from ledger.messages.state import ACTIVE, AWAITING, EXITED, Node, Swarm
-from ledger.state import CONTACTS, NODES, SWARMS, R, State, Table
+from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, Failing, Node, Swarm
+from ledger.params import Params
+from ledger.rules.credit import failing_epochs_to_removal
+from ledger.state import CONTACTS, FAILING, NODES, SWARMS, R, State, Table
 from ledger.types import Key
 from registry.addresses import encode_account
 from registry.formats.session import (
@@ -21,7 +24,7 @@ from registry.formats.session import (
     SessionNode,
 )
 
-LETTERS: Final = frozenset(table.letter for table in (NODES, CONTACTS, SWARMS))
+LETTERS: Final = frozenset(table.letter for table in (NODES, CONTACTS, SWARMS, FAILING))
 """Of the tables that a row is made from; in each, the node is the key."""
 
 MILLIONTHS: Final = 100
@@ -45,18 +48,19 @@ class Roster:
 
     def read_all(self, state: State) -> None:
         """Take in every node of one height."""
-        block_ms = state.params().block_ms
+        params = state.params()
         for key, node in state.items(NODES):
-            if node.state != EXITED:
+            if node.state not in GONE:
                 contact, swarm = state.one(CONTACTS, key), state.get(SWARMS, key)
-                self._rows[key] = make_row(key, node, contact, swarm, block_ms)
+                failing = state.get(FAILING, key)
+                self._rows[key] = make_row(key, node, contact, swarm, failing, params)
 
     def update(self, changes: Mapping[bytes, Record | None], state: State) -> None:
         """Take in the records that a block changed, by store key; `state` is that behind it."""
         touched = {key[1:]: None for key in changes if key[:1] in LETTERS}
         if not touched:
             return
-        block_ms = state.params().block_ms
+        params = state.params()
 
         def read(table: Table[R], key: Key) -> R | None:
             # most of it just changed, and what the block holds need not be decoded again
@@ -65,10 +69,11 @@ class Roster:
 
         for key in touched:
             node, contact = read(NODES, key), read(CONTACTS, key)
-            if node is None or contact is None or node.state == EXITED:
+            if node is None or contact is None or node.state in GONE:
                 self._replace(key, None)
                 continue
-            self._replace(key, make_row(key, node, contact, read(SWARMS, key), block_ms))
+            swarm, failing = read(SWARMS, key), read(FAILING, key)
+            self._replace(key, make_row(key, node, contact, swarm, failing, params))
 
     def _replace(self, key: Key, row: SessionNode | None) -> None:
         if row == self._rows.get(key):
@@ -96,7 +101,12 @@ class Roster:
 
 
 def make_row(
-    key: Key, node: Node, contact: Contact, swarm: Swarm | None, block_ms: int
+    key: Key,
+    node: Node,
+    contact: Contact,
+    swarm: Swarm | None,
+    failing: Failing | None,
+    params: Params,
 ) -> SessionNode:
     """Return the row of a node from its records."""
     is_active = node.state == ACTIVE
@@ -108,7 +118,7 @@ def make_row(
         public_ip=str(IPv4Address(contact.ipv4)) if contact.ipv4 else NO_ADDRESS,
         storage_port=contact.storage_port,
         storage_lmq_port=contact.router_port,
-        requested_unlock_height=compute_unlock_height(node, block_ms),
+        requested_unlock_height=compute_unlock_height(node, params.block_ms),
         storage_server_version=_parts(contact.storage_version),
         service_node_version=_parts(contact.router_version),
         swarm_id=swarm_id,
@@ -117,11 +127,11 @@ def make_row(
         active=is_active,
         state_height=node.since_height,
         registration_height=node.registered_height,
-        # until it is rewarded: that network's programs expect the height from which it waits
+        # nobody is next here: that network's programs expect the height from which it waits
         last_reward_block_height=node.since_height if is_active else node.registered_height,
-        # the ledger keeps nothing yet from which these could be told
+        # the ledger has no proofs of uptime, and does not count the times that a node was down
         last_uptime_proof=0,
-        earned_downtime_blocks=0,
+        earned_downtime_blocks=compute_downtime_blocks(node, failing, params),
         decommission_count=0,
         staking_requirement=node.requirement,
         total_contributed=sum(c.amount for c in node.contributions),
@@ -131,6 +141,19 @@ def make_row(
             SessionContributor(encode_account(c.account), c.amount) for c in node.contributions
         ],
     )
+
+
+def compute_downtime_blocks(node: Node, failing: Failing | None, params: Params) -> int:
+    """Return the uptime credit in blocks of `block_ms`.
+
+    Of an active node it is what it had when it became active, so that a row changes only with its
+    node; of a decommissioned one what its failing epochs have left of it.
+    """
+    if node.state != DECOMMISSIONED:
+        return node.credit_ms // params.block_ms
+    used = 0 if failing is None else failing.count
+    left = failing_epochs_to_removal(node.credit_ms, params.epoch_ms) - used
+    return max(0, left) * params.epoch_ms // params.block_ms
 
 
 def compute_unlock_height(node: Node, block_ms: int) -> int:

@@ -84,3 +84,7 @@ class PushedView(msgspec.Struct, frozen=True):
     """Epoch of the newest final list."""
     events: list[Event]
     """Since the view before."""
+    votes_held: int = 0
+    """Votes that wait for their verdict."""
+    verdicts_made: int = 0
+    """Verdicts made of votes since the ledger process started."""

@@ -1,7 +1,7 @@
 """Making transactions: what a holder of keys signs, ready to be sent.
 
 Nothing here sends. A `Wallet` knows one network and one account's key; a node signs its own
-registration and contact data with `sign_registration` and `sign_contact`.
+registration, contact data and role keys with `sign_registration`, `sign_contact` and `sign_keys`.
 """
 
 from typing import Any, Final, NamedTuple
@@ -12,14 +12,21 @@ from ledger.messages import tags
 from ledger.messages.contact import Contact
 from ledger.messages.transactions import (
     VERSION,
+    ClaimRewards,
     ContactUpdate,
     Contribute,
     Envelope,
     Free,
+    KeyChange,
     Paid,
     Place,
     Register,
     Registration,
+    Report,
+    RequestUnlock,
+    SetAttestors,
+    SetKeys,
+    SetParams,
     Transfer,
     UpdateContact,
     Withdraw,
@@ -71,6 +78,23 @@ class Wallet:
     def withdraw(self, terms: Terms, node: Key, life: int) -> bytes:
         """Return the withdrawal of this account's stake in a node that waits for more."""
         return self._paid("withdraw", terms, Withdraw(node, life))
+
+    def claim_rewards(self, terms: Terms, node: Key, life: int) -> bytes:
+        """Return the claim of what waits in a node for this account, or for who it named."""
+        return self._paid("claim_rewards", terms, ClaimRewards(node, life))
+
+    def request_unlock(self, terms: Terms, node: Key, life: int) -> bytes:
+        """Return the request that a node ends its duty, so that all its stake comes back."""
+        return self._paid("request_unlock", terms, RequestUnlock(node, life))
+
+    def report(self, terms: Terms, report: Report) -> bytes:
+        """Return the report of an offence; the fee comes back where it proves one."""
+        return self._paid("report", terms, report)
+
+    def order(self, terms: Terms, order: SetAttestors | SetParams) -> bytes:
+        """Return an order that others signed; this account pays for it."""
+        kind = "set_params" if isinstance(order, SetParams) else "set_attestors"
+        return self._paid(kind, terms, order)
 
     def _paid(self, kind: str, terms: Terms, body: Any) -> bytes:
         envelope = Envelope(VERSION, KIND_TAGS[kind], self.account, *terms, body)
@@ -136,3 +160,43 @@ def sign_contact(
     message = signing_bytes(tags.CONTACT, genesis_hash, encode(update))
     body = UpdateContact(update, sign(node, message))
     return encode(Free(VERSION, KIND_TAGS["update_contact"], body))
+
+
+class RolePairs(NamedTuple):
+    """The keys that a node is to have, each with its secret."""
+
+    duty: KeyPair
+    lists: KeyPair | None
+    """None for a node that does not attest."""
+    list_tip: Hash
+    """Tip of a new hash chain; none where that of the list key goes on."""
+    consensus: KeyPair | None
+    """None for a node that signs no blocks."""
+
+
+def sign_keys(
+    genesis_hash: Hash, node: KeyPair, life: int, sequence: int, roles: RolePairs
+) -> bytes:
+    """Return the transaction by which a node changes its role keys, signed by all of them."""
+    change = KeyChange(
+        node=node.public,
+        life=life,
+        sequence=sequence,
+        duty_key=roles.duty.public,
+        list_key=roles.lists.public if roles.lists else b"",
+        list_tip=roles.list_tip,
+        consensus_key=roles.consensus.public if roles.consensus else b"",
+    )
+    payload = encode(change)
+
+    def proof(pair: KeyPair | None, tag: bytes) -> bytes:
+        return b"" if pair is None else sign(pair, signing_bytes(tag, genesis_hash, payload))
+
+    body = SetKeys(
+        change=change,
+        node_signature=proof(node, tags.KEY_CHANGE),
+        duty_signature=proof(roles.duty, tags.DUTY_KEY),
+        list_signature=proof(roles.lists, tags.LIST_KEY),
+        consensus_signature=proof(roles.consensus, tags.CONSENSUS_KEY),
+    )
+    return encode(Free(VERSION, KIND_TAGS["set_keys"], body))

@@ -17,7 +17,9 @@ from typing import Final
 
 from ledger.errors import REFUSALS
 from ledger.messages import tags
+from ledger.messages.duty import FAULTS
 from ledger.messages.state import NODE_STATES, ROLES
+from ledger.offences import OFFENCES
 from ledger.params import DAY, HOUR, MINUTE, PARAMETERS, PRESETS, SECOND, Parameter
 from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, Prefix
 from ledger.state import TABLES
@@ -26,13 +28,16 @@ from ledger.types import COIN, MAX_AMOUNT
 from scripts.examples import (
     ENCODINGS,
     SENT,
-    SIGNED,
     compose_examples,
+    example_evidence,
     is_canonical_version,
     quote_block,
+    quote_evidence,
     quote_genesis,
+    quote_roots,
     quote_signed,
     quote_transaction,
+    signed_examples,
 )
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -156,6 +161,18 @@ def kind_table() -> str:
     )
 
 
+def offence_table() -> str:
+    """Every offence with who gives the evidence and what it costs."""
+    return table(
+        "| number | offence | given by | parameter of its penalty | tombstone |",
+        (
+            f"| {row.number} | `{row.name}` | {'a report' if row.signatures else 'an engine'} | "
+            f"`{row.penalty}` | {'yes' if row.tombstones else 'no'} |"
+            for row in OFFENCES
+        ),
+    )
+
+
 def tag_table() -> str:
     """Every tag with what the code says of it."""
     return table(
@@ -210,6 +227,8 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "state keys": key_table,
     "node states": lambda: number_table(NODE_STATES),
     "roles": lambda: number_table(ROLES),
+    "faults": lambda: number_table(FAULTS),
+    "offences": offence_table,
     "refusals": refusal_table,
     "kinds": kind_table,
     "tags": tag_table,
@@ -218,7 +237,9 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "IPv6": lambda: prefix_table(UNROUTABLE_IPV6, ":", 2, "04x"),
     "genesis example": quote_genesis,
     "block example": quote_block,
-    **{f"{name} signed": partial(quote_signed, name) for name in (*SIGNED, "block")},
+    "roots of the examples": quote_roots,
+    **{f"{name} signed": partial(quote_signed, name) for name in (*signed_examples(), "block")},
+    **{f"{name} evidence": partial(quote_evidence, name) for name in example_evidence()},
     **{f"{name} sent": partial(quote_transaction, name) for name in SENT},
 }
 """What each part is made by."""

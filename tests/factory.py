@@ -347,17 +347,24 @@ class Network:
 
     # ------------------------------------------------------------------ blocks
 
-    def input(self, *raws: bytes, ms: int = BLOCK_MS) -> BlockInput:
+    def input(
+        self, *raws: bytes, ms: int = BLOCK_MS, misbehaviour: tuple[bytes, ...] = ()
+    ) -> BlockInput:
         """A block to come, `ms` after the newest one."""
-        tip = self.chain.tip
-        return BlockInput(tip.height + 1, tip.time_ms + ms, self.genesis.producer, (), raws)
+        height, time_ms = self.chain.tip.height + 1, self.chain.tip.time_ms + ms
+        return BlockInput(height, time_ms, self.genesis.producer, misbehaviour, raws)
 
     def block(
-        self, *raws: bytes, ms: int = BLOCK_MS, codes: Sequence[int] | None = None
+        self,
+        *raws: bytes,
+        ms: int = BLOCK_MS,
+        codes: Sequence[int] | None = None,
+        misbehaviour: tuple[bytes, ...] = (),
     ) -> Executed:
         """Finalize and commit a block; all its transactions are good, or have these codes."""
         added = tuple(self.attestations()) if self.attesting else ()
-        executed = run(self.chain.finalize(self.input(*added, *raws, ms=ms)), verify_cached)
+        made = self.input(*added, *raws, ms=ms, misbehaviour=misbehaviour)
+        executed = run(self.chain.finalize(made), verify_cached)
         assert executed.codes[len(added) :] == tuple(codes or [0] * len(raws))
         seal = sign(keys("producer"), seal_bytes(self.hash, self.chain.header()))
         self.blocks.append(self.chain.commit(seal))

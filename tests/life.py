@@ -1,6 +1,8 @@
 """What happens in the life of a node, one call away: votes, verdicts, evidence, orders.
 
-    cast, judge          a tester's vote; a verdict of as many testers as are needed
+    townsfolk            founding nodes that can test each other
+    cast, ballots        a tester's vote; those of the first testers of a node
+    judge                a verdict of as many testers as are needed
     vote_evidence        a pass and a fail by one duty key
     header_evidence      two headers by one list key: of one epoch, or of two histories
     report               a report of one of them
@@ -11,7 +13,7 @@ Each takes a `Network`, and returns the bytes of a transaction or a record that 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -21,6 +23,7 @@ from ledger.merkle import audit_path, leaf_hash, tree_root
 from ledger.messages import tags
 from ledger.messages.duty import Vote, vote_bytes
 from ledger.messages.evidence import ListEquivocation, VoteEquivocation
+from ledger.messages.genesis import GenesisNode
 from ledger.messages.lists import Attestor, encode_header, header_signing_bytes
 from ledger.messages.transactions import (
     BY_ATTESTORS,
@@ -41,11 +44,25 @@ from ledger.offences import OFFENCES
 from ledger.state import EPOCH, NODES, SETS
 from ledger.transactions.judge import get_quorum
 from ledger.transactions.orders import order_of
-from tests.factory import Network, free, keys, links, pair_of, public
+from tests.factory import Network, founding, free, keys, links, pair_of, public
 
 OFFENCE = {offence.name: offence.number for offence in OFFENCES}
 FAULTY = 1
 """Faults of a failing vote: the storage port."""
+
+
+TOWN: Final = ("town 0", "town 1", "town 2", "town 3", "town 4", "town 5", "town 6")
+TOWNSFOLK: Final = ("dave", "erin", "frank", "grace", "heidi", "ivan", "judy")
+
+
+def townsfolk(
+    names: Sequence[str] = TOWN, people: Sequence[str] = TOWNSFOLK
+) -> tuple[GenesisNode, ...]:
+    """Founding nodes, each with an operator of its own: enough of them for every quorum."""
+    rows = [
+        founding(name, operator=operator)[0] for name, operator in zip(names, people, strict=True)
+    ]
+    return tuple(sorted(rows, key=lambda row: row.node))
 
 
 def running(network: Network) -> int:
@@ -61,6 +78,24 @@ def cast(pair: KeyPair, network: Network, vote: Vote) -> bytes:
     return sign(pair, vote_bytes(network.hash, vote))
 
 
+def ballots(
+    network: Network, node: str | bytes, faults: Sequence[int], epoch: int | None = None
+) -> tuple[TesterVote, ...]:
+    """The votes of the first testers of a node, who found these faults."""
+    key = public(node)
+    epoch = running(network) if epoch is None else epoch
+    life = network.state.one(NODES, key).life
+    quorum = get_quorum(network.state, epoch, key)
+    return tuple(
+        TesterVote(
+            place,
+            found,
+            cast(duty_pair(network, tester, epoch), network, Vote(epoch, key, life, found)),
+        )
+        for place, (tester, found) in enumerate(zip(quorum, faults, strict=False))
+    )
+
+
 def judge(
     network: Network,
     node: str | bytes = "node",
@@ -73,14 +108,9 @@ def judge(
     key = public(node)
     epoch = running(network) if epoch is None else epoch
     life = network.state.one(NODES, key).life
-    vote = Vote(epoch, key, life, faults)
-    quorum = get_quorum(network.state, epoch, key)
-    votes = [
-        TesterVote(place, faults, cast(duty_pair(network, tester, epoch), network, vote))
-        for place, tester in enumerate(quorum)
-    ]
-    chosen = tuple(votes[: network.params.quorum_threshold if count is None else count])
-    return free("judge", replace(Judge(epoch, key, life, chosen), **changes))
+    count = network.params.quorum_threshold if count is None else count
+    votes = ballots(network, key, [faults] * count, epoch)
+    return free("judge", replace(Judge(epoch, key, life, votes), **changes))
 
 
 def duty_pair(network: Network, node: str | bytes, epoch: int) -> KeyPair:
@@ -222,7 +252,7 @@ def set_attestors(
     voters = network.genesis.recovery if recovery else tuple(m.list_key for m in current(network))
     names = {public(name) for name in recovery} if recovery else set(voters)
     rows = [
-        Signer(index, sign(pair_of(key), message))
+        Signer(key, sign(pair_of(key), message))
         for index, key in enumerate(voters)
         if key in names and (signers is None or index in signers)
     ]
@@ -244,7 +274,7 @@ def set_params(
     order = ParamsOrder(from_ms, tuple(params._replace(**values)))
     message = signing_bytes(tags.PARAMS_ORDER, network.hash, encode(order))
     rows = [
-        Signer(index, sign(pair_of(member.list_key), message))
+        Signer(member.list_key, sign(pair_of(member.list_key), message))
         for index, member in enumerate(current(network))
         if signers is None or index in signers
     ]

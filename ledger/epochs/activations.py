@@ -20,8 +20,10 @@ def apply_activations(state: State, ending: Ending) -> Pauses:
     returning = tuple(key for key in ending.returning if _return(state, key, ending))
     queue = [(place, entry.node) for place, entry in state.items(QUEUE)]
     active = len(get_members(state, ending.epoch).keys) + len(returning)
+    # whoever is down may come back, so a list has to have room for them
+    room = MAX_NODES - sum(1 for _ in state.items(FAILING))
     limit = activation_limit(
-        active, ending.params.activation_floor, ending.params.activation_share, MAX_NODES
+        active, ending.params.activation_floor, ending.params.activation_share, room
     )
     yield
     place_of = {node: place for place, node in queue}

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
-from ledger.messages.state import QUEUED, Chainlink
+from ledger.messages.state import QUEUED, Chainlink, Node
+from ledger.messages.transactions import KeyChange
 from ledger.state import CHAINLINKS, CONTACTS, NEW_KEYS, NODES, PENDING, State
 
 
@@ -19,6 +20,11 @@ def apply_contacts(state: State, ending: Ending) -> Pauses:
             yield
 
 
+def _keep_tip(node: Node, change: KeyChange) -> bytes:
+    """Return the tip that was registered, where the list key stays."""
+    return node.list_tip if change.list_key == node.list_key else b""
+
+
 def apply_keys(state: State, ending: Ending) -> Pauses:
     """Put new role keys in force; votes for the epoch that ends are by the old duty key."""
     for count, (key, change) in enumerate(list(state.items(NEW_KEYS)), 1):
@@ -30,7 +36,7 @@ def apply_keys(state: State, ending: Ending) -> Pauses:
             former_duty_key=node.duty_key if is_new else node.former_duty_key,
             keys_epoch=ending.epoch + 1 if is_new else node.keys_epoch,
             list_key=change.list_key,
-            list_tip=change.list_tip or (node.list_tip if change.list_key else b""),
+            list_tip=change.list_tip or _keep_tip(node, change),
             consensus_key=change.consensus_key,
         )
         state.put(NODES, changed, key)

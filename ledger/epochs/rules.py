@@ -32,6 +32,8 @@ def apply_attestors(state: State, ending: Ending) -> Pauses:
 def _recover(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets | None:
     if sets.ordered_by != BY_RECOVERY:
         return None
+    if any(is_barred(state, seat.list_key) for seat in sets.ordered):
+        return _clear(sets)
     members = _seat(state, sets)
     cleared = _clear(sets)
     return replace(cleared, current=members, next=members, changed_ms=ending.time_ms)

@@ -12,13 +12,13 @@ REGISTRATION: Final = b"waypost registration"
 """A node key signs the registration of a new life."""
 
 DUTY_KEY: Final = b"waypost duty key"
-"""A duty key proves itself for a registration."""
+"""A duty key proves itself for a registration or a change of keys."""
 
 LIST_KEY: Final = b"waypost list key"
-"""A list key proves itself for a registration."""
+"""A list key proves itself for a registration or a change of keys."""
 
 CONSENSUS_KEY: Final = b"waypost consensus key"
-"""A consensus key proves itself for a registration."""
+"""A consensus key proves itself for a registration or a change of keys."""
 
 CONTACT: Final = b"waypost contact"
 """A node key signs new contact data."""

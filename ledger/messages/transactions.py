@@ -274,8 +274,8 @@ class SetOrder(Record, frozen=True):
 class Signer(Record, frozen=True):
     """One signature of an order."""
 
-    index: U8
-    """Place of the signing key, by ascending key."""
+    key: Bytes32
+    """A list key of the current set, or a recovery key."""
     signature: Bytes64
 
 
@@ -298,7 +298,7 @@ class SetAttestors(Record, frozen=True):
     seats: Annotated[tuple[Seat, ...], msgspec.Meta(min_length=1, max_length=MAX_SEATS)]
     """By ascending list key."""
     signers: Signers
-    """By ascending index, into the current set or into the recovery keys."""
+    """By ascending key."""
 
 
 class ParamsOrder(Record, frozen=True):
@@ -315,4 +315,4 @@ class SetParams(Record, frozen=True):
 
     order: ParamsOrder
     signers: Signers
-    """By ascending index into the current set."""
+    """By ascending key."""

@@ -14,7 +14,7 @@ from ledger.messages.evidence import MAX_EVIDENCE_BYTES, ListEquivocation
 from ledger.messages.lists import ListHeader, attestation, decode_header
 from ledger.messages.state import LIST_ROLE
 from ledger.offences.offence import Offender
-from ledger.types import Hash
+from ledger.types import MAX_AMOUNT, Hash
 
 CODEC: Final[Codec[ListEquivocation]] = Codec(
     ListEquivocation, "list equivocation", MAX_EVIDENCE_BYTES
@@ -27,6 +27,8 @@ def identify(evidence: ListEquivocation) -> Offender:
     Refuses with `no_contradiction`, and like `decode_header`.
     """
     first, second = decode_header(evidence.first), decode_header(evidence.second)
+    if second.epoch > MAX_AMOUNT:
+        raise Refusal("no_contradiction", why="no epoch has that number")
     if first.epoch == second.epoch:
         _check_same_epoch(evidence)
     else:

@@ -19,7 +19,7 @@ from ledger.nodes import ask_to_leave, close_period, get_staked, get_stakes
 from ledger.offences.offence import Offence, Offender
 from ledger.params import Params
 from ledger.rules.penalties import compute_bounty, compute_penalty, split_penalty
-from ledger.state import BINDINGS, HISTORIES, NODES, POOL, PUNISHED, STARTS, State, epoch_key
+from ledger.state import BINDINGS, EPOCH, HISTORIES, NODES, POOL, PUNISHED, STARTS, State, epoch_key
 from ledger.types import BASIS_POINTS, Amount, Epoch, Height, Key, TimeMs
 
 ADDRESS_BYTES: Final = 20
@@ -65,32 +65,43 @@ def consensus_address(key: Key) -> bytes:
 def open_case(state: State, offence: Offence, offender: Offender, params: Params) -> Case:
     """Return what an offence costs whom.
 
-    Refuses with `unknown_offender`, `evidence_too_old`, `punished_already`, `nothing_at_stake`.
+    Refuses with `unknown_offender`, `evidence_too_old`, `evidence_early`, `punished_already`,
+    `nothing_at_stake`.
     """
     binding = state.get(BINDINGS, offender.key)
     if binding is None or binding.role != offender.role:
         raise Refusal("unknown_offender")
     epoch = _get_epoch(state, offender)
+    if not offence.tombstones and epoch > state.one(EPOCH).epoch:
+        # a vote ahead of its time says nothing of a node; and it could wait for a later life
+        raise Refusal("evidence_early", epoch=epoch)
     place = offender.key + epoch_key(epoch)
     before = state.get(PUNISHED, place)
     if before is not None:
         raise Refusal("punished_already", height=before.height)
     record = _get_liable(state, binding, epoch)
-    history = state.get(HISTORIES, binding.node)
-    is_tombstoned = history is not None and bool(history.tombstoned)
-    penalty = 0
-    if record is not None:
-        penalty = compute_penalty(
-            get_staked(record),
-            record.taken,
-            offence.get_share(params),
-            is_difference=offence.tombstones or is_tombstoned,
-        )
+    penalty = 0 if record is None else _get_penalty(state, offence, binding.node, record, params)
     # a first tombstone counts without any stake, and so does a seat
     has_effect = penalty or (offence.tombstones and not is_barred(state, offender.key))
     if not has_effect:
         raise Refusal("nothing_at_stake")
     return Case(binding.node, epoch, place, record, penalty)
+
+
+def _get_penalty(state: State, offence: Offence, key: Key, node: Node, params: Params) -> Amount:
+    """Return what an offence takes from a node.
+
+    What costs a little each time costs nothing more once the node has to leave for it, so that a
+    stolen duty key cannot burn a whole stake.
+    """
+    if not offence.tombstones and is_below_floor(node, params):
+        return 0
+    return compute_penalty(
+        get_staked(node),
+        node.taken,
+        offence.get_share(params),
+        is_difference=offence.tombstones or is_tombstoned(state, key),
+    )
 
 
 def _get_epoch(state: State, offender: Offender) -> Epoch:
@@ -119,9 +130,18 @@ def _get_liable(state: State, binding: Binding, epoch: Epoch) -> Node | None:
 
 
 def is_barred(state: State, key: bytes) -> bool:
-    """Whether a key was punished for an offence that costs it its seat for good."""
+    """Whether a key lost its seat for good: it was punished itself, or its node is tombstoned."""
     row = next(state.items(PUNISHED, key), None)
-    return row is not None and row[0][: len(key)] == key
+    if row is not None and row[0][: len(key)] == key:
+        return True
+    binding = state.get(BINDINGS, key)
+    return binding is not None and is_tombstoned(state, binding.node)
+
+
+def is_tombstoned(state: State, node: Key) -> bool:
+    """Whether a node key was slashed for what it never returns from."""
+    history = state.get(HISTORIES, node)
+    return history is not None and bool(history.tombstoned)
 
 
 def punish(
@@ -131,9 +151,7 @@ def punish(
     height, time_ms, params = moment.height, moment.time_ms, moment.params
     state.put(PUNISHED, Punished(offence.number, height, case.penalty), case.place)
     if offence.tombstones:
-        history = state.get(HISTORIES, case.node)
-        if history is not None:
-            state.put(HISTORIES, replace(history, tombstoned=1), case.node)
+        _tombstone(state, case)
     if case.record is None:
         return PenaltyRow(offence.number, case.node, case.epoch, 0, 0)
     closed = close_period(state, case.record)
@@ -152,13 +170,23 @@ def punish(
         state.credit(reporter, bounty)
     pool = state.one(POOL)
     state.put(POOL, replace(pool, balance=pool.balance + case.penalty - bounty))
-    has_to_leave = offence.tombstones or (case.penalty and is_below_floor(node, params))
+    has_to_leave = offence.tombstones or is_below_floor(node, params)
     if has_to_leave and node.state not in GONE:
         node = ask_to_leave(state, case.node, node, time_ms, at_once=offence.tombstones)
     state.put(NODES, node, case.node)
     return PenaltyRow(offence.number, case.node, case.epoch, case.penalty, bounty)
 
 
+def _tombstone(state: State, case: Case) -> None:
+    """Mark a node's key; a later life than the one that is liable is left alone."""
+    history = state.get(HISTORIES, case.node)
+    is_later = case.record is None and state.get(NODES, case.node) is not None
+    if history is not None and not is_later:
+        state.put(HISTORIES, replace(history, tombstoned=1), case.node)
+
+
 def is_below_floor(node: Node, params: Params) -> bool:
     """Whether penalties left a node with too little stake to go on."""
-    return get_staked(node) * BASIS_POINTS < node.requirement * params.stake_floor
+    return node.taken > 0 and (
+        get_staked(node) * BASIS_POINTS < (get_staked(node) + node.taken) * params.stake_floor
+    )

@@ -14,7 +14,7 @@ def activation_limit(active: int, floor: int, share: int, most: int) -> int:
 
     There are never more than `most` active nodes, since a list holds no more.
     """
-    return min(max(floor, active * share // BASIS_POINTS), most - active)
+    return max(0, min(max(floor, active * share // BASIS_POINTS), most - active))
 
 
 def exit_limit(active: int) -> int:

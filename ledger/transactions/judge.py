@@ -110,9 +110,13 @@ def apply_judge(state: State, tx: Transaction, _context: Context, _index: int) -
 def judge_signatures(state: State, body: Judge, genesis_hash: Hash) -> list[Signed]:
     """Return each vote, by the duty key that its tester had in that epoch.
 
-    Refuses with `bad_testers` where a vote names none.
+    Refuses with `verdict_closed`, `unknown_node`, `wrong_life`, `not_tested`, `no_quorum`,
+    `bad_testers`: where there is no such tester.
     """
+    check_tested(state, body.epoch, body.node, body.life)
     quorum = get_quorum(state, body.epoch, body.node)
+    if not quorum:
+        raise Refusal("no_quorum")
     items = []
     for row in body.votes:
         if row.place >= len(quorum):

@@ -6,13 +6,11 @@
 - Nothing is taken back: who asked once leaves.
 """
 
-from msgspec.structs import replace
-
 from ledger.errors import Refusal
 from ledger.messages.state import GONE
 from ledger.messages.transactions import RequestUnlock
 from ledger.nodes import ask_to_leave, get_node
-from ledger.state import EXITS, NODES, State, due_key
+from ledger.state import NODES, State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Amount
 
@@ -41,9 +39,6 @@ def apply_request_unlock(state: State, tx: Transaction, context: Context, _index
     """Give the node its place among the exits, at this block's time."""
     body: RequestUnlock = tx.body
     node = state.one(NODES, body.node)
-    if node.exit_ms:
-        state.delete(EXITS, due_key(node.exit_ms, body.node))
-        node = replace(node, exit_ms=0)
     state.put(NODES, ask_to_leave(state, body.node, node, context.time_ms), body.node)
 
 

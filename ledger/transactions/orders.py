@@ -10,7 +10,7 @@
   rely on never changes, and stake is never locked for less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -38,8 +38,9 @@ from ledger.state import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS, State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import ZERO_HASH, Amount, Hash, Key, TimeMs
 
-MOST_NOTICE_MS: Final = 2 * 365 * 86_400_000
-"""How far ahead an order may lie."""
+MOST_NOTICE_MS: Final = 30 * 86_400_000
+"""How much later than it could be an order may begin: while one waits, no other is taken, and one
+that was signed and not sent is good for no longer."""
 
 # ------------------------------------------------------------------------- set_attestors
 
@@ -50,10 +51,10 @@ def check_set_attestors(state: State, tx: Transaction, context: Context) -> None
     """
     body: SetAttestors = tx.body
     sets = state.one(SETS)
-    keys, weights = _get_voters(sets, body.authority)
-    check_signers(body.signers, weights)
-    if len(keys) == 0:
+    voters = _get_voters(sets, body.authority)
+    if not voters:
         raise Refusal("bad_order", why="this network has no recovery keys")
+    check_signers(body.signers, voters)
     _check_seats(state, body.seats)
     if body.authority == BY_RECOVERY:
         _check_recovery(state, sets, body)
@@ -61,19 +62,22 @@ def check_set_attestors(state: State, tx: Transaction, context: Context) -> None
         _check_change(sets, body, context)
 
 
-def _get_voters(sets: AttestorSets, authority: int) -> tuple[Sequence[Key], Sequence[int]]:
-    """Return the keys that may sign an order, and the weight of each."""
+def _get_voters(sets: AttestorSets, authority: int) -> Mapping[Key, int]:
+    """Return the weight of each key that may sign an order."""
     if authority == BY_RECOVERY:
-        return sets.recovery, [1 for _ in sets.recovery]
-    return [m.list_key for m in sets.current], [m.weight for m in sets.current]
+        return dict.fromkeys(sets.recovery, 1)
+    return {member.list_key: member.weight for member in sets.current}
 
 
-def check_signers(signers: Sequence[Signer], weights: Sequence[int]) -> None:
-    """Check who signed. Refuses with `bad_order` and `too_few_signers`."""
-    places = [signer.index for signer in signers]
-    if places != sorted(set(places)) or (places and places[-1] >= len(weights)):
-        raise Refusal("bad_order", why="its signers are not places of the set, ascending")
-    weight, total = sum(weights[place] for place in places), sum(weights)
+def check_signers(signers: Sequence[Signer], voters: Mapping[Key, int]) -> None:
+    """Check who signed. Refuses with `bad_order` and `too_few_signers`.
+
+    Signers are named by their keys, so that a signature stays good or bad whoever may sign now.
+    """
+    keys = [signer.key for signer in signers]
+    if keys != sorted(set(keys)) or any(key not in voters for key in keys):
+        raise Refusal("bad_order", why="its signers are not keys that may sign it, ascending")
+    weight, total = sum(voters[key] for key in keys), sum(voters.values())
     if not is_final(weight, total):
         raise Refusal("too_few_signers", weight=weight, total=total)
 
@@ -121,10 +125,11 @@ def _check_change(sets: AttestorSets, body: SetAttestors, context: Context) -> N
 
 def check_begin(begin_ms: TimeMs, earliest_ms: TimeMs, now_ms: TimeMs) -> None:
     """Check from when an order is to be in force. Refuses with `change_too_soon`, `bad_order`."""
-    if begin_ms < max(earliest_ms, now_ms):
-        raise Refusal("change_too_soon", from_ms=max(earliest_ms, now_ms))
-    if begin_ms > now_ms + MOST_NOTICE_MS:
-        raise Refusal("bad_order", why="it is more than two years ahead")
+    first_ms = max(earliest_ms, now_ms)
+    if begin_ms < first_ms:
+        raise Refusal("change_too_soon", from_ms=first_ms)
+    if begin_ms > first_ms + MOST_NOTICE_MS:
+        raise Refusal("bad_order", why="it is more than thirty days later than it could be")
 
 
 def get_earliest_change(sets: AttestorSets, params: Params) -> TimeMs:
@@ -155,14 +160,10 @@ def set_attestors_cost(_body: SetAttestors) -> Amount:
     return 0
 
 
-def set_attestors_signatures(state: State, body: SetAttestors, genesis_hash: Hash) -> list[Signed]:
-    """Return the signatures of the order, and the proofs of the seats that bring a tip.
-
-    Refuses with `bad_order` where a signer has no place.
-    """
-    keys, _ = _get_voters(state.one(SETS), body.authority)
+def set_attestors_signatures(_state: State, body: SetAttestors, genesis_hash: Hash) -> list[Signed]:
+    """Return the signatures of the order, and the proofs of the seats that bring a tip."""
     tag = tags.RECOVERY_ORDER if body.authority == BY_RECOVERY else tags.SET_ORDER
-    items = sign_order(keys, body.signers, signing_bytes(tag, genesis_hash, encode(order_of(body))))
+    items = sign_order(body.signers, signing_bytes(tag, genesis_hash, encode(order_of(body))))
     items += [
         Signed(seat.list_key, signing_bytes(tags.SEAT, genesis_hash, seat.tip), seat.proof)
         for seat in body.seats
@@ -177,11 +178,9 @@ def order_of(body: SetAttestors) -> SetOrder:
     return SetOrder(body.begin, attestor_set_hash(get_members_of(body.seats)), sha256(tips))
 
 
-def sign_order(keys: Sequence[Key], signers: Sequence[Signer], message: bytes) -> list[Signed]:
-    """Return what has to be verified of those who signed. Refuses with `bad_order`."""
-    if any(signer.index >= len(keys) for signer in signers):
-        raise Refusal("bad_order", why="its signers are not places of the set, ascending")
-    return [Signed(keys[signer.index], message, signer.signature) for signer in signers]
+def sign_order(signers: Sequence[Signer], message: bytes) -> list[Signed]:
+    """Return what has to be verified of those who signed."""
+    return [Signed(signer.key, message, signer.signature) for signer in signers]
 
 
 # ---------------------------------------------------------------------------- set_params
@@ -193,14 +192,18 @@ def check_set_params(state: State, tx: Transaction, context: Context) -> None:
     """
     body: SetParams = tx.body
     order = body.order
-    check_signers(body.signers, _get_voters(state.one(SETS), BY_ATTESTORS)[1])
+    check_signers(body.signers, _get_voters(state.one(SETS), BY_ATTESTORS))
     if state.one(PARAMS).next:
         raise Refusal("change_pending")
     check_begin(order.from_ms, context.time_ms + context.params.unbonding_ms, context.time_ms)
-    _check_values(order, context.params)
+    check_values(order, context.params)
 
 
-def _check_values(order: ParamsOrder, old: Params) -> None:
+def check_values(order: ParamsOrder, old: Params) -> None:
+    """Check what an order makes of the parameters in force.
+
+    Refuses with `bad_order`, `bad_parameter`, `bad_relation`, `parameter_fixed`.
+    """
     if len(order.values) != len(PARAMETERS):
         raise Refusal("bad_order", why=f"{len(PARAMETERS)} parameters are needed")
     new = validate_params(order.values)
@@ -226,8 +229,7 @@ def set_params_cost(_body: SetParams) -> Amount:
     return 0
 
 
-def set_params_signatures(state: State, body: SetParams, genesis_hash: Hash) -> list[Signed]:
-    """Return the signatures of the order. Refuses with `bad_order` where a signer has no place."""
-    keys, _ = _get_voters(state.one(SETS), BY_ATTESTORS)
+def set_params_signatures(_state: State, body: SetParams, genesis_hash: Hash) -> list[Signed]:
+    """Return the signatures of the order."""
     message = signing_bytes(tags.PARAMS_ORDER, genesis_hash, encode(body.order))
-    return sign_order(keys, body.signers, message)
+    return sign_order(body.signers, message)

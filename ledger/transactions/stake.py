@@ -238,7 +238,7 @@ def get_open(node: Node, params: Params, time_ms: TimeMs) -> Open:
     """Return what of a waiting node's stake is open to everybody."""
     return compute_open(
         node.requirement,
-        get_staked(node),
+        get_staked(node) + node.taken,
         params.max_contributors - len(node.contributions),
         tuple(place.amount for place in get_reserved(node, params, time_ms)),
     )

@@ -2,11 +2,12 @@
 
 ports            what it needs from the ledger process
 problems         every error, as one shape with a stable code
-models           the shapes of answers; they are the reference of the API
+models, rule_models, duty_models
+                 the shapes of answers; they are the reference of the API
 answers          JSON or MessagePack, cursors, and what the descriptions share
 node_table       the nodes as Session programs see them, with their JSON
 live             the newest view, and what is derived from it
-transactions, nodes, accounts, network, events, health
+transactions, nodes, accounts, network, reports, rules, verdicts, events, health
                  the routes, by area
 rpc_methods, json_rpc
                  the routes' counterpart for existing Session clients

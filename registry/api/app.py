@@ -19,7 +19,10 @@ from registry.api import (
     network,
     nodes,
     problems,
+    reports,
+    rules,
     transactions,
+    verdicts,
 )
 from registry.api.bare import Lists
 from registry.api.edge import Edge
@@ -36,6 +39,9 @@ ROUTES: Final = (
     nodes.routes,
     accounts.routes,
     network.routes,
+    reports.routes,
+    rules.routes,
+    verdicts.routes,
     events.routes,
     json_rpc.routes,
     health.routes,
@@ -48,6 +54,8 @@ TAGS: Final = [
     {"name": "network", "description": "The network, its epochs and blocks."},
     {"name": "nodes", "description": "Service nodes."},
     {"name": "accounts", "description": "Accounts and their stakes."},
+    {"name": "verdicts", "description": "Votes of testers, on their way to a verdict."},
+    {"name": "reports", "description": "Offences: reporting them, and the public record."},
     {"name": "events", "description": "What happens, as it happens."},
     {"name": "json_rpc", "description": "For existing clients of the Session network."},
     {"name": "health", "description": "For those who run the service."},

@@ -20,7 +20,7 @@ DRAIN_BYTES: Final = 4 * MAX_BODY_BYTES
 
 GROUPS: Final = frozenset(
     ("accounts", "attestors", "blocks", "epochs", "events", "genesis", "lists", "network", "nodes")
-) | {"transactions"}
+) | {"participation", "reports", "rules", "transactions", "verdicts"}
 """Groups of paths below `/v1`, as the metrics name them."""
 
 OTHER_GROUPS: Final = frozenset(("health", "json_rpc", "metrics"))

@@ -9,7 +9,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -23,6 +23,7 @@ from registry.api.node_table import NodeTable
 from registry.api.ports import Ledger
 from registry.ipc import Busy, Lost
 from registry.metrics import WebMetrics, WebState
+from registry.verdicts import SentVote
 from registry.view import PushedView
 
 ASK_S: Final = 10.0
@@ -142,6 +143,8 @@ class Live:
             nodes=network.nodes.model_dump(),
             pool_coins=int(network.pool) // COIN,
             view_age_seconds=(now - network.time_ms) / 1_000,
+            votes_held=self._newest.view.votes_held,
+            verdicts_made=self._newest.view.verdicts_made,
         )
         final = network.latest_final
         if final is None:
@@ -180,6 +183,11 @@ class Live:
                 return results
         now: list[dict[str, Any]] = await self._ask(SUBMIT_S, "submit", raws, False)
         return now
+
+    async def vote(self, votes: Sequence[SentVote]) -> list[dict[str, Any]]:
+        """Return what became of each vote. Raises `Busy` and `Lost`."""
+        results: list[dict[str, Any]] = await self._ask(SUBMIT_S, "vote", votes)
+        return results
 
     async def _wait_for_blocks(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
         if self._waiting >= MAX_WAITING:

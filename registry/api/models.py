@@ -110,6 +110,9 @@ class NodeCounts(Shape):
     queued: int = shown("Funded nodes that wait for their activation.", "nodes", 3)
     active: int = shown("Nodes on duty.", "nodes", 2_000)
     exited: int = shown("Nodes whose stake waits for its payout.", "nodes", 4)
+    decommissioned: int = shown("Nodes off duty since they failed.", "nodes", 5)
+    deregistered: int = shown("Nodes that were down for too long.", "nodes", 1)
+    tombstoned: int = shown("Nodes that were slashed for equivocating.", "nodes", 0)
 
 
 class Network(Shape):
@@ -133,6 +136,31 @@ class Network(Shape):
     swarms: int = shown("Swarms of the newest list.", "swarms", 290)
     pool: str = shown("What waits to be paid out as rewards.", "atomic units", "51000000000000")
     supply: str = shown("Everything in existence.", "atomic units", "90000000000000000")
+    accrued: str = shown("Rewards that wait to be claimed.", "atomic units", "800000000")
+    earning: int = shown("Nodes that earn rewards now.", "nodes", 1_950)
+    nodes_down: int = shown("Nodes that verdicts took off duty.", "nodes", 6)
+    most_down: int = shown("A quarter: no verdict takes more off duty.", "nodes", 501)
+    removal_limit: int = shown("Nodes that one epoch may take off duty.", "nodes", 20)
+    quorum_testers: int = shown("Testers of one node in the running epoch.", "nodes", 20)
+    quorum_threshold: int = shown("Of whom so many agree on a verdict.", "nodes", 14)
+    quorums: str = shown(
+        "Which nodes have enough testers of other operators: `all`, `some` or `none`.",
+        "name",
+        "all",
+    )
+    grace_until_ms: int | None = shown(
+        "Until then verdicts remove nobody, since the rules changed; else null.",
+        "ms since 1970",
+        TIME_MS + 604_800_000,
+    )
+    parameters_change_ms: int | None = shown(
+        "When other parameters come into force; null if none are announced. See `/v1/rules`.",
+        "ms since 1970",
+        TIME_MS + 1_296_000_000,
+    )
+    attestors_change: str | None = shown(
+        "`ordered` or `announced` if other attestors are to come; else null.", "name", "ordered"
+    )
     attestors: int = shown("Attestors of the running epoch.", "attestors", 4)
     single_signer: bool = shown(
         "Whether one attestor alone signs the lists: you trust it.", "yes or no", False
@@ -200,7 +228,9 @@ class HeaderSignature(Shape):
     """One attestor's signature of a header."""
 
     index: int = shown("Place of the attestor in the set.", "index", 0)
-    list_key: str = shown("The key that signed.", "hex", KEY)
+    list_key: str | None = shown(
+        "The key that signed; null if it is of an earlier set.", "hex", KEY
+    )
     signature: str = shown("Ed25519 signature.", "hex", SIGNATURE)
 
 
@@ -266,7 +296,7 @@ class Reserved(Shape):
 
 
 class Node(Shape):
-    """Everything about one node."""
+    """One node, as a page of nodes shows it; `/v1/nodes/{key}` says more."""
 
     key: str = shown("The node.", "address", NODE)
     x25519: str = shown("Its key for encryption.", "hex", KEY)
@@ -282,20 +312,35 @@ class Node(Shape):
     open_places: int = shown("Contributors that may still come.", "accounts", 0)
     contributions: list[Contribution] = nested("The operator's first, then as they came.")
     reserved: list[Reserved] = nested("Reserved places that are still open.")
+    reserved_until_ms: int | None = shown(
+        "How long they are kept; null if there are none.", "ms since 1970", TIME_MS
+    )
     contact: Contact = nested("Contact data in force.")
     pending_contact: Contact | None = nested("Contact data from the epoch's end on, if any.")
     swarm: str | None = shown("Its swarm; null unless active.", "swarm id", "8142508126285856")
     registered_height: int = shown("Block in which this life began.", "height", 120)
+    activated_ms: int | None = shown(
+        "When it was first active; null if it was not.", "ms since 1970", TIME_MS
+    )
     duty_key: str = shown("Signs its verdicts and answers.", "hex", KEY)
     list_key: str | None = shown("Signs lists; null if it does not attest.", "hex", KEY)
     consensus_key: str | None = shown("Signs blocks; null if it does not.", "hex", KEY)
     contact_sequence: int = shown("Highest sequence number of contact data.", "number", 3)
     queue_position: int | None = shown("Place in the queue, 1 is next; else null.", "place", 1)
+    credit_ms: int | None = shown(
+        "Uptime credit; null unless it is on duty or decommissioned.", "ms", 7_200_000
+    )
+    credit_hours: str | None = shown("The same, cut after two decimals.", "hours", "2.00")
+    claimable: str = shown("Rewards that wait in it.", "atomic units", "15000000")
+    penalties_taken: str = shown("Stake that penalties took.", "atomic units", "0")
+    tombstoned: bool = shown("Whether its key was slashed and never returns.", "yes or no", False)
     exit_ms: int | None = shown(
-        "When its duty may end, if it is to leave; else null.", "ms since 1970", TIME_MS
+        "When its duty may end, since somebody asked it to leave; else null.",
+        "ms since 1970",
+        TIME_MS,
     )
     payout_ms: int | None = shown(
-        "When its stake is paid out, once it has exited; else null.", "ms since 1970", TIME_MS
+        "When its stake is paid out, once its duty has ended; else null.", "ms since 1970", TIME_MS
     )
     next_step: str = shown("What its operator does next.", "text", "it is on duty: keep it running")
 
@@ -315,6 +360,13 @@ class Stake(Shape):
     amount: str = shown("The stake.", "atomic units", "25000000000")
 
 
+class Claimable(Shape):
+    """What waits in a node for an account."""
+
+    node: str = shown("The node.", "address", NODE)
+    claimable: str = shown("Rewards that can be claimed.", "atomic units", "15000000")
+
+
 class Account(Shape):
     """An account; one that never existed is empty."""
 
@@ -322,6 +374,8 @@ class Account(Shape):
     balance: str = shown("What it can spend now.", "atomic units", "7000000000")
     nonce: int = shown("Transactions that it sent: the nonce of the next.", "number", 5)
     stakes: list[Stake] = nested("Its stakes, by node.")
+    rewards: list[Claimable] = nested("Rewards that wait for it as beneficiary, by node.")
+    claimable: str = shown("All of these together.", "atomic units", "15000000")
 
 
 # ----------------------------------------------------------------------------- transactions

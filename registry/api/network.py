@@ -14,8 +14,10 @@ from registry.api.answers import (
     encode_msgpack,
     found,
 )
+from registry.api.duty_models import Participation
 from registry.api.live import Here
 from registry.api.models import EPOCH, HEIGHT, Attestors, Block, Epoch, Network
+from registry.duties import MAX_EPOCHS, USUAL_EPOCHS
 
 MAX_BLOCKS: Final = 200
 LARGEST: Final = MAX_AMOUNT
@@ -50,6 +52,31 @@ async def get_attestors(request: Request, live: Here) -> Response:
     """The seats of the attestor set, with weight and what each one signed."""
     height, result = await live.query("attestors", {})
     return answer(request, Attestors.model_validate(result), headers=at_height(height))
+
+
+@routes.get(
+    "/participation",
+    summary="Who takes part",
+    operation_id="get_participation",
+    response_model=Participation,
+    responses=described(Participation, "Testers and attestors.", "bad_request", "busy"),
+)
+async def get_participation(
+    request: Request,
+    live: Here,
+    epochs: Annotated[
+        int,
+        Query(
+            description="Newest epochs, the running one included.",
+            ge=1,
+            le=MAX_EPOCHS,
+            examples=[USUAL_EPOCHS],
+        ),
+    ] = USUAL_EPOCHS,
+) -> Response:
+    """How often each tester was drawn for a verdict and voted, and what each attestor signed."""
+    height, result = await live.query("participation", {"epochs": epochs})
+    return answer(request, Participation.model_validate(result), headers=at_height(height))
 
 
 @routes.get(

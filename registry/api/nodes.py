@@ -15,8 +15,9 @@ from registry.api.answers import (
     found,
     parsed,
 )
+from registry.api.duty_models import NodeStatus
 from registry.api.live import Here
-from registry.api.models import NODE, Node, NodePage
+from registry.api.models import NODE, NodePage
 from registry.api.problems import ProblemError
 
 MAX_PAGE: Final = 200
@@ -67,8 +68,8 @@ async def list_nodes(
     "/{key}",
     summary="One service node",
     operation_id="get_node",
-    response_model=Node,
-    responses=described(Node, "The node.", "bad_request", "not_found"),
+    response_model=NodeStatus,
+    responses=described(NodeStatus, "The node.", "bad_request", "not_found", "busy"),
 )
 async def get_node(
     request: Request,
@@ -77,7 +78,7 @@ async def get_node(
         str, Path(description="Address of the node, or its key as hex.", examples=[NODE])
     ],
 ) -> Response:
-    """Stake, contributors, contact data, swarm, and what its operator does next."""
+    """Stake, duty, verdicts, rewards, leaving, and what its operator does next."""
     height, result = await live.query("node", {"key": parsed(decode_node, key)})
-    shape = Node.model_validate(found(result, f"node {key}: is it registered?"))
+    shape = NodeStatus.model_validate(found(result, f"node {key}: is it registered?"))
     return answer(request, shape, headers=at_height(height))

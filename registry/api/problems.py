@@ -50,6 +50,7 @@ SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
     "height_gone": ServiceProblem(410, "that height is not kept any more: start at the first page"),
     "body_too_large": ServiceProblem(413, "a body has at most {limit} bytes: send several"),
     "too_many_transactions": ServiceProblem(413, "{count} are more than {limit}: send several"),
+    "too_many_votes": ServiceProblem(413, "{count} are more than {limit}: send several"),
     "unsupported_media_type": ServiceProblem(415, "send {accepted} and say so in Content-Type"),
     "head_too_large": ServiceProblem(431, "a request's head has at most {limit} bytes: send less"),
     "internal": ServiceProblem(

@@ -2,7 +2,7 @@
 
 - Names, types and meanings are those of that network's own nodes, since its clients are strict.
   `null` stands for a parameter that was left out; parameters that nobody knows are not looked at.
-- Lists of nodes come from memory, and so does all else but hashes of older blocks.
+- Lists of nodes come from memory, and so does all else but rewards and hashes of older blocks.
 - What this ledger does not have is empty or 0, and `docs/operating/session_clients.md` says so.
 """
 
@@ -39,6 +39,7 @@ AT_A_TIME: Final = 8
 """Blocks of one call that are looked up at a time."""
 
 MAX_ADDRESSES: Final = 1_000
+ACCOUNTS_AT_A_TIME: Final = 50
 QUORUM_TYPES: Final = (0, 1, 2, 3)
 ALL_QUORUMS: Final = 255
 
@@ -222,17 +223,27 @@ class Accounts(msgspec.Struct):
 
 
 async def get_accrued_rewards(live: Live, params: Accounts) -> Result:
-    """Return what each account has to its credit: 0, since the ledger accrues no rewards yet."""
+    """Return what waits as rewards for each account: what claims would bring it now."""
     _ = live.newest  # nothing is answered before there is a view
     addresses = params.addresses or []
     if len(addresses) > MAX_ADDRESSES:
         raise CallError(ErrorCode.BAD_PARAMS, f"send {MAX_ADDRESSES} addresses at most")
+    keys: dict[str, bytes] = {}
     for place, address in enumerate(addresses):
         try:
-            decode_account(address)
+            keys[address] = decode_account(address)
         except ValueError as error:
             raise CallError(ErrorCode.BAD_PARAMS, f"correct addresses[{place}]: {error}") from None
-    return [encode({"status": OK, "balances": dict.fromkeys(addresses, 0)})]
+    # an account may have a part in very many nodes, and there is one answer for each at most
+    wanted = list(dict.fromkeys(keys.values()))
+    found: dict[bytes, int] = {}
+    height: int | None = None
+    for start in range(0, len(wanted), ACCOUNTS_AT_A_TIME):
+        some = wanted[start : start + ACCOUNTS_AT_A_TIME]
+        height, amounts = await live.query("accrued", {"keys": some}, height)
+        found.update(zip(some, map(int, amounts), strict=True))
+    balances = {address: found[key] for address, key in keys.items()}
+    return [encode({"status": OK, "balances": balances})]
 
 
 # ------------------------------------------------------------------------- quorums and votes
@@ -247,7 +258,7 @@ class Quorums(msgspec.Struct):
 
 
 async def get_quorum_state(live: Live, params: Quorums) -> Result:
-    """Return no quorums: the ledger has none yet."""
+    """Return no quorums: here one is drawn for each node, and none tests several together."""
     _ = live.newest  # nothing is answered before there is a view
     if params.quorum_type not in (None, *QUORUM_TYPES, ALL_QUORUMS):
         known = ", ".join(map(str, QUORUM_TYPES))
@@ -264,7 +275,7 @@ class Range(msgspec.Struct):
 
 
 async def get_service_nodes_state_changes(live: Live, params: Range) -> Result:
-    """Count votes about nodes in some blocks: 0, since the ledger has no such votes yet."""
+    """Count transactions about nodes in some blocks: 0, since epochs change states here."""
     newest = live.newest.view.height
     start = params.start_height
     end = newest if params.end_height is None else params.end_height
@@ -324,16 +335,16 @@ METHODS: Final = {
         "stake of a new node", AtHeight, get_staking_requirement, height=0
     ),
     "get_accrued_rewards": _method(
-        "rewards to the credit of accounts, 0 so far",
+        "rewards that wait for accounts",
         Accounts,
         get_accrued_rewards,
         addresses=[ACCOUNT],
     ),
     "get_quorum_state": _method(
-        "quorums, none so far", Quorums, get_quorum_state, start_height=HEIGHT
+        "quorums of that network's kind: none", Quorums, get_quorum_state, start_height=HEIGHT
     ),
     "get_service_nodes_state_changes": _method(
-        "counts of votes about nodes, 0 so far",
+        "counts of transactions that change states: 0",
         Range,
         get_service_nodes_state_changes,
         start_height=1,

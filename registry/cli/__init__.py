@@ -6,7 +6,9 @@ http, sending                    asking a service, and sending it what a key fil
 genesis, keys, init              making a network, its keys, a node's home
 run, devnet                      starting a node, or a whole network on this machine
 signer                           what its keys have signed: showing it, backup and restore
-node, accounts, tx, lists        what a network holds, and changing it
+node, card, duty, accounts, rewards, tx, lists
+                                 what a network holds, and changing it
+report, network, participation   offences; orders that change its rules; who takes part
 ledger                           replay and audit of a chain, block by block
 reference                        docs/cli.md, made from the help
 
@@ -41,8 +43,11 @@ GROUPS: Final = (
     Group("keys", "registry.cli.keys", "Make key files and backups, show what is public of them."),
     Group("node", "registry.cli.node", "Register service nodes, fund them, look after them."),
     Group("account", "registry.cli.accounts", "Show accounts, and send coins."),
+    Group("rewards", "registry.cli.rewards", "Show what nodes earned for whom, and claim it."),
     Group("tx", "registry.cli.tx", "Show transactions, and send those that are signed already."),
     Group("list", "registry.cli.lists", "Fetch, show and check the signed node list."),
+    Group("report", "registry.cli.report", "Check and report offences, show those punished."),
+    Group("network", "registry.cli.network", "Change attestors and parameters by signed orders."),
     Group("ledger", "registry.cli.ledger", "Execute a chain again and check every block."),
 )
 """Every group, in the order of the help. One more is a row here and a module."""

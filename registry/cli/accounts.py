@@ -90,6 +90,7 @@ def _format(account: "http.Account") -> str:
             ("account", account.account),
             ("balance", format_amount(int(account.balance))),
             ("nonce", str(account.nonce)),
+            ("claimable", f"{format_amount(int(account.claimable))} of rewards"),
             *(stakes or [("stakes", "none")]),
         ]
     )

@@ -66,6 +66,27 @@ def format_span(span_ms: int) -> str:
     return f"{span_ms} ms"
 
 
+def format_duration(span_ms: int) -> str:
+    """Return about how long a time is, in the largest unit of which there are two or more."""
+    for size, name in SPANS:
+        if span_ms >= 2 * size:
+            return f"{span_ms // size} {name}"
+    return f"{span_ms} ms"
+
+
+def format_in_unit(value: int, unit: str) -> str:
+    """Return a parameter's value in a larger unit, where there is one for it; else nothing."""
+    match unit:
+        case "ms":
+            return format_span(value)
+        case "atomic units":
+            return format_amount(value)
+        case "1/10000":
+            return format_share(value)
+        case _:
+            return ""
+
+
 def format_time(time_ms: int) -> str:
     """Return Unix milliseconds as a date, to the second."""
     from datetime import UTC, datetime

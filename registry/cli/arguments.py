@@ -37,6 +37,28 @@ class Seat(NamedTuple):
     weight: int
 
 
+class ProvenSeat(NamedTuple):
+    """`LISTKEY:TIP:PROOF`, which `waypost keys seat --genesis` prints."""
+
+    list_key: bytes
+    tip: bytes
+    proof: bytes
+
+
+class NewSeat(NamedTuple):
+    """`KEYFILE` or `LISTKEY:TIP:PROOF`, either with `:WEIGHT` behind it."""
+
+    holder: Path | ProvenSeat
+    weight: int
+
+
+class KeyWeight(NamedTuple):
+    """`LISTKEY=WEIGHT`."""
+
+    list_key: bytes
+    weight: int
+
+
 class Setting(NamedTuple):
     """`PARAMETER=VALUE`."""
 
@@ -98,6 +120,16 @@ def parse_node(text: str) -> bytes:
 
 
 @parser
+def parse_party(text: str) -> str:
+    """Return the address of a node or an account; 64 hex digits are an account."""
+    from registry.addresses import NODE, decode_account, decode_node, encode_account, encode_node
+
+    if text.lower().startswith(NODE):
+        return encode_node(decode_node(text))
+    return encode_account(decode_account(text))
+
+
+@parser
 def parse_share(text: str) -> Share:
     """Return an account with an amount."""
     address, sign, amount = text.partition("=")
@@ -109,20 +141,59 @@ def parse_share(text: str) -> Share:
 @parser
 def parse_seat(text: str) -> Seat:
     """Return an attestor, by key file or in public, with its weight, 1 where none is given."""
-    holder, sign, weight = text.rpartition(":")
-    if not sign or not re.fullmatch("[0-9]{1,10}", weight):
-        holder, weight = text, "1"
-    if not 1 <= int(weight) < 2**32:
-        raise ValueError(f"{weight} is no weight: 1 to {2**32 - 1}")
+    holder, weight = _split_weight(text)
     public = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64})", holder)
     if public is None:
-        return Seat(Path(holder), int(weight))
-    return Seat(PublicSeat(*map(bytes.fromhex, public.groups())), int(weight))
+        return Seat(Path(holder), weight)
+    return Seat(PublicSeat(*map(bytes.fromhex, public.groups())), weight)
 
 
 @parser
-def parse_producer(text: str) -> Path | bytes:
-    """Return a producer's key file, or his public key of 64 hex digits."""
+def parse_new_seat(text: str) -> NewSeat:
+    """Return an attestor for an order, by key file or with its proof; the weight as for others."""
+    holder, weight = _split_weight(text)
+    proven = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64}):([0-9a-f]{128})", holder)
+    if proven is not None:
+        return NewSeat(ProvenSeat(*map(bytes.fromhex, proven.groups())), weight)
+    if re.fullmatch("[0-9a-f]{64}(:[0-9a-f]{64})?", holder):
+        raise ValueError(
+            "a seat in an order needs a proof: `waypost keys seat --genesis` prints it"
+        )
+    return NewSeat(Path(holder), weight)
+
+
+def _split_weight(text: str) -> tuple[str, int]:
+    """Return what stands before a weight, and the weight, 1 where none is given."""
+    holder, sign, weight = text.rpartition(":")
+    if not sign or not re.fullmatch("[0-9]{1,10}", weight):
+        return text, 1
+    return holder, _parse_weight(weight)
+
+
+def _parse_weight(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text) or not 1 <= int(text) < 2**32:
+        raise ValueError(f"{text} is no weight: 1 to {2**32 - 1}")
+    return int(text)
+
+
+@parser
+def parse_key(text: str) -> bytes:
+    """Return a public key of 64 hex digits."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(f"{text!r} is no public key: 64 hex digits")
+    return bytes.fromhex(text)
+
+
+@parser
+def parse_key_weight(text: str) -> KeyWeight:
+    """Return a list key with another weight."""
+    key, _, weight = text.partition("=")
+    return KeyWeight(parse_key(key), _parse_weight(weight))
+
+
+@parser
+def parse_holder(text: str) -> Path | bytes:
+    """Return the key file of a producer or of who may recover, or the public key, 64 hex digits."""
     return bytes.fromhex(text) if re.fullmatch("[0-9a-f]{64}", text) else Path(text)
 
 

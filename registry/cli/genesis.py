@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_amount, format_share, format_span, format_time
+from registry.cli.amounts import format_amount, format_in_unit, format_time
 from registry.cli.arguments import (
     AMOUNT,
     KEY_FILE,
@@ -24,8 +24,8 @@ from registry.cli.arguments import (
     Setting,
     Share,
     parse_amount,
+    parse_holder,
     parse_network_name,
-    parse_producer,
     parse_seat,
     parse_setting,
     parse_share,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ledger.messages.genesis import Genesis, GenesisAttestor, GenesisNode
-    from ledger.params import Parameter
     from registry.importing import Imported
 
 LATEST_MS: Final = 2**53
@@ -64,7 +63,7 @@ ProducerOption: TypeAlias = Annotated[
     # a Path, or the bytes of a public key
     Any,
     typer.Option(
-        parser=parse_producer,
+        parser=parse_holder,
         metavar=f"{KEY_FILE}|KEY",
         help="Key file or public key of who orders the blocks.",
     ),
@@ -75,6 +74,16 @@ AttestorOption: TypeAlias = Annotated[
         parser=parse_seat,
         metavar=f"{KEY_FILE}|SEAT[:WEIGHT]",
         help="Who signs lists: a key file or what `waypost keys seat` prints; may be repeated.",
+    ),
+]
+RecoveryOption: TypeAlias = Annotated[
+    # as a producer
+    list[Any] | None,
+    typer.Option(
+        parser=parse_holder,
+        metavar=f"{KEY_FILE}|KEY",
+        help="Who may replace the attestors: a key file or what `waypost keys recovery` prints; "
+        "may be repeated.",
     ),
 ]
 OutOption: TypeAlias = Annotated[Path, typer.Option(help="The file to write.")]
@@ -126,6 +135,7 @@ def new(
     out: OutOption,
     account: AccountOption = None,
     pool: PoolOption = None,
+    recovery: RecoveryOption = None,
     changes: ChangesOption = None,
     start_ms: StartOption = None,
     passphrase_file: PassphraseFile = None,
@@ -136,7 +146,7 @@ def new(
 
     With the same `--start-ms` and the same other inputs it is the same file.
     """
-    plan = _Plan(name, preset, producer, attestor, account, pool, changes, start_ms, out)
+    plan = _Plan(name, preset, producer, attestor, account, pool, recovery, changes, start_ms, out)
     with refusals():
         raw = _write(plan, KeyFiles(passphrase_file, passphrase_fd))
         emit(describe(raw) | {"file": str(out)}, output, lambda: _format_summary(raw, out))
@@ -178,6 +188,7 @@ def import_session(
     ] = SESSION_BLOCK_S,
     account: AccountOption = None,
     pool: PoolOption = None,
+    recovery: RecoveryOption = None,
     changes: ChangesOption = None,
     start_ms: StartOption = None,
     passphrase_file: PassphraseFile = None,
@@ -199,15 +210,11 @@ def import_session(
     with refusals():
         height, published = decode_session_json(read_bounded(file, MAX_SESSION_JSON_BYTES))
         owners = read_operators(read_bounded(operators, MAX_OPERATORS_BYTES))
-        told = Told(
-            router_port,
-            storage_version and Version(*storage_version),
-            router_version and Version(*router_version),
-            1_000 * block_seconds,
-        )
+        storage, router = (text and Version(*text) for text in (storage_version, router_version))
+        told = Told(router_port, storage, router, 1_000 * block_seconds)
         start = time_ns() // 1_000_000 if start_ms is None else start_ms
         imported = import_nodes(published, height, owners, told, start)
-        plan = _Plan(name, preset, producer, attestor, account, pool, changes, start, out)
+        plan = _Plan(name, preset, producer, attestor, account, pool, recovery, changes, start, out)
         raw = _write(plan, KeyFiles(passphrase_file, passphrase_fd), imported.nodes)
         _warn_of_rest(imported)
         left_out = {"inactive": imported.inactive, "unreachable": imported.unreachable}
@@ -239,6 +246,7 @@ class _Plan(NamedTuple):
     attestors: list[Seat]
     accounts: list[Share] | None
     pool: int | None
+    recovery: list[Path | bytes] | None
     changes: list[Setting] | None
     start_ms: int | None
     out: Path
@@ -249,30 +257,33 @@ def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> 
     from ledger.messages.lists import MAX_ATTESTORS
     from registry.files import create_durably
     from registry.founding import make_genesis
+    from registry.keystore import RECOVERY
 
-    if len(plan.attestors) > MAX_ATTESTORS:
-        raise typer.BadParameter(f"--attestor: there are at most {MAX_ATTESTORS}")
+    for option, given in (("--attestor", plan.attestors), ("--recovery", plan.recovery or ())):
+        if len(given) > MAX_ATTESTORS:
+            raise typer.BadParameter(f"{option}: there are at most {MAX_ATTESTORS}")
     if plan.out.exists():
         raise FileExists(f"{plan.out} exists already: a genesis file is never overwritten")
     raw = make_genesis(
         plan.name,
         plan.preset,
         dict(plan.changes or ()),
-        _find_producer(plan.producer, keys),
+        _find_key(plan.producer, "producer", keys),
         [_find_seat(seat, keys) for seat in plan.attestors],
         [(share.account, share.amount) for share in plan.accounts or ()],
         plan.pool or 0,
         plan.start_ms,
         nodes,
+        [_find_key(holder, RECOVERY, keys) for holder in plan.recovery or ()],
     )
     create_durably(plan.out, raw)
     return raw
 
 
-def _find_producer(holder: Path | bytes, keys: KeyFiles) -> bytes:
+def _find_key(holder: Path | bytes, role: str, keys: KeyFiles) -> bytes:
     from registry.keystore import derive
 
-    return holder if isinstance(holder, bytes) else derive(keys.load(holder), "producer").public
+    return holder if isinstance(holder, bytes) else derive(keys.load(holder), role).public
 
 
 def _find_seat(seat: Seat, keys: KeyFiles) -> "GenesisAttestor":
@@ -303,6 +314,7 @@ def describe(raw: bytes) -> dict[str, Any]:
     from ledger.genesis import compute_supply, load_genesis
     from ledger.params import PARAMETERS
     from registry.addresses import encode_account
+    from registry.engines import ENGINES
 
     genesis = load_genesis(raw)
     balances = [(encode_account(row.account), row.balance) for row in genesis.accounts]
@@ -310,7 +322,7 @@ def describe(raw: bytes) -> dict[str, Any]:
         "name": genesis.name.decode(),
         "hash": sha256(raw).hex(),
         "start_ms": genesis.start_ms,
-        "engine": "solo",
+        "engine": ENGINES[genesis.engine],
         "producer": genesis.producer.hex(),
         "policy": "fixed",
         "seed": genesis.seed.hex(),
@@ -321,6 +333,7 @@ def describe(raw: bytes) -> dict[str, Any]:
             for seat in genesis.attestors
         ],
         "single_signer": _is_single_signer(genesis),
+        "recovery": [key.hex() for key in genesis.recovery],
         "accounts": [{"account": account, "balance": str(units)} for account, units in balances],
         "nodes": _describe_nodes(genesis),
         "parameters": {
@@ -377,6 +390,13 @@ def _format_nodes(genesis: "Genesis") -> list[tuple[str, str]]:
     ]
 
 
+def _format_engine(genesis: "Genesis") -> str:
+    from registry.engines import ENGINES
+
+    engine = ENGINES[genesis.engine]
+    return f"{engine}, producer {genesis.producer.hex()}" if genesis.producer else engine
+
+
 def _format_summary(raw: bytes, file: Path) -> str:
     from ledger.crypto import sha256
     from ledger.genesis import compute_supply
@@ -393,12 +413,13 @@ def _format_summary(raw: bytes, file: Path) -> str:
             ("hash", sha256(raw).hex()),
             ("network", genesis.name.decode()),
             ("start", format_time(genesis.start_ms)),
-            ("engine", f"solo, producer {genesis.producer.hex()}"),
+            ("engine", _format_engine(genesis)),
             (
                 "attestors",
                 f"{len(genesis.attestors)} of weight {weights}"
                 + (single if _is_single_signer(genesis) else ""),
             ),
+            *(("recovery key", key.hex()) for key in genesis.recovery),
             ("accounts", str(len(genesis.accounts))),
             *_format_nodes(genesis),
             ("supply", f"{format_amount(compute_supply(genesis))}, reward pool included"),
@@ -414,20 +435,7 @@ def _format_parameters(raw: bytes) -> str:
 
     genesis: Genesis = GENESIS.decode(raw)
     rows = [
-        [row.name, str(value), row.unit, _format_value(row, value), row.meaning]
+        [row.name, str(value), row.unit, format_in_unit(value, row.unit), row.meaning]
         for row, value in zip(PARAMETERS, genesis.params, strict=True)
     ]
     return format_table(Table(("parameter", "value", "unit", "that is", "meaning"), rows))
-
-
-def _format_value(row: "Parameter", value: int) -> str:
-    """Return a value in a larger unit, where there is one for it."""
-    match row.unit:
-        case "ms":
-            return format_span(value)
-        case "atomic units":
-            return format_amount(value)
-        case "1/10000":
-            return format_share(value)
-        case _:
-            return ""

@@ -124,6 +124,10 @@ class Service:
             raise Refused(row.code or row.state, row.detail or f"it was {row.state}", row.values)
         return msgspec.to_builtins(row)  # type: ignore[no-any-return]
 
+    def post(self, path: str, fields: dict[str, str]) -> dict[str, Any]:
+        """Send fields as JSON and return the JSON object that answers. Raises `ServiceError`."""
+        return _read_object(self.url, self._request("POST", path, TIMEOUT_S, json=fields))
+
     def _request(self, method: str, path: str, timeout_s: float, **arguments: Any) -> bytes:
         import httpx2
 
@@ -212,6 +216,8 @@ class Account(msgspec.Struct):
     balance: Units
     nonce: int
     stakes: list["Stake"]
+    rewards: list["Claimable"]
+    claimable: Units
 
 
 class Stake(msgspec.Struct):
@@ -219,6 +225,13 @@ class Stake(msgspec.Struct):
 
     node: str
     amount: Units
+
+
+class Claimable(msgspec.Struct):
+    """What waits in a node for an account."""
+
+    node: str
+    claimable: Units
 
 
 class Contact(msgspec.Struct):
@@ -289,3 +302,72 @@ class Submission(msgspec.Struct):
     """What became of the transactions that were sent."""
 
     results: Annotated[list[Row], msgspec.Meta(min_length=1)]
+
+
+class Penalty(msgspec.Struct):
+    """What an offence costs whom."""
+
+    offence: str
+    key: str
+    role: str
+    node: str | None
+    epoch: int
+    taken: Units
+    bounty: Units
+    tombstones: bool
+
+
+class Report(msgspec.Struct):
+    """One offence that was punished, with its evidence."""
+
+    height: int
+    index: int
+    time_ms: int
+    penalty: Penalty
+    reporter: str | None
+    transaction: str | None
+    evidence: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$")]
+
+
+class ReportPage(msgspec.Struct):
+    """Some reports, and the cursor of those that follow."""
+
+    height: int
+    reports: list[dict[str, Any]]
+    next: str | None
+
+
+HexKey: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class ParameterValue(msgspec.Struct):
+    """A parameter of the network, in force and announced."""
+
+    name: str
+    unit: str
+    value: Units
+    next: Units | None
+
+
+class SetSeat(msgspec.Struct):
+    """A seat of an attestor set."""
+
+    list_key: HexKey
+    weight: int
+
+
+class Rules(msgspec.Struct):
+    """The rules that orders change."""
+
+    time_ms: int
+    epoch: int
+    parameters: list[ParameterValue]
+    parameters_from_ms: int | None
+    parameters_earliest_ms: int
+    attestors: list[SetSeat]
+    next_attestors: list[SetSeat]
+    ordered: list[SetSeat]
+    ordered_by: str | None
+    ordered_begin: int | None
+    attestors_earliest_ms: int
+    recovery: list[HexKey]

@@ -174,10 +174,12 @@ def _join_network(
     folder: Path, genesis: Path, urls: list[str], producer: Path | None, attest: Path | None
 ) -> dict[str, Any]:
     from ledger.genesis import load_genesis
+    from registry.engines import check_engine
     from registry.files import write_durably
 
     raw = genesis.read_bytes()
     parsed = load_genesis(raw)
+    check_engine(parsed)
     made = {
         "home": str(folder),
         "network": parsed.name.decode(),

@@ -3,7 +3,8 @@
 new           a new key, encrypted with a passphrase
 show          the address or public key of each role; needs no passphrase
 check         the same, once the file was opened and found whole
-seat          what an attestor's founders need of it
+seat          what founders need of an attestor, or an order of attestors
+recovery      the key that a genesis file may name to replace the attestors
 backup        the 24 words of a key, to write down
 restore       a key file from its words
 passphrase    another passphrase for a key file
@@ -94,22 +95,52 @@ def check(
 @app.command()
 def seat(
     file: Annotated[Path, KEY_FILE],
+    genesis: Annotated[
+        Path | None,
+        typer.Option(help="Genesis file of the network to prove the seat for, for an order."),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     passphrase_fd: PassphraseFd = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Print an attestor's seat: what founders put into a genesis file. All of it is public.
 
-    It is the list key and the tip of the hash chain: `genesis new --attestor SEAT` takes it.
+    It is the list key and the tip of the hash chain: `genesis new --attestor SEAT` takes it. A
+    network that runs takes it with a proof, for which `--genesis` names the network: `network
+    set-attestors --add SEAT`.
     """
-    from registry.founding import make_seat
+    from ledger.crypto import sha256
+    from registry.orders import prove_seat
 
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals():
-        made = make_seat(keys.load(file))
-        list_key, tip = made.list_key.hex(), made.tip.hex()
-        shown = f"{list_key}:{tip}"
-        emit({"list_key": list_key, "tip": tip, "seat": shown}, output, shown)
+        network = b"" if genesis is None else sha256(genesis.read_bytes())
+        made = prove_seat(network, keys.load(file))
+        facts = {"list_key": made.list_key.hex(), "tip": made.tip.hex()}
+        if genesis is not None:
+            facts["proof"] = made.proof.hex()
+        shown = ":".join(facts.values())
+        emit(facts | {"seat": shown}, output, shown)
+
+
+@app.command()
+def recovery(
+    file: Annotated[Path, KEY_FILE],
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print the public key with which this file may recover a network. It is for `genesis new`.
+
+    More than two thirds of the recovery keys that a genesis file names may replace the attestors.
+    Keep such a file offline, and use it for nothing else.
+    """
+    from registry.keystore import RECOVERY, derive
+
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    with refusals():
+        key = derive(keys.load(file), RECOVERY).public.hex()
+        emit({"recovery": key}, output, key)
 
 
 @app.command()

@@ -4,6 +4,8 @@ register      begin a node's life with its operator's stake
 contribute    add stake to a node that waits for it
 withdraw      take it back while the node still waits
 contact       sign new contact data with the node's key
+set-keys      change the keys of its roles (duty.py)
+unlock        ask it to end its duty (duty.py)
 status        everything about one node, and what its operator does next
 list          all nodes, or those in one state
 """
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Ty
 
 import typer
 
-from registry.cli.amounts import format_amount, format_share, format_time
+from registry.cli.amounts import format_amount
 from registry.cli.arguments import (
     ADDRESS,
     AMOUNT,
@@ -30,8 +32,9 @@ from registry.cli.arguments import (
     parse_share,
     parse_version,
 )
+from registry.cli.duty import set_keys, unlock
 from registry.cli.http import DEFAULT_URL, UrlOption
-from registry.cli.output import Output, OutputOption, Table, align, emit, refusals
+from registry.cli.output import Output, OutputOption, Table, emit, refusals
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.cli.sending import GenesisOption, WaitOption
 
@@ -52,7 +55,9 @@ SUPPORTED_ROUTER: Final = ProgramVersion(11, 6, 0)
 
 PAGE: Final = 200
 
-State: TypeAlias = Literal["awaiting", "queued", "active", "exited"]
+State: TypeAlias = Literal[
+    "awaiting", "queued", "active", "exited", "decommissioned", "deregistered", "tombstoned"
+]
 """A name in `ledger.messages.state.NODE_STATES`."""
 
 NODE_ADDRESS: Final = typer.Option(
@@ -283,6 +288,10 @@ def contact(
         emit_sent(row, output, what, target, node=address, sequence=sequence)
 
 
+app.command("set-keys")(set_keys)
+app.command("unlock")(unlock)
+
+
 class Reached(NamedTuple):
     """Where a node is reached, as far as somebody said."""
 
@@ -352,12 +361,13 @@ def status(
 ) -> None:
     """Show everything about one node, and what its operator does next."""
     from registry.addresses import encode_node
-    from registry.cli.http import Node, Service, convert
+    from registry.cli.card import NodeStatus, format_card
+    from registry.cli.http import Service, convert
 
     with refusals(), Service(url) as service:
         answer = service.get(f"/v1/nodes/{encode_node(node)}")
-        known = convert(answer, Node)
-        emit(answer, output, lambda: _format_card(known))
+        known = convert(answer, NodeStatus)
+        emit(answer, output, lambda: format_card(known))
 
 
 @app.command("list")
@@ -402,49 +412,3 @@ def _tabulate(nodes: Sequence["http.Node"], caption: str) -> Table:
         for node in nodes
     ]
     return Table(("node", "state", "stake", "open", "IPv4", "IPv6", "swarm"), rows, caption)
-
-
-def _format_card(node: "http.Node") -> str:
-    stake = f"{format_amount(int(node.staked))} of {format_amount(int(node.requirement))}"
-    open_text = "nothing"
-    if int(node.open):
-        open_text = f"{format_amount(int(node.open))}, {node.open_places} more accounts"
-    facts = [
-        ("node", node.key),
-        ("state", f"{node.state} since {format_time(node.since_ms)}"),
-        ("next step", node.next_step),
-        ("life", str(node.life)),
-        ("operator", node.operator),
-        ("fee", format_share(node.fee)),
-        ("stake", stake),
-        ("open", open_text),
-        *_format_shares("contributor", node.contributions),
-        *_format_shares("reserved for", node.reserved),
-        ("contact", _format_contact(node.contact)),
-    ]
-    if node.pending_contact is not None:
-        facts.append(("from next epoch", _format_contact(node.pending_contact)))
-    if node.queue_position is not None:
-        facts.append(("queue", f"place {node.queue_position}"))
-    if node.exit_ms is not None:
-        facts.append(("leaves", f"not before {format_time(node.exit_ms)}"))
-    if node.payout_ms is not None:
-        facts.append(("payout", f"from {format_time(node.payout_ms)} on"))
-    facts.append(("swarm", node.swarm or "none: only active nodes have one"))
-    facts.append(("list key", node.list_key or "none: it does not attest"))
-    return align(facts)
-
-
-def _format_shares(name: str, shares: Sequence["http.Contribution"]) -> list[tuple[str, str]]:
-    return [(name, f"{share.account} {format_amount(int(share.amount))}") for share in shares]
-
-
-def _format_contact(contact: "http.Contact") -> str:
-    def version(parts: tuple[int, int, int]) -> str:
-        return ".".join(map(str, parts))
-
-    addresses = " and ".join(address for address in (contact.ipv4, contact.ipv6) if address)
-    return (
-        f"{addresses}, storage {contact.storage_port} ({version(contact.storage_version)}), "
-        f"router {contact.router_port} ({version(contact.router_version)})"
-    )

@@ -42,7 +42,9 @@ RECORDS: Final = {
     b"B": "where the journal begins",
     b"F": "the frozen header of an epoch",
     b"G": "the hash of the genesis file",
+    b"R": "a penalty",
     b"T": "the tip",
+    b"V": "a verdict",
     b"X": "where a transaction stands",
 }
 """What lies under each first letter of a store key."""

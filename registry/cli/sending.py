@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.http import Account, BadAnswer, Network, Refused, Service, ServiceError, convert
+from registry.cli.http import (
+    Account,
+    BadAnswer,
+    Network,
+    Refused,
+    Rules,
+    Service,
+    ServiceError,
+    convert,
+)
 from registry.cli.output import Output, align, emit
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ class Target(NamedTuple):
     name: str
     genesis_hash: bytes
     params: "Params"
+    """In force now."""
     height: int
     time_ms: int
     minimum_fee: int
@@ -65,6 +75,8 @@ def get_target(service: Service, genesis: Path | None) -> Target:
     network = convert(service.get("/v1/network"), Network)
     raw = service.get_bytes("/v1/genesis") if genesis is None else genesis.read_bytes()
     parsed = load_genesis(raw)
+    rules = convert(service.get("/v1/rules"), Rules)
+    in_force = {row.name: int(row.value) for row in rules.parameters if row.name in Params._fields}
     if sha256(raw).hex() != network.genesis_hash:
         if genesis is None:
             raise BadAnswer(f"{service.url} names one genesis and gives another")
@@ -75,7 +87,7 @@ def get_target(service: Service, genesis: Path | None) -> Target:
     return Target(
         parsed.name.decode(),
         sha256(raw),
-        Params(*parsed.params),
+        Params(*parsed.params)._replace(**in_force),
         network.height,
         network.time_ms,
         int(network.minimum_fee),

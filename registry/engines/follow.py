@@ -9,7 +9,7 @@
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import httpx2
@@ -24,6 +24,7 @@ from ledger.types import Height
 from registry.engines.answers import refused_answer
 from registry.ipc import Lost
 from registry.replica import Replica
+from registry.verdicts import SentVote, refused_vote
 
 FETCH_BLOCKS: Final = 100
 """Blocks in one request."""
@@ -53,6 +54,17 @@ class _Answer(msgspec.Struct):
     state: Literal["pending", "committed", "refused", "expired", "dropped"]
     height: int | None
     index: int | None
+    code: str | None
+    detail: str | None
+    values: dict[str, int | str]
+
+
+class _VoteAnswer(msgspec.Struct):
+    """What a source says of one vote that was passed on."""
+
+    state: Literal["held", "noted", "judged", "contradiction", "refused"]
+    held: int
+    needed: int
     code: str | None
     detail: str | None
     values: dict[str, int | str]
@@ -152,7 +164,29 @@ class Follow:
         return is_next and header.previous != chain.tip.block_hash and verify(seal)
 
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
-        """Pass transactions on to a source. Raises `Lost` if none takes them.
+        """Pass transactions on to a source. Raises `Lost` if none takes them."""
+        return await self._pass_on(
+            "transactions",
+            raws,
+            lambda answer: _read_answers(raws, answer),
+            params={"wait": "commit"} if wait else {},
+            timeout=DEADLINE_S if wait else TIMEOUT_S,
+        )
+
+    async def vote(self, votes: list[SentVote]) -> list[dict[str, Any]]:
+        """Pass votes on to a source. Raises `Lost` if none takes them."""
+        return await self._pass_on(
+            "verdicts", votes, lambda answer: _read_vote_answers(len(votes), answer)
+        )
+
+    async def _pass_on(
+        self,
+        what: str,
+        items: Sequence[Any],
+        read: Callable[[dict[str, Any]], list[dict[str, Any]]],
+        **request: Any,
+    ) -> list[dict[str, Any]]:
+        """Send something to a source and return what `read` makes of its answer.
 
         Each goes to another one first: what a source keeps for itself arrives when it is repeated.
         """
@@ -162,16 +196,15 @@ class Follow:
             try:
                 _, answer = await self._ask(
                     "POST",
-                    f"{source}/v1/transactions",
-                    params={"wait": "commit"} if wait else {},
-                    content=msgspec.msgpack.encode(raws),
+                    f"{source}/v1/{what}",
+                    content=msgspec.msgpack.encode(items),
                     headers={"Content-Type": "application/msgpack"},
-                    timeout=DEADLINE_S if wait else TIMEOUT_S,
+                    **request,
                 )
-                return _read_answers(raws, msgspec.json.decode(answer))
+                return read(msgspec.json.decode(answer))
             except (BadSource, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
                 log.warning("submission not passed on", source=source, reason=_reason(error))
-        raise Lost("no source takes transactions now")
+        raise Lost(f"no source takes {what} now")
 
     async def close(self) -> None:
         """End the connections."""
@@ -191,6 +224,20 @@ def _read_answers(raws: list[bytes], answer: dict[str, Any]) -> list[dict[str, A
         return plain
     refusal = Refusal(answer["type"], **answer["values"])
     return [refused_answer(raws[0], "refused", refusal)]
+
+
+def _read_vote_answers(count: int, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a source answered to votes; one refused alone comes as a problem.
+
+    Raises `ValueError`, `KeyError` and `TypeError` where it answered something else.
+    """
+    if "results" in answer or count != 1:
+        results = msgspec.convert(answer["results"], list[_VoteAnswer])
+        if len(results) != count:
+            raise ValueError("it answers for other votes")
+        plain: list[dict[str, Any]] = msgspec.to_builtins(results)
+        return plain
+    return [refused_vote(Refusal(answer["type"], **answer["values"]))]
 
 
 def _reason(error: Exception) -> str:

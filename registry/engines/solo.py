@@ -19,6 +19,7 @@ from registry.engines.answers import committed_answer, pending_answer, refused_a
 from registry.jobs import run_every
 from registry.replica import Replica
 from registry.signer import BlockSigner
+from registry.verdicts import SentVote
 
 WAIT_S: Final = 60.0
 """How long a submission waits for its block; then it is answered with what is known."""
@@ -72,6 +73,10 @@ class Solo:
                 async with asyncio.timeout(WAIT_S):
                     await asyncio.gather(*map(self._replica.pool.settled, hashes))
         return [self._answer(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
+
+    async def vote(self, votes: list[SentVote]) -> list[dict[str, Any]]:
+        """Collect votes. Raises `Busy` if they do not fit."""
+        return await self._replica.verdicts.add(votes)
 
     async def close(self) -> None:
         """There is nothing to let go of."""

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import pkgutil
 import re
 import types
 import typing
@@ -14,16 +15,21 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pytest
 
+import ledger
 from ledger.codec import Record
 from ledger.epochs import EPOCH_STEPS
 from ledger.genesis import _rules as genesis_rules
 from ledger.genesis import load_genesis
+from ledger.history import PenaltyRow, VerdictRow
+from ledger.invariants import INVARIANTS
+from ledger.offences import OFFENCES
 from ledger.params import _relations as relations
 from ledger.params import preset
-from ledger.transactions import TX_KINDS
+from ledger.state import TABLES
+from ledger.transactions import TX_KINDS, WIRE
 from ledger.transactions.envelope import no_signatures
 from scripts.examples import ENCODINGS, compose_examples
-from scripts.generate_docs import EXAMPLES, PART, PARTS, ROOT, fill, find_pages
+from scripts.generate_docs import EXAMPLES, PART, PARTS, ROOT, fill, find_pages, read_tags
 
 SPEC: Final = ROOT / "docs" / "spec"
 PAGES: Final = {page.name: page.read_text(encoding="utf-8") for page in sorted(SPEC.glob("*.md"))}
@@ -159,11 +165,10 @@ def test_links_lead_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("kind", TX_KINDS, ids=lambda kind: kind.name)
 def test_a_transaction_kind_has_its_headings(kind: Any) -> None:
-    page = "transactions.md"
     title = f"Kind {kind.tag}: {kind.name}"
-    assert any(one.page == page and one.title == title for one in HEADINGS), (
-        f"docs/spec/{page} has no heading {title!r}"
-    )
+    pages = [one.page for one in HEADINGS if one.title == title]
+    assert len(pages) == 1, f"a heading {title!r} has to stand on one page, stands on {pages}"
+    page = pages[0]
     wanted = [kind.body, kind.check, kind.apply, kind.cost, kind.signatures]
     missing = [
         path_of(one)
@@ -177,6 +182,58 @@ def test_the_steps_of_an_epochs_end_stand_in_their_order() -> None:
     steps = [path_of(step) for step in EPOCH_STEPS]
     named = [path for path in named_on("epochs.md") if path in steps]
     assert named == steps, "docs/spec/epochs.md: the steps' headings are not those of EPOCH_STEPS"
+
+
+@pytest.mark.parametrize("offence", OFFENCES, ids=lambda offence: offence.name)
+def test_an_offence_has_its_headings(offence: Any) -> None:
+    page = "offences.md"
+    evidence = typing.get_type_hints(offence.identify)["evidence"]
+    title = f"Evidence of {offence.name}"
+    assert [one.title for one in headings_that_name(path_of(evidence))] == [title]
+    wanted = [evidence, offence.identify, offence.signatures]
+    missing = [path_of(one) for one in wanted if one and path_of(one) not in named_on(page)]
+    assert not missing, f"docs/spec/{page}: no heading names {missing} of {offence.name}"
+
+
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda one: str(one.__name__))
+def test_an_invariant_has_its_heading(invariant: Any) -> None:
+    assert path_of(invariant) in named_on("state.md")
+
+
+def read_rules() -> Iterator[str]:
+    """The paths of all functions by which the ledger's modules of rules are used."""
+    for module in pkgutil.walk_packages(ledger.__path__, "ledger."):
+        if RULE_MODULES.fullmatch(module.name):
+            for name, found in vars(importlib.import_module(module.name)).items():
+                is_here = getattr(found, "__module__", "") == module.name
+                if is_here and inspect.isroutine(inspect.unwrap(found)) and name[0] != "_":
+                    yield path_of(found)
+
+
+RULE_MODULES: Final = re.compile(
+    r"ledger\.(rules|epochs|offences|transactions)(\.\w+)?|ledger\.(genesis|nodes|transition)"
+)
+NO_RULE: Final = {
+    "ledger.epochs.ending.iterate_due": "a queue by time, as far as it is due",
+    "ledger.nodes.get_members": "a roster, taken apart",
+    "ledger.nodes.get_staked": "a sum",
+    "ledger.nodes.get_stakes": "a column",
+    "ledger.nodes.new_node": "a record with zeros",
+    "ledger.offences.get_offence": "a row of a table",
+    "ledger.rules.mt19937_64.tempered_words": "an intermediate result, kept",
+    "ledger.rules.quorums.unpack_members": "a roster, taken apart",
+    "ledger.rules.swarms.excess_of": "a difference",
+    "ledger.transactions.envelope.no_signatures": "nothing",
+    "ledger.transactions.orders.get_members_of": "columns",
+}
+"""Functions of these modules that no text has to describe, and what they are instead."""
+
+
+def test_every_rule_has_its_heading() -> None:
+    without = [path for path in read_rules() if not headings_that_name(path)]
+    assert sorted(without) == sorted(NO_RULE), (
+        "a rule without a heading in docs/spec, or one too many in NO_RULE"
+    )
 
 
 def read_formats() -> list[Any]:
@@ -230,6 +287,29 @@ RECORDS: Final = [
     and inspect.isclass(resolve(one.names[1]))
     and issubclass(resolve(one.names[1]), Record)
 ]
+
+
+def read_records() -> Iterator[type[Record]]:
+    """Every record that is signed, sent, proven or kept."""
+    yield from (VerdictRow, PenaltyRow)
+    package = importlib.import_module("ledger.messages")
+    for module in pkgutil.walk_packages(package.__path__, "ledger.messages."):
+        for found in vars(importlib.import_module(module.name)).values():
+            is_here = inspect.isclass(found) and found.__module__ == module.name
+            if is_here and issubclass(found, Record):
+                yield found
+
+
+@pytest.mark.parametrize("record", [*read_records()], ids=lambda record: str(record.__name__))
+def test_a_record_has_its_heading(record: type[Record]) -> None:
+    path = f"{record.__module__}.{record.__qualname__}"
+    assert headings_that_name(path), f"no heading in docs/spec names {path}"
+
+
+@pytest.mark.parametrize("row", TABLES, ids=lambda row: str(row.letter.decode()))
+def test_a_table_of_the_state_holds_a_record_that_is_described(row: Any) -> None:
+    names = [one.names[1].rpartition(".")[2] for one in RULES if one.names is not None]
+    assert row.codec.what in names
 
 
 @pytest.mark.parametrize("heading", RECORDS, ids=str)
@@ -289,8 +369,22 @@ def test_every_example_is_quoted() -> None:
         assert one["message"].endswith(one["payload"]), name
     for name, one in examples["transactions"].items():
         assert one["bytes"] in joined, f"no page quotes the transaction {name!r}"
-    missing = [text for text in find_hex(examples["genesis"]) if text not in joined]
-    assert not missing, f"no page quotes this of the genesis example: {missing}"
+    for part in ("genesis", "evidence"):
+        missing = [text for text in find_hex(examples[part]) if text not in joined]
+        assert not missing, f"no page quotes this of the example of {part}: {missing}"
+    missing = [one["state_root"] for one in examples["blocks"] if one["state_root"] not in joined]
+    assert not missing, f"no page quotes these roots of the chain of the examples: {missing}"
+
+
+def test_every_kind_and_tag_has_an_example() -> None:
+    examples = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    raws = [bytes.fromhex(one["bytes"]) for one in examples["transactions"].values()]
+    shown = {WIRE.decode(raw).kind.name for raw in raws}
+    assert {kind.name for kind in TX_KINDS} - shown == {"withdraw", "attest"}
+    signed = {one["tag"] for one in examples["signed"].values()}
+    signing = {tag.decode() for tag, meaning in read_tags() if not meaning.startswith("Hash:")}
+    assert signing - signed == {"waypost list header"}, "lists.md shows that one"
+    assert {*examples["evidence"]} == {row.name for row in OFFENCES if row.signatures is not None}
 
 
 @pytest.mark.parametrize(("raw", "why"), ENCODINGS, ids=[why for _, why in ENCODINGS])

@@ -1,5 +1,6 @@
 """One value has one encoding: every other way to write a transaction is refused."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -7,17 +8,47 @@ import pytest
 from ledger.codec import encode
 from ledger.errors import Refusal
 from ledger.transactions import TX_KINDS, WIRE
-from tests.factory import QUARTER, Network, attestor_roles, make_contact, places
+from tests.factory import (
+    QUARTER,
+    Network,
+    attestor_roles,
+    founding,
+    links,
+    make_contact,
+    make_genesis,
+    places,
+    public,
+)
 from tests.ledger.refusals.encodings import FORMS, paths_of, rewrite, values_of
 from tests.ledger.refusals.rows import code_of
+from tests.life import (
+    current,
+    fork_evidence,
+    judge,
+    report,
+    seats,
+    set_attestors,
+    set_keys,
+    set_params,
+)
 
 V6 = bytes.fromhex("26200000000000000000000000000001")
 CODES = ("not_canonical", "unknown_kind")
 
 
+@cache
+def on_duty() -> Network:
+    """A network in epoch 2: a node with a key for every role, and testers for it."""
+    network = Network(make_genesis(nodes=founding("a", "b", "c", "d", "e", operator="carol")))
+    network.block(network.register(**attestor_roles("node")))
+    network.end_epoch()
+    return network
+
+
 def sample(kind: str) -> bytes:
     """A transaction of a kind that has something in every field."""
     network = Network()
+    duty = on_duty()
     make: dict[str, Any] = {
         "transfer": lambda: network.transfer("alice", "bob", 300),
         "register": lambda: network.register(
@@ -30,6 +61,15 @@ def sample(kind: str) -> bytes:
         "withdraw": lambda: network.withdraw("bob"),
         "update_contact": lambda: network.update_contact(sequence=70_000),
         "attest": lambda: network.attest(1),
+        "request_unlock": lambda: duty.request_unlock(),
+        "claim_rewards": lambda: duty.claim_rewards("carol", "a"),
+        "set_keys": lambda: set_keys(
+            duty, sequence=70_000, list_tip=links(public("node list"))[-1]
+        ),
+        "judge": lambda: judge(duty, faults=33),
+        "report": lambda: report(duty, "bob", fork_evidence(duty, public("attestor 0"))),
+        "set_attestors": lambda: set_attestors(duty, seats(duty, "attestor 3", kept=current(duty))),
+        "set_params": lambda: set_params(duty, minimum_fee=70_000),
     }
     raw: bytes = make[kind]()
     return raw
@@ -97,6 +137,13 @@ def test_kinds_have_numbers_and_names_of_their_own() -> None:
         "withdraw": 4,
         "update_contact": 5,
         "attest": 6,
+        "request_unlock": 7,
+        "claim_rewards": 8,
+        "set_keys": 9,
+        "judge": 10,
+        "report": 11,
+        "set_attestors": 12,
+        "set_params": 13,
     }
     for kind in TX_KINDS:
         assert 0 <= kind.tag <= 127

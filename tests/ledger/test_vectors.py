@@ -16,19 +16,37 @@ from ledger.codec import encode
 from ledger.crypto import Signed, key_pair, sha256, verify
 from ledger.messages.blocks import BLOCK
 from ledger.messages.genesis import GENESIS
+from ledger.messages.state import ACTIVE, DECOMMISSIONED, DEREGISTERED, EXITED, TOMBSTONED
 from ledger.replay import check_sealed, execute_block
 from ledger.rules.seeds import compute_next_seed, swarm_seed
+from ledger.state import NODES
 from ledger.store import MemoryStore
 from ledger.transactions import TX_KINDS, WIRE
 from tests.factory import (
     EPOCH_MS,
     QUARTER,
+    REQUIREMENT,
+    SHORT_TIMES,
     Network,
     attestor_roles,
+    founding,
     links,
     make_contact,
+    make_genesis,
     places,
     public,
+)
+from tests.life import (
+    current,
+    fork_evidence,
+    header_evidence,
+    judge,
+    report,
+    seats,
+    set_attestors,
+    set_keys,
+    set_params,
+    vote_evidence,
 )
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -37,6 +55,7 @@ V6 = bytes.fromhex("26200000000000000000000000000001")
 NAMES = (
     *("alice", "bob", "carol", "producer", "attestor 0", "attestor 1", "attestor 2"),
     *("node", "node duty", "node list", "node consensus", "node 2", "node 2 duty"),
+    *("node duty 2", "a duty", "b duty", "c duty", "d duty", "e duty", "attestor 3"),
 )
 """Every name whose key signs something in the vectors."""
 
@@ -46,9 +65,14 @@ def seeds() -> dict[str, str]:
     return {name: sha256(name.encode()).hex() for name in NAMES}
 
 
+def make_network() -> Network:
+    """The network of the transactions: five founding nodes, so that a sixth has its quorum."""
+    return Network(make_genesis(nodes=founding("a", "b", "c", "d", "e", operator="carol")))
+
+
 def samples() -> dict[str, tuple[Network, bytes]]:
     """A network and a transaction of each kind, with something in every field."""
-    network = Network()
+    network = make_network()
     register = network.register(
         stake=QUARTER,
         contact=make_contact(ipv6=V6),
@@ -62,6 +86,25 @@ def samples() -> dict[str, tuple[Network, bytes]]:
         "withdraw": (network, network.withdraw("carol")),
         "update_contact": (network, network.update_contact(sequence=70_000)),
         "attest": (network, network.attest(1)),
+        **late_samples(),
+    }
+
+
+def late_samples() -> dict[str, tuple[Network, bytes]]:
+    """The same of what takes a node on duty: in epoch 2, with six nodes."""
+    network = make_network()
+    network.block(network.register(**attestor_roles("node")))
+    network.end_epoch()
+    list_key = public("attestor 0")
+    added = seats(network, "attestor 3", kept=current(network))
+    return {
+        "request_unlock": (network, network.request_unlock()),
+        "claim_rewards": (network, network.claim_rewards("carol", "a")),
+        "set_keys": (network, set_keys(network, sequence=70_000)),
+        "judge": (network, judge(network, faults=33)),
+        "report": (network, report(network, "bob", fork_evidence(network, list_key))),
+        "set_attestors": (network, set_attestors(network, added)),
+        "set_params": (network, set_params(network, minimum_fee=70_000)),
     }
 
 
@@ -82,7 +125,7 @@ def transaction_vectors() -> Any:
                 ],
             }
         )
-    network = Network()
+    network = make_network()
     return {
         "genesis_hash": network.hash.hex(),
         "header": network.chain.newest_header().header.hex(),
@@ -136,7 +179,75 @@ def epoch_vectors() -> Any:
         network.block(network.update_contact("node 2", sequence), ms=EPOCH_MS)
         headers.append(network.chain.newest_header().header.hex())
         network.block(network.transfer("bob", "carol", 5))
-    blocks = [
+    return {
+        "genesis": network.raw.hex(),
+        "root": root,
+        "blocks": block_rows(network),
+        "headers": headers,
+    }
+
+
+def life_vectors() -> Any:
+    """The same of the whole life of nodes: every step of an epoch's end has something to do."""
+    owners = ("carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
+    nodes = [
+        founding(name, operator=owner)[0] for name, owner in zip("abcdefg", owners, strict=True)
+    ]
+    genesis = make_genesis(
+        SHORT_TIMES,
+        nodes=tuple(sorted(nodes, key=lambda row: row.node)),
+        recovery=(public("recovery"),),
+    )
+    network = Network(genesis)
+    root, headers = network.chain.tip.root.hex(), [network.chain.newest_header().header.hex()]
+
+    def epoch(*raws: bytes, wait_ms: int = 0) -> None:
+        network.block(*raws)
+        network.end_epoch(late_ms=wait_ms)
+        headers.append(network.chain.newest_header().header.hex())
+
+    epoch(
+        network.register(stake=QUARTER, **attestor_roles("node")),
+        network.contribute("bob", REQUIREMENT - QUARTER),
+        network.register("node 2", "judy", **attestor_roles("node 2")),
+    )
+    for _ in range(2):
+        epoch(judge(network, faults=5), judge(network, "a", faults=2))
+    epoch(set_keys(network), network.claim_rewards("dave", "b"))
+    assert network.node().state == network.node("a").state == DECOMMISSIONED
+    epoch(judge(network, "a"), judge(network, faults=1))
+    for _ in range(4):
+        epoch(judge(network, faults=1))
+    assert network.node("a").state == ACTIVE
+    epoch(network.request_unlock("carol", "a"), report(network, "bob", vote_evidence(network, "b")))
+    assert (network.node().state, network.node("a").state) == (DEREGISTERED, EXITED)
+    added = seats(network, "attestor 3", kept=current(network))
+    epoch(set_attestors(network, added), set_params(network, minimum_fee=2_000))
+    offenders = (current(network)[0].list_key, public("node 2 list"))
+    evidence = [header_evidence(network, key) for key in offenders]
+    epoch(*(report(network, "bob", one) for one in evidence), wait_ms=70_000)
+    assert (network.node("node 2").state, network.state.get(NODES, public("a"))) == (
+        TOMBSTONED,
+        None,
+    )
+    for _ in range(8):
+        epoch()
+    assert (network.params.minimum_fee, len(current(network))) == (2_000, 3)
+    assert public("attestor 3") in [seat.list_key for seat in current(network)]
+    new = seats(network, "attestor 4")
+    epoch(set_attestors(network, new, recovery=("recovery",), fee=2_000))
+    assert [seat.list_key for seat in current(network)] == [public("attestor 4")]
+    return {
+        "genesis": network.raw.hex(),
+        "root": root,
+        "blocks": block_rows(network),
+        "headers": headers,
+    }
+
+
+def block_rows(network: Network) -> list[dict[str, Any]]:
+    """Each block with its root and the results of its transactions."""
+    return [
         {
             "block": encode(block).hex(),
             "root": block.header.state_root.hex(),
@@ -144,7 +255,6 @@ def epoch_vectors() -> Any:
         }
         for block in network.blocks
     ]
-    return {"genesis": network.raw.hex(), "root": root, "blocks": blocks, "headers": headers}
 
 
 def location_code(network: Network, raw: bytes) -> int:
@@ -158,6 +268,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "transactions.json": transaction_vectors,
     "seed.json": seed_vectors,
     "epoch.json": epoch_vectors,
+    "life.json": life_vectors,
 }
 
 
@@ -215,8 +326,9 @@ def test_seeds_of_the_vectors_follow() -> None:
         assert int.from_bytes(after[:8], "little") == epoch["swarm_seed"]
 
 
-def test_history_of_the_vectors_replays() -> None:
-    vectors = load("epoch.json")
+@pytest.mark.parametrize("name", ["epoch.json", "life.json"])
+def test_history_of_the_vectors_replays(name: str) -> None:
+    vectors = load(name)
     raw = bytes.fromhex(vectors["genesis"])
     assert encode(GENESIS.decode(raw)) == raw
     chain = Chain(MemoryStore(), raw)

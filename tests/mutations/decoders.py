@@ -6,26 +6,42 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ledger.codec import Codec, encode
+from ledger.codec import Codec, Record, encode
 from ledger.errors import Refusal
 from ledger.genesis import load_genesis
-from ledger.history import CHUNK, MANIFEST, TIP, iterate_chunks, make_manifest
+from ledger.history import (
+    CHUNK,
+    MANIFEST,
+    PENALTY_ROW,
+    TIP,
+    VERDICT_ROW,
+    PenaltyRow,
+    VerdictRow,
+    iterate_chunks,
+    make_manifest,
+)
 from ledger.merkle import SparseProof
 from ledger.messages.blocks import BLOCK
+from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import decode_header, decode_signed_header, unpack_columns
-from ledger.messages.state import Due
-from ledger.state import EXITS, PAYOUTS, TABLES, Table
+from ledger.messages.state import Due, Failing, Punished, Verdict
+from ledger.messages.transactions import Report
+from ledger.offences import list_equivocation, vote_equivocation
+from ledger.state import EXITS, FAILING, NEW_KEYS, PAYOUTS, PUNISHED, TABLES, VERDICTS, Table
 from ledger.transactions import TX_KINDS, WIRE
 from registry.client import TrustedLists
 from registry.client.trusted import read_genesis
+from registry.evidence import EVIDENCE_FILE, check_evidence
 from registry.formats.full import decode_full
 from registry.formats.session_binary import decode_session_binary, encode_session_binary
 from registry.formats.session_json import decode_session_json, encode_session_json
 from registry.keystore import MINIMUM, BadKeyFile, open_key_file, seal_key_file
+from registry.orders import ORDER_FILE, ORDERS, OrderFile, make_order, read_order, sign_order
 from registry.watermarks import VERSION, Backup, BadBackup, Held, SignerRefuses
-from tests.factory import QUARTER, Network, make_genesis, public
+from tests.factory import QUARTER, Network, make_genesis, pair_of, public
 from tests.ledger.test_encodings import sample
+from tests.life import OFFENCE, fork_evidence, vote_evidence
 from tests.mutations.files import NETWORK as MARKS_OF
 from tests.mutations.files import (
     PASSPHRASE,
@@ -77,14 +93,29 @@ NETWORK: Final = grown()
 READER: Final = NETWORK.view.reader
 
 
+RARE: Final[dict[str, Record]] = {
+    FAILING.meaning: Failing(2, 7),
+    PUNISHED.meaning: Punished(1, 300, 2**40),
+    VERDICTS.meaning: Verdict(1, 33),
+    NEW_KEYS.meaning: WIRE.decode(sample("set_keys")).body.change,
+    EXITS.meaning: Due(public("node")),
+    PAYOUTS.meaning: Due(public("node")),
+}
+"""A record of each table that a network without trouble leaves empty."""
+
+
 def record_of(table: Table[Any]) -> bytes:
     """A record of a table of the state."""
-    if table in (EXITS, PAYOUTS):
-        return encode(Due(public("node")))
+    if table.meaning in RARE:
+        return encode(RARE[table.meaning])
     after = bytes([table.letter[0] + 1])
     readers = (READER, Network().view.reader)  # a draft is there at first only
     return next(raw for reader in readers for _, raw in reader.items(table.letter, after))
 
+
+LIST_KEY: Final = NETWORK.genesis.attestors[0].list_key
+VOTES: Final = vote_evidence(NETWORK, "node")
+FORK: Final = fork_evidence(NETWORK, LIST_KEY)
 
 LEDGER: Final[dict[str, Decoder]] = {
     **{f"table {row.letter.decode()}": of_codec(record_of(row), row.codec) for row in TABLES},
@@ -96,6 +127,15 @@ LEDGER: Final[dict[str, Decoder]] = {
     "genesis": of_codec(encode(make_genesis()), GENESIS),
     "genesis of a ledger": Decoder(encode(make_genesis()), load_genesis),
     "genesis of a client": Decoder(encode(make_genesis()), read_genesis),
+    "vote equivocation": of_codec(encode(VOTES), vote_equivocation.CODEC),
+    "list equivocation": of_codec(encode(FORK), list_equivocation.CODEC),
+    "misbehaviour": of_codec(encode(Misbehaviour(bytes(20), 300, 2**40)), MISBEHAVIOUR),
+    "archived penalty": of_codec(
+        encode(PenaltyRow(1, public("node"), 7, 2**40, 2**30)), PENALTY_ROW
+    ),
+    "archived verdict": of_codec(
+        encode(VerdictRow(1, ((public("a"), 33),), (public("b"),))), VERDICT_ROW
+    ),
     "tip": of_codec(encode(NETWORK.chain.tip), TIP),
     "snapshot manifest": of_codec(encode(make_manifest(READER)), MANIFEST),
     "snapshot chunk": of_codec(next(iterate_chunks(READER)), CHUNK),
@@ -144,6 +184,24 @@ BACKUP: Final = Backup(VERSION, MARKS_OF, (mark_of(7),))
 KEY_FILE: Final = seal_key_file(bytes(32), PASSPHRASE, MINIMUM, bytes(16), bytes(24))
 
 
+EVIDENCE: Final = encode(Report(OFFENCE["list_equivocation"], encode(FORK)))
+
+
+def order_of(kind: str) -> OrderFile:
+    """An order file that one attestor has signed."""
+    order = WIRE.decode(sample(kind)).body
+    return sign_order(make_order(NETWORK.hash, order), pair_of(LIST_KEY))
+
+
+SIGNED: Final = order_of("set_params")
+
+
+def order_row(kind: str) -> Decoder:
+    """The row of an order inside its file."""
+    file = order_of(kind)
+    return of_codec(file.order, ORDERS[file.kind].codec)
+
+
 def resealed(tag: bytes, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
     """Read the record of a file whose checksum fits."""
     return lambda raw: Folder(read).read(sealed(tag, raw))
@@ -163,6 +221,12 @@ FILES: Final[dict[str, Decoder]] = {
         *(encode(BACKUP), resealed(b"waypost watermarks", read_marks), BadBackup),
         "backup of watermarks",
     ),
+    "evidence": Decoder(EVIDENCE, lambda raw: check_evidence(raw, NETWORK.hash)),
+    "evidence file": of_codec(EVIDENCE, EVIDENCE_FILE),
+    "signed order": Decoder(encode(SIGNED), read_order),
+    "order file": of_codec(encode(SIGNED), ORDER_FILE),
+    "order of attestors": order_row("set_attestors"),
+    "order of parameters": order_row("set_params"),
     "key file": Decoder(KEY_FILE, lambda raw: open_key_file(raw, PASSPHRASE), BadKeyFile),
     "insecure key file": Decoder(write_insecure(bytes(32)), open_key_file, BadKeyFile),
 }

@@ -7,6 +7,8 @@ Clock              a machine's clock that stands still until a test moves it
 Direct             a verifier in place, which a test can hold up
 Site               a `solo` network whose producer and attestors have key files
 Node               one replica of it: chain, pool and engine over a store in memory
+queries_of         what it answers
+in_states          how many nodes there are, by state
 """
 
 import asyncio
@@ -26,10 +28,12 @@ from ledger.codec import encode
 from ledger.crypto import Signed, sha256
 from ledger.messages.blocks import Block, BlockInput
 from ledger.messages.genesis import GenesisAttestor
+from ledger.messages.state import NODE_STATES
 from ledger.store import Store
 from registry import signer
 from registry.engines.solo import Solo
 from registry.keystore import CHAIN, derive, derive_secret
+from registry.queries import Queries
 from registry.replica import Replica
 from registry.signer import BlockSigner, HashChain, HeaderSigner
 from registry.watermarks import SigningRole, Watermark, Watermarks
@@ -238,6 +242,16 @@ class Node:
     async def close(self) -> None:
         """End its threads."""
         await self.replica.close()
+
+
+def queries_of(node: Node) -> Queries:
+    """The answers of a replica."""
+    return Queries(node.chain, node.pool, node.replica.census, node.replica.verdicts)
+
+
+def in_states(**counts: int) -> dict[str, int]:
+    """Numbers of nodes by state, 0 where none is given."""
+    return dict.fromkeys(NODE_STATES.values(), 0) | counts
 
 
 async def produce(site: Site, solo: Solo, blocks: int = 1, ms: int = BLOCK_MS) -> None:

@@ -19,6 +19,7 @@ from tests.factory import (
     public,
     verify_cached,
 )
+from tests.registry.town import lives, make_town
 
 NODES_NAMES = tuple(f"node {number}" for number in range(12))
 
@@ -29,7 +30,8 @@ def count(network: Network) -> tuple[dict[str, int], dict[bytes, list[bytes]]]:
     nodes: dict[bytes, list[bytes]] = {public(who): [] for who in PEOPLE}
     for key, node in network.state.items(NODES):
         states[NODE_STATES[node.state]] += 1
-        for account in {contribution.account for contribution in node.contributions}:
+        rows = node.contributions
+        for account in {row.account for row in rows} | {row.beneficiary for row in rows}:
             nodes[account].append(key)
     return states, nodes
 
@@ -70,17 +72,41 @@ def test_after_any_history_the_census_is_a_full_count(seed: int) -> None:
         assert census.by_state() == states
         seen |= {state for state, number in states.items() if number}
         assert {account: census.nodes_of(account) for account in nodes} == nodes
-    assert seen == set(states)
+    assert seen == {"awaiting", "queued", "active", "exited"}
     afresh = Census()
     afresh.count(network.state)
     assert afresh.by_state() == census.by_state()
     assert all(afresh.nodes_of(account) == census.nodes_of(account) for account in nodes)
 
 
+def test_every_state_is_counted() -> None:
+    network, census = make_town(), Census()
+    census.count_all(network.chain)
+    seen: set[str] = set()
+    for raws, ms in lives(network):
+        commit(network, census, *raws, ms=ms)
+        states, _ = count(network)
+        assert census.by_state() == states
+        assert all(census.count_of(state) == states[name] for state, name in NODE_STATES.items())
+        seen |= {state for state, number in states.items() if number}
+    assert seen == set(NODE_STATES.values())
+
+
+def test_a_beneficiary_has_a_part_as_long_as_his_contributor() -> None:
+    network = Network()
+    network.attesting = False
+    census = Census()
+    commit(network, census, network.register("node", "alice", QUARTER))
+    commit(network, census, network.contribute("bob", QUARTER, beneficiary=public("carol")))
+    assert census.nodes_of(public("carol")) == [public("node")]
+    commit(network, census, network.withdraw("bob"))
+    assert census.nodes_of(public("carol")) == census.nodes_of(public("bob")) == []
+
+
 def test_without_nodes_there_is_a_zero_for_every_state() -> None:
     census = Census()
     census.count_all(Network().chain)
-    assert census.by_state() == {"awaiting": 0, "queued": 0, "active": 0, "exited": 0}
+    assert census.by_state() == dict.fromkeys(NODE_STATES.values(), 0)
     assert census.nodes_of(public("alice")) == []
 
 

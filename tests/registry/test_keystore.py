@@ -21,13 +21,13 @@ from ledger.crypto import is_public_key, sha256, sign, verify
 from registry import keystore
 from registry.addresses import encode_account, encode_node
 from registry.keystore import (
-    CHAIN,
     MAX_FILE_BYTES,
     MAX_MEMORY,
     MAX_OPERATIONS,
     MIN_MEMORY,
     MINIMUM,
     MODERATE,
+    RECOVERY,
     ROLE_NUMBERS,
     ROLES,
     BadKeyFile,
@@ -589,12 +589,12 @@ def test_an_empty_passphrase_makes_no_file(tmp_path: Path) -> None:
 
 def test_every_role_of_every_holder_has_a_key_of_its_own() -> None:
     seeds = [SEED, OTHER, *(named_seed(SEED, name) for name in ("a", "b", "node"))]
-    keys = {(seed, role): derive(seed, role) for seed in seeds for role in ROLES}
+    keys = {(seed, role): derive(seed, role) for seed in seeds for role in (*ROLES, RECOVERY)}
     for one, two in combinations(keys.values(), 2):
         assert one.public != two.public
         assert one.secret != two.secret
-    secrets = {derive_secret(seed, role) for seed in seeds for role in (*ROLES, CHAIN)}
-    assert len(secrets) == len(seeds) * (len(ROLES) + 1)
+    secrets = {derive_secret(seed, role) for seed in seeds for role in ROLE_NUMBERS}
+    assert len(secrets) == len(seeds) * len(ROLE_NUMBERS)
     assert not secrets & {*seeds}
 
 
@@ -608,6 +608,7 @@ def test_numbers_of_roles_never_change() -> None:
         "hash chain": 4,
         "consensus": 5,
         "producer": 6,
+        "recovery": 7,
     }
     assert ROLES == ("account", "node", "duty", "list", "consensus", "producer")
 

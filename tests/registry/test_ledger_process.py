@@ -17,10 +17,11 @@ from ledger.crypto import sha256
 from ledger.errors import Fault, StoreInUse
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import block_hash
-from ledger.messages.genesis import GenesisNode
+from ledger.messages.genesis import COMET, GenesisNode
 from ledger.messages.lists import decode_header, decode_signed_header
 from registry import ledger_process, workers
 from registry import view as view_module
+from registry.engines import EngineMissing
 from registry.engines.refill import Refill
 from registry.home import GENESIS
 from registry.ipc import Busy, Connection, Gone, Lost, Server
@@ -37,6 +38,7 @@ from tests.registry.factory import (
     Site,
     eventually,
     in_loop,
+    in_states,
     seed_of,
     short_folder,
 )
@@ -139,7 +141,7 @@ async def test_views_tell_of_every_block_epoch_and_final_list(
         others = [(e.event, e.data["epoch"]) for e in events if e.event != "block"]
         assert others == [("list_final", 0), ("epoch", 1), ("list_final", 1)]
         newest = pushed[-1]
-        assert newest.network["nodes"] == {"awaiting": 0, "queued": 0, "active": 1, "exited": 0}
+        assert newest.network["nodes"] == in_states(active=1)
         assert (newest.network["height"], newest.epoch) == (newest.height, 2)
         assert [row.epoch for row in newest.lists] == [0, 1]
         header = decode_header(decode_signed_header(newest.lists[-1].header).header)
@@ -185,7 +187,7 @@ async def test_nodes_come_before_the_view_that_they_belong_to(
         ]
         node, gone = public("node").hex(), public("leaves").hex()
         registered = asked.pushed[-1].network["nodes"]  # type: ignore[union-attr]
-        assert registered == {"awaiting": 0, "queued": 0, "active": 5, "exited": 1}
+        assert registered == in_states(active=5, exited=1)
         [(first, no_one, funded), (second, removed, ended)] = told
         assert (first, no_one) == ([(node, False, funded)], [])
         assert (second, removed) == ([(node, True, ended)], [gone])
@@ -268,6 +270,20 @@ async def test_without_a_genesis_file_it_says_what_to_do(monkeypatch: pytest.Mon
         (folder / GENESIS).unlink()
         with pytest.raises(Fault, match=r"no genesis file .*: waypost init"):
             Service(settings)
+        assert not settings.database_path.exists()
+
+
+@in_loop
+async def test_a_network_of_another_engine_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with short_folder() as folder:
+        site, settings = make_home(monkeypatch, folder)
+        comet = replace(site.genesis, engine=COMET, producer=b"")
+        (folder / GENESIS).write_bytes(encode(comet))
+        with pytest.raises(EngineMissing, match="needs the engine comet, which this version"):
+            Service(settings)
+        # nothing was made that stands in the way of a version that has it
         assert not settings.database_path.exists()
 
 

@@ -9,16 +9,18 @@ import pytest
 from pydantic import BaseModel
 
 from ledger.chain import PINNED_HEIGHTS
+from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.history import journal_key
 from ledger.messages.blocks import BLOCK, block_hash
 from ledger.messages.lists import decode_header
+from ledger.messages.transactions import Report
 from ledger.state import NODES
 from registry import queries as queries_module
 from registry.addresses import encode_account, encode_node
-from registry.api import models
+from registry.api import duty_models, models, rule_models
 from registry.ipc import Gone
-from registry.queries import QUERIES, Queries
+from registry.queries import QUERIES
 from tests.factory import (
     PEOPLE,
     QUARTER,
@@ -30,7 +32,8 @@ from tests.factory import (
     places,
     public,
 )
-from tests.registry.factory import Node, in_loop
+from tests.life import OFFENCE, report, vote_evidence
+from tests.registry.factory import Node, in_loop, in_states, queries_of
 
 EXACT = 2**53
 """Programs that read JSON numbers as floats read integers below this exactly."""
@@ -42,7 +45,7 @@ class Asked:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.network = node.network
-        self.queries = Queries(node.chain, node.pool, node.replica.census)
+        self.queries = queries_of(node)
 
     def __call__(self, name: str, pinned: int | None = None, /, **arguments: Any) -> Any:
         answer = self.queries.answer(name, arguments, pinned)
@@ -93,12 +96,20 @@ SHAPES: dict[str, tuple[dict[str, Any], type[BaseModel] | None]] = {
     "network": ({}, models.Network),
     "epoch": ({"epoch": 0}, models.Epoch),
     "attestors": ({}, models.Attestors),
-    "node": ({"key": public("open")}, models.Node),
+    "node": ({"key": public("open")}, duty_models.NodeStatus),
     "nodes": ({"after": b"", "limit": 3, "state": ""}, None),
     "account": ({"key": public("frank")}, models.Account),
     "block": ({"height": 1}, models.Block),
     "blocks": ({"start": 1, "limit": 3}, None),
     "transaction": ({"hash": bytes(32)}, models.Transaction),
+    "accrued": ({"keys": [public("alice")]}, None),
+    "participation": ({"epochs": 16}, duty_models.Participation),
+    "votes": ({"epoch": 2, "key": public("node 0")}, duty_models.NodeVotes),
+    "contradictions": ({}, duty_models.Votes),
+    "reports": ({"before": b"", "limit": 3}, None),
+    "report": ({"height": 6, "index": 0}, rule_models.Report),
+    "report_check": ({"evidence": b""}, rule_models.Penalty),
+    "rules": ({}, rule_models.Rules),
 }
 
 
@@ -114,10 +125,14 @@ async def test_answers_have_the_shape_that_the_api_shows(
     arguments, shape = row
     async with made() as asked:
         await fill(asked)
+        await asked.node.block(report(asked.network, "kim", vote_evidence(asked.network, "node 0")))
         if name == "transaction":
             block = asked.node.chain.view().block(5)
             assert block is not None
             arguments = {"hash": sha256(block.transactions[1])}
+        if name == "report_check":
+            evidence = vote_evidence(asked.network, "node 1")
+            arguments = {"evidence": encode(Report(OFFENCE["vote_equivocation"], encode(evidence)))}
         result = asked(name, **arguments)
         if shape is not None:
             model = shape.model_validate(result)
@@ -142,7 +157,7 @@ async def test_the_network_in_one_page() -> None:
         assert page["genesis_hash"] == network.hash.hex()
         assert (page["height"], page["epoch"]) == (tip.height, 2)
         assert page["state_root"] == tip.root.hex()
-        assert page["nodes"] == {"awaiting": 1, "queued": 2, "active": 2, "exited": 0}
+        assert page["nodes"] == in_states(awaiting=1, queued=2, active=2)
         assert page["epoch_ends_ms"] == page["epoch_start_ms"] + network.params.epoch_ms
         assert (page["attestors"], page["single_signer"]) == (3, False)
         assert page["latest_final"] == page["newest_header"]
@@ -274,7 +289,9 @@ async def test_pages_of_nodes_come_to_all_of_them_by_ascending_key(limit: int) -
             after = page["next"]
         keys = [key for key, _ in asked.network.state.items(NODES)]
         assert [row["key"] for row in rows] == [encode_node(key) for key in keys]
-        assert rows == [asked("node", key=key) for key in keys]
+        # one that is asked for by its key says more, and nothing else
+        full = [asked("node", key=key) for key in keys]
+        assert rows == [{name: node[name] for name in rows[0]} for node in full]
 
 
 @in_loop

@@ -11,8 +11,17 @@ from msgspec.structs import replace
 from nacl import bindings
 
 from ledger.crypto import convert_to_x25519
-from ledger.messages.state import ACTIVE, AWAITING, EXITED, Node, Swarm
-from ledger.state import CONTACTS, NODES, SWARMS
+from ledger.messages.state import (
+    ACTIVE,
+    AWAITING,
+    DECOMMISSIONED,
+    DEREGISTERED,
+    EXITED,
+    TOMBSTONED,
+    Node,
+    Swarm,
+)
+from ledger.state import CONTACTS, FAILING, NODES, SWARMS
 from ledger.steps import run
 from registry import roster as roster_module
 from registry.addresses import encode_account
@@ -31,6 +40,7 @@ from tests.factory import (
     public,
     verify_cached,
 )
+from tests.registry.town import NODES_NAMES, lives, make_town
 
 NAMES = tuple(f"node {number}" for number in range(10))
 FOUNDERS = ("leaves", "stays", "leaves later")
@@ -41,7 +51,7 @@ def read(network: Network) -> dict[bytes, dict[str, Any]]:
     """Every row from the records alone; the rules are written down here a second time."""
     rows = {}
     for key, node in network.state.items(NODES):
-        if node.state == EXITED:
+        if node.state in (EXITED, DEREGISTERED, TOMBSTONED):
             continue
         contact, swarm = network.state.one(CONTACTS, key), network.state.get(SWARMS, key)
         storage, router = contact.storage_version, contact.router_version
@@ -68,7 +78,7 @@ def read(network: Network) -> dict[bytes, dict[str, Any]]:
                 node.since_height if node.state == ACTIVE else node.registered_height
             ),
             "last_uptime_proof": 0,
-            "earned_downtime_blocks": 0,
+            "earned_downtime_blocks": credit_blocks(network, key, node),
             "decommission_count": 0,
             "staking_requirement": REQUIREMENT,
             "total_contributed": sum(row.amount for row in node.contributions),
@@ -80,6 +90,16 @@ def read(network: Network) -> dict[bytes, dict[str, Any]]:
             ],
         }
     return rows
+
+
+def credit_blocks(network: Network, key: bytes, node: Node) -> int:
+    """Credit of an active node at first, of one that is down what is left of it."""
+    params = network.params
+    if node.state != DECOMMISSIONED:
+        return node.credit_ms // params.block_ms
+    epochs = max(2, -(-node.credit_ms // params.epoch_ms))
+    failed = network.state.one(FAILING, key).count
+    return max(0, epochs - failed) * params.epoch_ms // params.block_ms
 
 
 def by_key(rows: list[SessionNode]) -> dict[bytes, dict[str, Any]]:
@@ -108,7 +128,9 @@ def make_network() -> Network:
         *founding("stays", contact=make_contact(7, ipv4=b"", ipv6=IPV6)),
         *founding("leaves later", exit_ms=START_MS + 60_000),
     )
-    network = Network(make_genesis(SHORT_TIMES, nodes=tuple(sorted(nodes, key=lambda n: n.node))))
+    # who begins to earn changes its record, which these tests are not about
+    params = SHORT_TIMES | {"payable_ms": 0}
+    network = Network(make_genesis(params, nodes=tuple(sorted(nodes, key=lambda n: n.node))))
     network.attesting = False
     return network
 
@@ -164,6 +186,24 @@ def test_after_any_history_the_roster_is_what_the_records_say(seed: int) -> None
     assert by_key(afresh.all()) == told
     assert not any(afresh.take_changed()), "what is there at the start is no change"
     assert all(seen[what] for what in ("new", "changed", "removed")), seen
+
+
+def test_a_row_follows_its_node_through_every_state() -> None:
+    network, roster = make_town(), Roster()
+    roster.read_all(network.state)
+    down: list[int] = []
+    for raws, ms in lives(network):
+        commit(network, roster, *raws, ms=ms)
+        assert by_key(roster.all()) == as_told(read(network))
+        bad = by_key(roster.all()).get(public(NODES_NAMES[0]))
+        if bad is not None and not bad["active"]:
+            assert (bad["funded"], bad["swarm"]) == (True, "ffffffffffffffff")
+            down.append(bad["earned_downtime_blocks"])
+    assert down == sorted(down, reverse=True)
+    assert len(set(down)) > 2
+    states = {network.node(name).state for name in (*NODES_NAMES, "liar", "waits")}
+    assert states == {AWAITING, ACTIVE, EXITED, DEREGISTERED, TOMBSTONED}
+    assert len(roster.all()) == len(NODES_NAMES) + 2 - 3
 
 
 def test_changes_add_up_until_they_are_taken() -> None:

@@ -74,16 +74,27 @@ def _bytes(*heads: tuple[bytes, str]) -> dict[str, Form]:
 
 
 def _lists(*heads: tuple[bytes, str]) -> dict[str, Form]:
-    """Arrays, of up to 15 items, whose head and number of items have this layout."""
+    """Arrays whose head and number of items have this layout."""
 
     def make(head: bytes, layout: str) -> Form:
         def form(value: Any, plain: bytes) -> bytes | None:
             count = len(value) if isinstance(value, list) else 0
-            return _other(value, list, plain, head, layout, count, plain[1:])
+            return _other(value, list, plain, head, layout, count, plain[_head(count) :])
 
         return form
 
     return {f"list as {head.hex()} {layout}": make(head, layout) for head, layout in heads}
+
+
+def _head(count: int) -> int:
+    """Length of the head of an array of so many items, fewer than 2^16."""
+    return 1 if count < 16 else 3
+
+
+def _resized(value: list[Any], plain: bytes, count: int) -> bytes:
+    """An array whose head says that it has `count` items, whatever it has."""
+    head = bytes([0x90 | count]) if count < 16 else b"\xdc" + struct.pack(">H", count)
+    return head + plain[_head(len(value)) :]
 
 
 def _other(
@@ -130,12 +141,12 @@ FORMS: dict[str, Form] = {
     "left out": lambda _value, _plain: b"",
     "twice": lambda _value, plain: plain + plain,
     "one item less": lambda value, plain: (
-        bytes([plain[0] - 1]) + plain[1 : -len(encode(value[-1]))]
+        _resized(value, plain, len(value) - 1)[: -len(encode(value[-1]))]
         if isinstance(value, list) and value
         else None
     ),
     "one item more": lambda value, plain: (
-        bytes([plain[0] + 1]) + plain[1:] + b"\x00" if isinstance(value, list) else None
+        _resized(value, plain, len(value) + 1) + b"\x00" if isinstance(value, list) else None
     ),
     "cut off": lambda _value, plain: plain[:-1],
     "one byte less": lambda value, _plain: (

@@ -44,6 +44,7 @@ class Sent(NamedTuple):
     make: Callable[[Network], bytes]
     scene: Scene = empty
     params: Mapping[str, int] = NO_PARAMS
+    genesis: Mapping[str, Any] = NO_PARAMS
 
 
 class Checked(NamedTuple):
@@ -53,6 +54,7 @@ class Checked(NamedTuple):
     make: Callable[[Network], bytes]
     scene: Scene = empty
     params: Mapping[str, int] = NO_PARAMS
+    genesis: Mapping[str, Any] = NO_PARAMS
 
 
 class Done(NamedTuple):
@@ -63,6 +65,7 @@ class Done(NamedTuple):
     scene: Scene = empty
     params: Mapping[str, int] = NO_PARAMS
     why: str = ""
+    genesis: Mapping[str, Any] = NO_PARAMS
 
 
 Row: TypeAlias = Sent | Checked | Done
@@ -77,7 +80,7 @@ ADVICE: Final = re.compile(
 
 def network_of(row: Row) -> Network:
     """The network that a row is about, where a block without transactions changes nothing."""
-    network = Network(make_genesis(row.params))
+    network = Network(make_genesis(row.params, **row.genesis))
     row.scene(network)
     network.settle()
     return network

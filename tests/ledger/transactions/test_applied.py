@@ -1,5 +1,7 @@
 """What each kind does, case by case; the runners of `effects` assert everything else."""
 
+from importlib import import_module
+
 import pytest
 
 from ledger.transactions import TX_KINDS
@@ -19,15 +21,11 @@ from tests.factory import (
     places,
     public,
 )
-from tests.ledger import effects
-from tests.ledger.effects import (
-    run_attest,
-    run_contribute,
-    run_register,
-    run_transfer,
-    run_update_contact,
-    run_withdraw,
-)
+from tests.ledger.runners.accounts import run_transfer
+from tests.ledger.runners.attest import run_attest
+from tests.ledger.runners.contact import run_update_contact
+from tests.ledger.runners.stake import run_contribute, run_register, run_withdraw
+from tests.ledger.scenes import wait_until
 
 IPV6 = bytes.fromhex("26200000000000000000000000000001")
 
@@ -47,7 +45,9 @@ def waiting() -> Network:
 
 def test_every_kind_has_a_runner() -> None:
     for kind in TX_KINDS:
-        assert hasattr(effects, f"run_{kind.name}"), kind.name
+        area = kind.check.__module__.rpartition(".")[2]
+        runners = import_module(f"tests.ledger.runners.{area}")
+        assert callable(getattr(runners, f"run_{kind.name}")), kind.name
 
 
 # ---- transfer ----
@@ -246,6 +246,36 @@ def test_contribute_beside_a_reserved_place(network: Network) -> None:
     network.block(network.register(stake=QUARTER, reserved=places(("bob", 7))))
     run_contribute(network, "carol", REQUIREMENT - QUARTER - 7)
     run_contribute(network, "bob", 7)
+
+
+def kept(network: Network) -> int:
+    """A node of alice with places for bob and carol; when those lapse."""
+    network.block(network.register(stake=QUARTER, reserved=places(("bob", 7), ("carol", 8))))
+    return network.node().since_ms + network.params.reservation_ms
+
+
+def test_places_are_kept_for_the_last_millisecond(network: Network) -> None:
+    wait_until(network, kept(network) - BLOCK_MS - 1)
+    run_contribute(network, "bob", 7)
+    assert network.node().reserved == places(("carol", 8))
+
+
+def test_places_lapse_in_the_block_that_reaches_their_time(network: Network) -> None:
+    wait_until(network, kept(network) - BLOCK_MS)
+    run_contribute(network, "dave", REQUIREMENT // 2)
+    assert network.node().reserved == ()
+
+
+def test_contribute_what_was_kept_for_others(network: Network) -> None:
+    wait_until(network, kept(network))
+    run_contribute(network, "dave", REQUIREMENT - QUARTER)
+
+
+def test_contribute_less_than_a_place_that_lapsed() -> None:
+    network = Network()
+    network.block(network.register(stake=QUARTER, reserved=places(("bob", REQUIREMENT // 2))))
+    wait_until(network, network.node().since_ms + network.params.reservation_ms)
+    run_contribute(network, "bob", REQUIREMENT // 4)
 
 
 def test_withdraw(waiting: Network) -> None:

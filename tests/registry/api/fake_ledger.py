@@ -16,7 +16,7 @@ from nacl.bindings import crypto_sign_seed_keypair
 from ledger.crypto import convert_to_x25519
 from ledger.errors import Refusal
 from registry.addresses import encode_node
-from registry.api import models
+from registry.api import duty_models, models, rule_models
 from registry.api.models import EPOCH, HEIGHT, TIME_MS, example_of
 from registry.api.ports import OnEvent
 from registry.formats.session import NO_ADDRESS, SessionContributor, SessionNode
@@ -159,16 +159,26 @@ class FakeLedger:
         """What each call raises."""
         self.fates: dict[bytes, dict[str, Any]] = {}
         """What becomes of a transaction, if it is not that it waits for a block."""
+        self.vote_fates: dict[bytes, dict[str, Any]] = {}
+        """What becomes of a vote, by its signature, if it is not that it is held."""
         self.never_commits = False
         """Whether waiting for a block never ends."""
         self.results: dict[str, Any] = {
-            "node": example_of(models.Node),
+            "node": example_of(duty_models.NodeStatus),
+            "accrued": ["15000000"],
+            "participation": example_of(duty_models.Participation),
+            "votes": example_of(duty_models.NodeVotes),
+            "contradictions": example_of(duty_models.Votes),
             "account": example_of(models.Account),
             "epoch": example_of(models.Epoch),
             "block": example_of(models.Block),
             "blocks": [b"block one", b"block two"],
             "transaction": example_of(models.Transaction),
             "attestors": example_of(models.Attestors),
+            "report": example_of(rule_models.Report),
+            "reports": {"reports": [example_of(rule_models.Report)], "next": None},
+            "report_check": example_of(rule_models.Penalty),
+            "rules": example_of(rule_models.Rules),
         }
         """What is answered to each question, but for `nodes`."""
         self.kept = {HEIGHT}
@@ -201,7 +211,7 @@ class FakeLedger:
 
     def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         """The methods, by name."""
-        return {"submit": self._submit, "query": self._query}
+        return {"submit": self._submit, "vote": self._vote, "query": self._query}
 
     def greeting(self) -> list[tuple[str, Any]]:
         """What a new subscriber gets first."""
@@ -219,6 +229,11 @@ class FakeLedger:
             usual = {"state": "committed", "height": HEIGHT + 1, "index": 0}
         return [self.fates.get(raw) or make_fate(raw, **usual) for raw in raws]
 
+    async def _vote(self, votes: Sequence[Any]) -> list[dict[str, Any]]:
+        self._take_down("vote", [tuple(vote) for vote in votes])
+        usual = example_of(duty_models.VoteResult)
+        return [self.vote_fates.get(signature, usual) for *_, signature in votes]
+
     async def _query(
         self, name: str, arguments: dict[str, Any], height: int | None
     ) -> dict[str, Any]:
@@ -226,6 +241,8 @@ class FakeLedger:
         if height is not None and height not in self.kept:
             raise Gone("not kept")
         result = self._page(**arguments) if name == "nodes" else self.results[name]
+        if name == "accrued":
+            result = self.results[name] * len(arguments["keys"])
         return {"height": HEIGHT if height is None else height, "result": result}
 
     def _take_down(self, *call: Any) -> None:

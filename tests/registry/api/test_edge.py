@@ -118,6 +118,8 @@ GROUPS = {
     "/v1/nodes/wpn1": "nodes",
     "/v1/lists/4/full": "lists",
     "/v1/blocks": "blocks",
+    "/v1/reports/check": "reports",
+    "/v1/rules": "rules",
     "/health/ready": "health",
     "/metrics": "metrics",
     "/json_rpc": "json_rpc",

@@ -276,10 +276,10 @@ RESULTS: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"height": 0},
         {"staking_requirement": 100_000_000_000},
     ),
-    "no rewards": (
+    "rewards": (
         "get_accrued_rewards",
-        {"addresses": [ACCOUNT, KEY]},
-        {"balances": {ACCOUNT: 0, KEY: 0}},
+        {"addresses": [ACCOUNT, KEY, ACCOUNT]},
+        {"balances": {ACCOUNT: 15_000_000, KEY: 15_000_000}},
     ),
     "rewards of nobody": ("get_accrued_rewards", None, {"balances": {}}),
     "no quorums": ("get_quorum_state", {}, {"quorums": []}),

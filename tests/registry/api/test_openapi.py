@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from registry.addresses import decode_account, decode_node
-from registry.api import models
+from registry.api import duty_models, models, rule_models
 from registry.api.app import make_app
 from registry.api.models import Shape, example_of
 from registry.api.problems import MEDIA_TYPE, code_table, fill
@@ -42,6 +42,9 @@ PATHS = (
     *("GET /v1/nodes/{key}", "GET /v1/accounts/{address}", "GET /v1/network"),
     *("GET /v1/attestors", "GET /v1/epochs/{epoch}", "GET /v1/blocks/{height}"),
     *("GET /v1/blocks", "GET /v1/genesis", "GET /v1/events"),
+    *("POST /v1/reports", "POST /v1/reports/check", "GET /v1/reports"),
+    *("GET /v1/reports/{height}/{index}", "GET /v1/rules", "GET /v1/participation"),
+    *("POST /v1/verdicts", "GET /v1/verdicts", "GET /v1/verdicts/{epoch}/{key}"),
     *(f"GET /v1/lists/{epoch}{form}" for epoch in ("latest", "{epoch}") for form in FORMS),
     *("POST /json_rpc", "GET /health/live"),
     *("GET /health/ready", "GET /metrics"),
@@ -108,7 +111,17 @@ def test_references_lead_somewhere() -> None:
     assert not [name for name in SCHEMAS if "Validation" in name]
 
 
-SHAPES = [each for each in Shape.__subclasses__() if each.__module__ == models.__name__]
+MODELS = (models.__name__, duty_models.__name__, rule_models.__name__)
+
+
+def below(shape: type[Shape]) -> Iterator[type[Shape]]:
+    """Every shape that is made of another one."""
+    for each in shape.__subclasses__():
+        yield each
+        yield from below(each)
+
+
+SHAPES = [each for each in below(Shape) if each.__module__ in MODELS]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)

@@ -8,9 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from registry.addresses import encode_node
-from registry.api import models
+from registry.api import duty_models, models, rule_models
 from registry.api.answers import decode_cursor, encode_cursor
 from registry.api.models import EPOCH, HEIGHT, example_of
+from registry.api.verdicts import EXAMPLE
 from registry.metrics import WebState
 from tests.registry.api.conftest import Site
 from tests.registry.api.fake_ledger import (
@@ -24,8 +25,8 @@ MSGPACK = "application/msgpack"
 KEY = NODE_KEYS[0]
 
 READS: dict[str, tuple[type[BaseModel], str, dict[str, Any]]] = {
-    f"/v1/nodes/{encode_node(KEY)}": (models.Node, "node", {"key": KEY}),
-    f"/v1/nodes/{KEY.hex()}": (models.Node, "node", {"key": KEY}),
+    f"/v1/nodes/{encode_node(KEY)}": (duty_models.NodeStatus, "node", {"key": KEY}),
+    f"/v1/nodes/{KEY.hex()}": (duty_models.NodeStatus, "node", {"key": KEY}),
     f"/v1/accounts/{models.ACCOUNT}": (
         models.Account,
         "account",
@@ -34,6 +35,16 @@ READS: dict[str, tuple[type[BaseModel], str, dict[str, Any]]] = {
     f"/v1/epochs/{EPOCH}": (models.Epoch, "epoch", {"epoch": EPOCH}),
     f"/v1/blocks/{HEIGHT}": (models.Block, "block", {"height": HEIGHT}),
     "/v1/attestors": (models.Attestors, "attestors", {}),
+    f"/v1/reports/{HEIGHT}/0": (rule_models.Report, "report", {"height": HEIGHT, "index": 0}),
+    "/v1/participation": (duty_models.Participation, "participation", {"epochs": 16}),
+    "/v1/participation?epochs=96": (duty_models.Participation, "participation", {"epochs": 96}),
+    f"/v1/verdicts/{EPOCH}/{KEY.hex()}": (
+        duty_models.NodeVotes,
+        "votes",
+        {"epoch": EPOCH, "key": KEY},
+    ),
+    "/v1/verdicts": (duty_models.Votes, "contradictions", {}),
+    "/v1/rules": (rule_models.Rules, "rules", {}),
 }
 
 
@@ -186,9 +197,11 @@ def samples(site: Site) -> dict[str, float]:
 
 
 def test_metrics(site: Site) -> None:
+    site.push(make_view(HEIGHT, votes_held=7, verdicts_made=5))
     site.client.get("/v1/network")
     site.client.get("/v1/lists/3")
     site.client.post("/v1/transactions", json={"transactions": ["01", "02"]})
+    site.client.post("/v1/verdicts", json={"votes": [EXAMPLE] * 3})
     shown = samples(site)
     expected = {
         "waypost_height": HEIGHT,
@@ -206,6 +219,10 @@ def test_metrics(site: Site) -> None:
         'waypost_requests_total{group="lists",status="4xx"}': 1,
         'waypost_request_seconds_count{group="network"}': 1,
         'waypost_transactions_total{state="pending"}': 2,
+        'waypost_votes_total{state="held"}': 3,
+        'waypost_requests_total{group="verdicts",status="2xx"}': 1,
+        "waypost_votes_held": 7,
+        "waypost_verdicts_made": 5,
     }
     assert {name: shown.get(name) for name in expected} == expected
     assert 'waypost_request_seconds_count{group="lists"}' not in shown

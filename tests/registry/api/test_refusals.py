@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from ledger.errors import REFUSALS
+from ledger.errors import REFUSALS, Refusal
 from registry.addresses import encode_account, encode_node
 from registry.api.answers import encode_cursor
 from registry.api.models import EPOCH
@@ -20,10 +20,13 @@ from registry.api.problems import (
     make_problem,
     status_of,
 )
+from registry.api.verdicts import EXAMPLE
 from registry.ipc import Busy, Gone, Lost
+from registry.verdicts import refused_vote
 from tests.ledger.refusals.rows import ADVICE
 from tests.registry.api.conftest import Site
 from tests.registry.api.fake_ledger import FRESH_UNTIL_MS, make_list, make_view, refused
+from tests.registry.api.offences import EVIDENCE, FORGED, REPORT, TRANSFER, USELESS
 
 HASH = "ab" * 32
 ACCOUNT = encode_account(bytes(32))
@@ -31,6 +34,12 @@ NODE = encode_node(bytes(32))
 MSGPACK = {"content-type": "application/msgpack"}
 TEXT = {"content-type": "text/plain"}
 SEND = "/v1/transactions"
+REPORTS = "/v1/reports"
+CHECK = "/v1/reports/check"
+VOTES = "/v1/verdicts"
+VOTE = EXAMPLE
+PACKED_VOTE = [48, bytes(32), 1, 1, bytes(32), bytes(64)]
+PARTICIPATION = "GET /v1/participation"
 
 
 def pack(value: Any) -> bytes:
@@ -53,9 +62,9 @@ class Case(NamedTuple):
     """Headers that the answer has."""
 
 
-def refuse(code: str, **values: int | str) -> Callable[[Site], object]:
-    """Have the ledger refuse the transaction `aa`."""
-    return lambda site: site.ledger.fates.update({b"\xaa": refused(b"\xaa", code, **values)})
+def refuse(code: str, raw: bytes = b"\xaa", **values: int | str) -> Callable[[Site], object]:
+    """Have the ledger refuse the transaction `aa`, or another one."""
+    return lambda site: site.ledger.fates.update({raw: refused(raw, code, **values)})
 
 
 def fail(error: Exception) -> Callable[[Site], object]:
@@ -66,6 +75,11 @@ def fail(error: Exception) -> Callable[[Site], object]:
 def forget(question: str) -> Callable[[Site], object]:
     """Have the ledger answer "not there"."""
     return lambda site: site.ledger.results.update({question: None})
+
+
+def vote_with(says: str, **changes: Any) -> "Case":
+    """A vote with something wrong in it."""
+    return Case(f"POST {VOTES}", 400, "bad_request", says, {"json": {"vote": VOTE | changes}})
 
 
 def age(site: Site) -> None:
@@ -93,6 +107,8 @@ FORMS = ("", "/full", "/session-json", "/session-binary")
 """What a list's path ends with."""
 
 ONE = {"json": {"transaction": "aa"}}
+A_REPORT = {"json": {"transaction": REPORT.hex()}}
+SOME_EVIDENCE = {"json": {"evidence": EVIDENCE.hex()}}
 OLD_HASH = {"json": {"method": "get_block_hash", "params": {"height": [1]}}}
 
 CASES: dict[str, Case] = {
@@ -255,6 +271,187 @@ CASES: dict[str, Case] = {
     "a height that is gone": Case(
         "GET /v1/attestors", 410, "height_gone", prepare=fail(Gone(""))
     ),
+    # offences
+    "a report that is no JSON": Case(
+        f"POST {REPORTS}", 400, "bad_request", "body is not right",
+        {"content": b"{", "headers": {"content-type": "application/json"}},
+    ),
+    "a report in another field": Case(
+        f"POST {REPORTS}", 400, "bad_request", '"transaction" and nothing else',
+        {"json": {"evidence": "aa"}},
+    ),
+    "a report that is not hex": Case(
+        f"POST {REPORTS}", 400, "bad_request", "transaction is not hex",
+        {"json": {"transaction": "xy"}},
+    ),
+    "several reports at once": Case(
+        f"POST {REPORTS}", 400, "bad_request", "body is not right",
+        {"content": pack([REPORT]), "headers": MSGPACK},
+    ),
+    "a report without a type": Case(
+        f"POST {REPORTS}", 415, "unsupported_media_type", "application/msgpack",
+        {"content": REPORT, "headers": TEXT},
+    ),
+    "a report one byte too long": Case(
+        f"POST {REPORTS}", 413, "body_too_large", str(MAX_BODY_BYTES),
+        {"content": bytes(MAX_BODY_BYTES + 1), "headers": MSGPACK},
+        headers={"connection": "close"},
+    ),
+    "a report that is no transaction": Case(
+        f"POST {REPORTS}", 400, "not_canonical", "canonical transaction",
+        {"content": pack(b"\x92"), "headers": MSGPACK},
+    ),
+    "a transfer in place of a report": Case(
+        f"POST {REPORTS}", 400, "bad_request", "transfer, no report",
+        {"json": {"transaction": TRANSFER.hex()}},
+    ),
+    "another kind of waiting for a report": Case(
+        f"POST {REPORTS}?wait=forever", 400, "bad_request", "query.wait", A_REPORT
+    ),
+    "a report that proves nothing": Case(
+        f"POST {REPORTS}", 422, "no_contradiction", "both votes are a pass", A_REPORT,
+        refuse("no_contradiction", REPORT, why="both votes are a pass"),
+    ),
+    "a report of what was punished": Case(
+        f"POST {REPORTS}?wait=commit", 422, "punished_already", "at height 7", A_REPORT,
+        refuse("punished_already", REPORT, height=7),
+    ),
+    "a report to a full pool": Case(
+        f"POST {REPORTS}", 503, "busy", "again", A_REPORT, fail(Busy("")), {"retry-after": "1"}
+    ),
+    "evidence in another field": Case(
+        f"POST {CHECK}", 400, "bad_request", '"evidence" and nothing else', A_REPORT
+    ),
+    "evidence that is no file": Case(
+        f"POST {CHECK}", 400, "not_canonical", "canonical evidence file",
+        {"json": {"evidence": "aa"}},
+    ),
+    "evidence that is forged": Case(
+        f"POST {CHECK}", 422, "bad_signature", "does not fit",
+        {"content": pack(FORGED), "headers": MSGPACK},
+    ),
+    "evidence that proves nothing": Case(
+        f"POST {CHECK}", 422, "no_contradiction", "both votes are a pass",
+        {"json": {"evidence": USELESS.hex()}},
+    ),
+    "evidence of what was punished": Case(
+        f"POST {CHECK}", 422, "punished_already", "at height 7", SOME_EVIDENCE,
+        fail(Refusal("punished_already", height=7)),
+    ),
+    "evidence without a type": Case(
+        f"POST {CHECK}", 415, "unsupported_media_type", "application/json",
+        {"content": EVIDENCE, "headers": TEXT},
+    ),
+    "evidence one byte too long": Case(
+        f"POST {CHECK}", 413, "body_too_large", str(MAX_BODY_BYTES),
+        {"content": bytes(MAX_BODY_BYTES + 1), "headers": MSGPACK},
+        headers={"connection": "close"},
+    ),
+    "evidence while the ledger is busy": Case(
+        f"POST {CHECK}", 503, "busy", "again", SOME_EVIDENCE, fail(Busy("")), {"retry-after": "1"}
+    ),
+    "a page of no reports": Case(f"GET {REPORTS}?limit=0", 400, "bad_request", "query.limit"),
+    "a page of too many reports": Case(
+        f"GET {REPORTS}?limit=201", 400, "bad_request", "query.limit"
+    ),
+    "reports of a height that is gone": Case(
+        f"GET {REPORTS}?cursor={encode_cursor(7, bytes(12))}", 410, "height_gone", "first page"
+    ),
+    "reports while the ledger is busy": Case(
+        f"GET {REPORTS}", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+    "a report that is not there": Case(
+        f"GET {REPORTS}/9/0", 404, "not_found", "report 9/0", prepare=forget("report")
+    ),
+    "a report below zero": Case(f"GET {REPORTS}/9/-1", 400, "bad_request", "path.index"),
+    "rules while the ledger is busy": Case(
+        "GET /v1/rules", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+    # votes, taking part
+    "votes that are no JSON": Case(
+        f"POST {VOTES}", 400, "bad_request", "JSON",
+        {"content": b"{", "headers": {"content-type": "application/json"}},
+    ),
+    "neither votes nor a vote": Case(f"POST {VOTES}", 400, "bad_request", "either", {"json": {}}),
+    "both votes and a vote": Case(
+        f"POST {VOTES}", 400, "bad_request", "either", {"json": {"vote": VOTE, "votes": [VOTE]}}
+    ),
+    "no vote": Case(f"POST {VOTES}", 400, "bad_request", "no vote", {"json": {"votes": []}}),
+    "a vote with another field": vote_with("unknown field", place=3),
+    "a vote in an epoch below zero": vote_with("$.vote.epoch", epoch=-1),
+    "a vote in an epoch past all": vote_with("$.vote.epoch", epoch=2**63),
+    "a vote on a life past all": vote_with("$.vote.life", life=2**32),
+    "a vote with a fault past all": vote_with("$.vote.faults", faults=64),
+    "a vote with a fault of no name": vote_with("'slow' is no fault", faults=["slow"]),
+    "a vote on an account": vote_with("account", node=ACCOUNT),
+    "a vote by an account": vote_with("account", tester=ACCOUNT),
+    "a vote whose signature is short": vote_with("vote 0 is no 128", signature="ab" * 63),
+    "a vote whose signature is no hex": vote_with("vote 0 is no 128", signature="xy" * 64),
+    "votes that are no MessagePack": Case(
+        f"POST {VOTES}", 400, "bad_request", "array of arrays",
+        {"content": b"\xc1", "headers": MSGPACK},
+    ),
+    "a bare vote as MessagePack": Case(
+        f"POST {VOTES}", 400, "bad_request", "array of arrays",
+        {"content": pack(PACKED_VOTE), "headers": MSGPACK},
+    ),
+    "a vote that is too long as MessagePack": Case(
+        f"POST {VOTES}", 400, "bad_request", "array of arrays",
+        {"content": pack([[*PACKED_VOTE, 0]]), "headers": MSGPACK},
+    ),
+    "a vote with a short key as MessagePack": Case(
+        f"POST {VOTES}", 400, "bad_request", "array of arrays",
+        {"content": pack([[1, bytes(31), *PACKED_VOTE[2:]]]), "headers": MSGPACK},
+    ),
+    "no vote in MessagePack": Case(
+        f"POST {VOTES}", 400, "bad_request", "no vote", {"content": pack([]), "headers": MSGPACK}
+    ),
+    "a vote of another content type": Case(
+        f"POST {VOTES}", 415, "unsupported_media_type", "application/msgpack",
+        {"content": pack([PACKED_VOTE]), "headers": TEXT},
+    ),
+    "one vote too many": Case(
+        f"POST {VOTES}", 413, "too_many_votes", "5001 are more than 5000",
+        {"content": pack([PACKED_VOTE] * 5_001), "headers": MSGPACK},
+    ),
+    "votes one byte too long": Case(
+        f"POST {VOTES}", 413, "body_too_large", str(MAX_BODY_BYTES),
+        {"content": bytes(MAX_BODY_BYTES + 1), "headers": MSGPACK},
+        headers={"connection": "close"},
+    ),
+    "one vote that is refused": Case(
+        f"POST {VOTES}", 422, "verdict_closed", "epoch 48 takes no votes", {"json": {"vote": VOTE}},
+        lambda site: site.ledger.vote_fates.update(
+            {bytes.fromhex(VOTE["signature"]): refused_vote(Refusal("verdict_closed", epoch=48))}
+        ),
+    ),
+    "votes to a full service": Case(
+        f"POST {VOTES}", 503, "busy", "again", {"json": {"vote": VOTE}}, fail(Busy("")),
+        {"retry-after": "1"},
+    ),
+    "votes on an account": Case(f"GET {VOTES}/1/{ACCOUNT}", 400, "bad_request", "account"),
+    "votes in an epoch below zero": Case(
+        f"GET {VOTES}/-1/{NODE}", 400, "bad_request", "path.epoch"
+    ),
+    "votes on a node that is not tested": Case(
+        f"GET {VOTES}/1/{NODE}", 404, "not_found", "tested in epoch 1", prepare=forget("votes")
+    ),
+    "votes while the ledger is busy": Case(
+        f"GET {VOTES}/1/{NODE}", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+    "contradictions while the ledger is busy": Case(
+        f"GET {VOTES}", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+    "taking part in no epoch": Case(f"{PARTICIPATION}?epochs=0", 400, "bad_request", "epochs"),
+    "taking part in too many epochs": Case(
+        f"{PARTICIPATION}?epochs=97", 400, "bad_request", "epochs"
+    ),
+    "taking part while the ledger is busy": Case(
+        PARTICIPATION, 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+    "a node while the ledger is busy": Case(
+        f"GET /v1/nodes/{NODE}", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
     # events
     "an event id that is no height": Case(
         "GET /v1/events", 400, "bad_request", "Last-Event-ID",
@@ -353,8 +550,9 @@ def test_refusal(site: Site, case: Case) -> None:
     answer = site.client.request(method, path, **case.body)
     assert what_there_is(site) == before
     # nothing was sent, unless it was the ledger itself that refused it
-    is_sent = any(call[0] == "submit" for call in site.ledger.calls)
-    assert not is_sent or site.ledger.fates or site.ledger.error
+    is_sent = any(call[0] in ("submit", "vote") for call in site.ledger.calls)
+    fates = site.ledger.fates or site.ledger.vote_fates
+    assert not is_sent or fates or site.ledger.error
     assert answer.status_code == case.status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     problem = answer.json()
@@ -380,6 +578,8 @@ BEFORE_A_VIEW = (
     *("/v1/network", "/v1/nodes", f"/v1/nodes/{NODE}", f"/v1/accounts/{ACCOUNT}", "/v1/attestors"),
     *("/v1/epochs/1", "/v1/blocks/1", "/v1/blocks?start=1", "/v1/genesis", "/v1/events"),
     f"/v1/transactions/{HASH}",
+    *("/v1/reports", "/v1/reports/1/0", "/v1/rules", "/v1/participation"),
+    *("/v1/verdicts", f"/v1/verdicts/1/{NODE}"),
     *(f"/v1/lists/{epoch}{form}" for epoch in ("latest", "1") for form in FORMS),
 )
 

@@ -8,11 +8,11 @@ run_service      one that listens on a free port of this machine
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -24,10 +24,13 @@ from ledger.transactions.envelope import Transaction
 from ledger.types import COIN
 from registry.addresses import decode_account, decode_node
 from registry.census import Census
+from registry.evidence import check_evidence
 from registry.keystore import derive, save_insecure_seed
-from registry.pool import Fate
+from registry.pool import Fate, Pool
 from registry.queries import Queries
+from registry.verdicts import Verdicts
 from tests.factory import Network, make_genesis
+from tests.registry.factory import Direct
 
 PEOPLE: Final = ("alice", "bob", "carol")
 RICH: Final = 1_000 * COIN
@@ -68,9 +71,10 @@ class Waiting:
 class FakeService:
     """A service of a network on which `PEOPLE` are rich. Each transaction gets a block at once."""
 
-    def __init__(self, **params: int) -> None:
+    def __init__(self, genesis: Mapping[str, Any] | None = None, **params: int) -> None:
         accounts = tuple(GenesisAccount(key, RICH) for key in sorted(map(account_of, PEOPLE)))
-        self.network = Network(make_genesis(params, accounts=accounts))
+        fields = {"accounts": accounts} | dict(genesis or {})
+        self.network = Network(make_genesis(params, **fields))
         self.url = ""
         self.asked: list[str] = []
         """Paths in the order of the requests."""
@@ -88,6 +92,8 @@ class FakeService:
             return self.answers[parts.path]
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         try:
+            if method == "POST" and parts.path == "/v1/reports/check":
+                return 200, self._check(body)
             if method == "POST":
                 return 200, self._submit(body)
             return self._get(parts.path.removeprefix("/v1/").split("/"), asked)
@@ -104,8 +110,16 @@ class FakeService:
                 return 200, msgspec.msgpack.encode(blocks)
             case ["nodes"]:
                 return 200, json.dumps(self._nodes(asked)).encode()
+            case ["reports"]:
+                return 200, json.dumps(self._reports(asked)).encode()
+            case ["reports", height, index]:
+                result = self._query("report", height=int(height), index=int(index))
             case ["network"]:
                 result = self._query("network")
+            case ["rules"]:
+                result = self._query("rules")
+            case ["participation"]:
+                result = self._query("participation", epochs=int(asked.get("epochs", "16")))
             case ["nodes", key]:
                 result = self._query("node", key=decode_node(key))
             case ["accounts", address]:
@@ -121,7 +135,8 @@ class FakeService:
     def _query(self, name: str, **arguments: Any) -> Any:
         census = Census()
         census.count_all(self.network.chain)
-        queries = Queries(self.network.chain, self._waiting, census)  # type: ignore[arg-type]
+        chain, pool = self.network.chain, cast("Pool", self._waiting)
+        queries = Queries(chain, pool, census, Verdicts(chain, pool, Direct()))
         return queries.answer(name, arguments, None)["result"]
 
     def _nodes(self, asked: dict[str, str]) -> dict[str, Any]:
@@ -130,6 +145,18 @@ class FakeService:
         page = self._query("nodes", after=after, limit=limit, state=state)
         following = None if page["next"] is None else page["next"].hex()
         return {"height": self.network.chain.tip.height, "nodes": page["nodes"], "next": following}
+
+    def _reports(self, asked: dict[str, str]) -> dict[str, Any]:
+        before = bytes.fromhex(asked.get("cursor", ""))
+        page = self._query("reports", before=before, limit=int(asked["limit"]))
+        following = None if page["next"] is None else page["next"].hex()
+        height = self.network.chain.tip.height
+        return {"height": height, "reports": page["reports"], "next": following}
+
+    def _check(self, body: bytes) -> bytes:
+        raw = bytes.fromhex(json.loads(body)["evidence"])
+        check_evidence(raw, self.network.hash)
+        return json.dumps(self._query("report_check", evidence=raw)).encode()
 
     def _submit(self, body: bytes) -> bytes:
         (text,) = json.loads(body)["transactions"]
@@ -167,9 +194,9 @@ def problem(status: int, code: str, detail: str, values: Any) -> tuple[int, byte
 
 
 @contextmanager
-def run_service(**params: int) -> Iterator[FakeService]:
-    """Run a service; `params` are changes of the `minimal` preset."""
-    service = FakeService(**params)
+def run_service(genesis: Mapping[str, Any] | None = None, **params: int) -> Iterator[FakeService]:
+    """Run a service; `params` are changes of the `minimal` preset, `genesis` fields of its file."""
+    service = FakeService(genesis, **params)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -56,7 +56,8 @@ def test_coins_are_sent_and_shown(fake: FakeService, alice: Path) -> None:
 def test_an_account_that_never_existed_is_empty(fake: FakeService) -> None:
     text = call("account", "show", "11" * 32).stdout
     assert "0 coins" in text
-    assert "stakes   none" in text
+    assert "stakes     none" in text
+    assert "claimable  0 coins of rewards" in text
 
 
 def test_stakes_are_shown(fake: FakeService, alice: Path, tmp_path: Path) -> None:

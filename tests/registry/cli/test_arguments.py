@@ -12,7 +12,16 @@ from ledger.params import PRESETS
 from ledger.types import COIN
 from registry.addresses import encode_account, encode_node
 from registry.cli import arguments
-from registry.cli.arguments import ProgramVersion, PublicSeat, Seat, Setting, Share
+from registry.cli.arguments import (
+    KeyWeight,
+    NewSeat,
+    ProgramVersion,
+    ProvenSeat,
+    PublicSeat,
+    Seat,
+    Setting,
+    Share,
+)
 from registry.cli.init import CONFIG
 from registry.cli.ledger import DATABASE
 from registry.cli.node import State
@@ -22,6 +31,7 @@ from registry.settings import Settings
 KEY = bytes(range(32))
 ACCOUNT = encode_account(KEY)
 NODE = encode_node(KEY)
+PROOF = bytes(range(64))
 PUBLIC = f"{KEY.hex()}:{KEY[::-1].hex()}"
 
 READ: dict[str, tuple[Callable[[str], Any], str, object]] = {
@@ -44,8 +54,16 @@ READ: dict[str, tuple[Callable[[str], Any], str, object]] = {
         KEY.hex(),
         Seat(Path(KEY.hex()), 1),
     ),
-    "producer": (arguments.parse_producer, "p.json", Path("p.json")),
-    "producer in public": (arguments.parse_producer, KEY.hex(), KEY),
+    "new seat": (arguments.parse_new_seat, "b.json:3", NewSeat(Path("b.json"), 3)),
+    "new seat with its proof": (
+        arguments.parse_new_seat,
+        f"{PUBLIC}:{PROOF.hex()}:4",
+        NewSeat(ProvenSeat(KEY, KEY[::-1], PROOF), 4),
+    ),
+    "key": (arguments.parse_key, KEY.hex(), KEY),
+    "key with a weight": (arguments.parse_key_weight, f"{KEY.hex()}=9", KeyWeight(KEY, 9)),
+    "producer": (arguments.parse_holder, "p.json", Path("p.json")),
+    "producer in public": (arguments.parse_holder, KEY.hex(), KEY),
     "setting": (arguments.parse_setting, "epoch_ms=20000", Setting("epoch_ms", 20_000)),
     "name": (arguments.parse_network_name, "my-net-2", "my-net-2"),
     "version": (arguments.parse_version, "2.11.0", ProgramVersion(2, 11, 0)),
@@ -64,6 +82,14 @@ REFUSED: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "share of nothing readable": (arguments.parse_share, f"{ACCOUNT}=x", "no amount"),
     "weight of zero": (arguments.parse_seat, "a:0", "no weight"),
     "weight beyond all": (arguments.parse_seat, f"a:{2**32}", "no weight"),
+    "new seat without its proof": (arguments.parse_new_seat, PUBLIC, "needs a proof"),
+    "key that is too short": (arguments.parse_key, KEY.hex()[1:], "no public key"),
+    "key without a weight": (arguments.parse_key_weight, KEY.hex(), "no weight"),
+    "key with a weight beyond all": (
+        arguments.parse_key_weight,
+        f"{KEY.hex()}={2**32}",
+        "no weight",
+    ),
     "unknown parameter": (arguments.parse_setting, "speed=5", "no parameter 'speed'"),
     "parameter without a value": (arguments.parse_setting, "epoch_ms", "an integer"),
     "parameter with a unit": (arguments.parse_setting, "epoch_ms=20s", "an integer"),

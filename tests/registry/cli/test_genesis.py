@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
-from ledger.crypto import sha256
+from ledger.codec import encode
+from ledger.crypto import Signed, sha256, signing_bytes, verify
 from ledger.genesis import load_genesis
+from ledger.messages import tags
+from ledger.messages.genesis import COMET
 from ledger.params import PARAMETERS, Params, preset
 from ledger.types import COIN, MAX_AMOUNT
 from registry import signer
 from registry.addresses import encode_account
-from registry.keystore import CHAIN, derive, derive_secret
+from registry.keystore import CHAIN, RECOVERY, derive, derive_secret
 from registry.signer import HashChain
+from tests.factory import make_genesis
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import account_of, save_keys, seed_of
 
@@ -20,6 +24,7 @@ ALICE = encode_account(account_of("alice"))
 BOB = encode_account(account_of("bob"))
 START = "1700000000000"
 HOLDERS = ("first", "second")
+OFFLINE = ("vault", "safe")
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +99,47 @@ def test_seat_for_programs(keys: Path) -> None:
     assert shown["seat"] == f"{shown['list_key']}:{shown['tip']}"
 
 
+def test_recovery_keys_by_file_and_in_public(keys: Path) -> None:
+    for name in OFFLINE:
+        save_keys(keys, name)
+    wanted = sorted(derive(seed_of(name), RECOVERY).public.hex() for name in OFFLINE)
+    shown = [call_json("keys", "recovery", keys / f"{name}.json")["recovery"] for name in OFFLINE]
+    assert sorted(shown) == wanted
+    files = [word for name in OFFLINE for word in ("--recovery", keys / f"{name}.json")]
+    public = [word for key in shown for word in ("--recovery", key)]
+    made = call_json(*words(keys, *files))
+    call(*words(keys, *public, out="public.bin"))
+    assert made["recovery"] == wanted
+    raw = (keys / "genesis.bin").read_bytes()
+    assert raw == (keys / "public.bin").read_bytes()
+    assert [key.hex() for key in load_genesis(raw).recovery] == wanted
+    text = call("genesis", "check", keys / "genesis.bin").stdout
+    assert all(f"recovery key  {key}" in text for key in wanted)
+
+
+def test_a_recovery_key_twice_is_refused(keys: Path) -> None:
+    more = ["--recovery", keys / "first.json"] * 2
+    assert error_of(call(*words(keys, *more), code=1)) == "bad_genesis"
+
+
+def test_check_names_the_engine(tmp_path: Path) -> None:
+    file = tmp_path / "comet.bin"
+    file.write_bytes(encode(make_genesis(engine=COMET, producer=b"")))
+    shown = call_json("genesis", "check", file)
+    assert (shown["engine"], shown["producer"], shown["recovery"]) == ("comet", "", [])
+    lines = call("genesis", "check", file).stdout.splitlines()
+    assert [line.split() for line in lines if line.startswith("engine")] == [["engine", "comet"]]
+
+
+def test_a_seat_with_the_proof_for_one_network(keys: Path) -> None:
+    call(*words(keys))
+    network = sha256((keys / "genesis.bin").read_bytes())
+    shown = call_json("keys", "seat", keys / "first.json", "--genesis", keys / "genesis.bin")
+    assert shown["seat"] == f"{shown['list_key']}:{shown['tip']}:{shown['proof']}"
+    list_key, tip, proof = (bytes.fromhex(shown[name]) for name in ("list_key", "tip", "proof"))
+    assert verify(Signed(list_key, signing_bytes(tags.SEAT, network, tip), proof))
+
+
 def test_the_same_inputs_give_the_same_file(keys: Path) -> None:
     call(*words(keys, "--account", f"{ALICE}=1", "--account", f"{BOB}=2"))
     call(*words(keys, "--account", f"{BOB}=2", "--account", f"{ALICE}=1", out="again.bin"))
@@ -159,6 +205,11 @@ def test_an_attestor_twice_is_refused(keys: Path) -> None:
 def test_a_wrong_command_line(keys: Path, more: list[str]) -> None:
     call(*words(keys, *more), code=2)
     assert not (keys / "genesis.bin").exists()
+
+
+def test_too_many_recovery_keys(keys: Path) -> None:
+    more = [word for _ in range(26) for word in ("--recovery", keys / "first.json")]
+    assert "--recovery: there are at most 25" in call(*words(keys, *more), code=2).stderr
 
 
 def test_too_many_attestors(keys: Path) -> None:

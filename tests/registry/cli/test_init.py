@@ -8,6 +8,7 @@ import pytest
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.genesis import load_genesis
+from ledger.messages.genesis import COMET
 from ledger.params import PRESETS, preset
 from ledger.types import COIN
 from registry import keystore, signer
@@ -187,6 +188,16 @@ def test_the_producer_of_a_network_that_exists(tmp_path: Path) -> None:
     assert (settings.engine, settings.producer, settings.attest) == ("solo", producer, None)
     assert made["produces_with"] == str(producer)
     assert sorted(path.name for path in home.iterdir()) == [CONFIG, GENESIS]
+
+
+@pytest.mark.parametrize("more", [["--follow", URL], ["--producer", "p.json"]], ids=" ".join)
+def test_a_network_of_another_engine_gets_no_home(tmp_path: Path, more: list[str]) -> None:
+    file = tmp_path / "comet.bin"
+    file.write_bytes(encode(make_genesis(engine=COMET, producer=b"")))
+    result = call("init", "--home", tmp_path / "home", "--genesis", file, *more, code=1)
+    assert error_of(result) == "engine_missing"
+    assert "needs the engine comet, which this version cannot run yet" in result.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_only_the_producer_gets_his_home(tmp_path: Path, genesis: Path) -> None:

@@ -1,5 +1,6 @@
 """`waypost node`: a node's life from the command line, on a real chain behind a small server."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from ledger.types import COIN
 from registry.addresses import encode_account, encode_node
 from registry.cli import node as commands
 from registry.keystore import derive
+from tests.factory import public
+from tests.life import FAULTY, judge, report, vote_evidence
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import (
     RICH,
@@ -20,6 +23,7 @@ from tests.registry.cli.fake_service import (
     save_keys,
     seed_of,
 )
+from tests.registry.town import NODES_NAMES, make_town
 
 FEE = 1_000
 KEY = derive(seed_of("node"), "node").public
@@ -31,6 +35,13 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
     with run_service() as running:
         monkeypatch.setenv("WAYPOST_URL", running.url)
         yield running
+
+
+@pytest.fixture
+def town(fake: FakeService) -> FakeService:
+    """A service of a network whose nodes can be tested."""
+    fake.network = make_town()
+    return fake
 
 
 @pytest.fixture
@@ -87,25 +98,80 @@ def test_everything_that_was_said_is_registered(fake: FakeService, keys: Path) -
     }
 
 
+def card_of(node: str = NODE) -> str:
+    """The card of a node, however wide its first column is."""
+    return re.sub(" {2,}", ": ", call("node", "status", node).stdout)
+
+
 def test_the_card_of_a_node_through_its_life(fake: FakeService, keys: Path) -> None:
     assert f"registered {NODE} with 25 coins: in block 1" in call(*register(keys)).stdout
-    card = call("node", "status", NODE).stdout
-    for part in ("state        awaiting", "25 coins of 100 coins", "75 coins, 9 more accounts"):
-        assert part in card
+    for part in ("state: awaiting", "25 coins of 100 coins", "75 coins, 9 more accounts"):
+        assert part in card_of()
     call(*contribute(keys, "bob", "75"))
-    card = call("node", "status", NODE).stdout
-    for part in ("state        queued", "queue        place 1", "nothing"):
-        assert part in card
+    for part in ("state: queued", "queue: place 1", "open: nothing"):
+        assert part in card_of()
     call("node", "contact", "--node", keys / "node.json", "--ipv4", "5.6.7.9")
-    card = call("node", "status", NODE).stdout
-    assert "contact          5.6.7.8, storage 22021 (2.11.0), router 22020 (11.6.0)" in card
-    assert "from next epoch  5.6.7.9, storage 22021" in card
+    assert "\ncontact: 5.6.7.8, storage 22021 (2.11.0), router 22020 (11.6.0)\n" in card_of()
+    assert "from next epoch: 5.6.7.9, storage 22021" in card_of()
     fake.network.end_epoch()
-    card = call("node", "status", NODE).stdout
-    for part in ("state        active", "5.6.7.9", "next step    it is on duty"):
+    card = card_of()
+    for part in (
+        "state: active",
+        "5.6.7.9",
+        "next step: it is on duty",
+        "earns: nothing now; from",
+    ):
         assert part in card
     assert "from next epoch" not in card
     assert str(call_json("node", "status", NODE)["swarm"]) in card
+    fake.network.end_epoch()
+    fake.network.end_epoch()
+    card = card_of()
+    assert re.search(r"\nearns: 0\.\d+ coins an epoch now\nearned: 0\.\d+ coins\n", card)
+    for name in ("alice", "bob"):
+        assert f"claimable: {encode_account(account_of(name))} 0." in card
+
+
+def test_the_card_of_a_node_that_fails(town: FakeService) -> None:
+    network = town.network
+    bad = encode_node(public(NODES_NAMES[0]))
+    for part in (
+        "credit: 0.01 h",
+        "decommission: after 2 more failing epochs, in ",
+        "tested by: 5 nodes in this epoch",
+        "has to test: ",
+    ):
+        assert part in card_of(bad)
+    for _ in range(2):
+        network.block(judge(network, NODES_NAMES[0], FAULTY))
+        network.end_epoch()
+    assert "epoch 1: failed: storage port (4 votes; 1 silent)" in card_of(bad)
+    network.end_epoch()
+    card = card_of(bad)
+    for part in (
+        "state: decommissioned",
+        # 40 s at first and 1 s for 30 s on duty: five epochs, and one until the last has its effect
+        "deregistration: after 5 more failing epochs, in 60 s at the earliest (0 of 5 so far)",
+        "back: after epoch 8, if nothing fails it again",
+        "swarm: none",
+    ):
+        assert part in card
+    tester = call_json("node", "status", bad)["verdicts"][0]["votes"][0]["tester"]
+    assert re.search("voted: in [12] of [12] verdicts of 16 epochs", card_of(tester))
+
+
+def test_the_card_of_a_node_that_leaves(town: FakeService) -> None:
+    network, name = town.network, NODES_NAMES[0]
+    node = encode_node(public(name))
+    network.block(report(network, "leo", vote_evidence(network, name)))
+    network.block(network.request_unlock("alice", name))
+    card = card_of(node)
+    assert re.search("leaves: not before .* UTC, place 1 among those", card)
+    assert "penalties: took 1 coin" in card
+    network.end_epoch()
+    card = card_of(node)
+    assert "state: exited" in card
+    assert re.search("payout: from .* UTC on", card)
 
 
 def test_a_contributor_takes_his_stake_back(fake: FakeService, keys: Path) -> None:

@@ -59,7 +59,7 @@ class Answering(BaseHTTPRequestHandler):
             self.source.lie(self, raws)
 
     def do_POST(self) -> None:
-        """Answer `POST /v1/transactions` with what the test says."""
+        """Answer what is sent, transactions or votes, with what the test says."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.source.posted.append((self.path, msgspec.msgpack.decode(body)))
         status, answer = self.source.to_posts

@@ -29,11 +29,10 @@ from registry.engines.solo import Solo
 from registry.files import write_durably
 from registry.ipc import Busy, Lost
 from registry.publisher import Publisher
-from registry.queries import Queries
 from registry.signer import CLOCK_TOLERANCE_MS, Known
 from registry.watermarks import HEADERS, import_backup, make_backup
 from tests.factory import START_MS, public
-from tests.registry.factory import Node, Site, in_loop, produce, settle
+from tests.registry.factory import Node, Site, in_loop, produce, queries_of, settle
 
 NAMES = ("one", "two", "three")
 
@@ -134,7 +133,7 @@ async def test_each_epoch_is_attested_once(monkeypatch: pytest.MonkeyPatch, tmp_
         seats = made.producer.chain.view().state.one(SETS).current
         key = made.site.header_signer("one").pair.public
         assert {seats[attest.index].list_key for attest in member.submitted} == {key}
-        queries = Queries(made.producer.chain, made.producer.pool, made.producer.replica.census)
+        queries = queries_of(made.producer)
         for epoch in range(4):
             answer = queries.answer("epoch", {"epoch": epoch}, None)["result"]
             assert [row["list_key"] for row in answer["signatures"]] == [key.hex()]
@@ -425,7 +424,7 @@ async def test_two_of_three_are_not_enough(monkeypatch: pytest.MonkeyPatch, tmp_
             member.to = made.solo
         with capture_logs():
             await made.blocks(12)
-        queries = Queries(made.producer.chain, made.producer.pool, made.producer.replica.census)
+        queries = queries_of(made.producer)
         answer = queries.answer("epoch", {"epoch": 0}, None)["result"]
         assert (len(answer["signatures"]), answer["is_final"]) == (2, False)
         assert queries.answer("network", {}, None)["result"]["latest_final"] is None

@@ -14,10 +14,18 @@ from registry import watermarks as watermarks_module
 from registry.engines import solo as solo_module
 from registry.engines.solo import Solo
 from registry.files import write_durably
-from registry.queries import Queries
 from registry.watermarks import BLOCKS, SignerRefuses, import_backup, make_backup
 from tests.factory import START_MS, Network
-from tests.registry.factory import PRODUCER, Node, Site, eventually, in_loop, produce, settle
+from tests.registry.factory import (
+    PRODUCER,
+    Node,
+    Site,
+    eventually,
+    in_loop,
+    produce,
+    queries_of,
+    settle,
+)
 
 
 @pytest.fixture
@@ -240,7 +248,7 @@ async def test_a_failed_write_is_not_served_whether_it_landed_or_not(
     store = CrashStore()
     node = Node.at(site, store)
     solo = node.solo(site)
-    queries = Queries(node.chain, node.pool, node.replica.census)
+    queries = queries_of(node)
     await produce(site, solo)
     store.fail_next_write(landed)
     with pytest.raises(OSError, match="simulated"):

@@ -8,8 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from ledger.crypto import sha256
+from ledger.errors import Refusal
 from registry.engines import follow as follow_module
 from registry.ipc import Lost
+from registry.verdicts import SentVote, refused_vote
 from tests.registry.engines.source import Answering, Source, following, sources
 from tests.registry.factory import Site, in_loop
 
@@ -139,3 +141,74 @@ async def test_a_source_that_takes_too_long_is_passed_over(
             with pytest.raises(Lost):
                 await follow.submit(RAWS, True)
     assert "takes more than 0.1 s" in lines[0]["reason"]
+
+
+# ---------------------------------------------------------------------------------- votes
+
+
+VOTES = [SentVote(3, bytes(32), 1, faults, bytes(32), bytes(64)) for faults in (0, 1)]
+
+
+def vote_row(**changes: Any) -> dict[str, Any]:
+    """What an honest source answers for a vote."""
+    fields: dict[str, Any] = {"state": "held", "held": 3, "needed": 4, "values": {}}
+    return dict.fromkeys(("code", "detail")) | fields | changes
+
+
+@in_loop
+async def test_votes_are_passed_on(site: Site) -> None:
+    source = Source()
+    rows = [vote_row(), vote_row(state="refused", code="not_tested", detail="…")]
+    source.to_posts = (202, answer(*rows))
+    with sources(source) as urls:
+        async with following(site, urls) as (node, follow):
+            assert await follow.vote(VOTES) == rows
+            assert node.replica.verdicts.held == 0
+    assert source.posted == [("/v1/verdicts", [list(vote) for vote in VOTES])]
+
+
+@in_loop
+async def test_a_vote_that_is_refused_alone_is_refused_here_too(site: Site) -> None:
+    source = Source()
+    problem = {"type": "verdict_closed", "status": 422, "values": {"epoch": 3}}
+    source.to_posts = (422, json.dumps(problem).encode())
+    with sources(source) as urls:
+        async with following(site, urls) as (_, follow):
+            answers = await follow.vote(VOTES[:1])
+    assert answers == [refused_vote(Refusal("verdict_closed", epoch=3))]
+
+
+BAD_VOTE_ANSWERS: dict[str, tuple[int, bytes]] = {
+    "no JSON": (200, b"garbage"),
+    "a list": (200, b"[]"),
+    "no results": (200, b"{}"),
+    "too few": (200, answer(vote_row())),
+    "too many": (200, answer(*[vote_row()] * 3)),
+    "an unknown state": (200, answer(vote_row(state="fine"), vote_row())),
+    "a count that is none": (200, answer(vote_row(held="3"), vote_row())),
+    "a row that is none": (200, answer(vote_row(), None)),
+    "a problem for two": (422, b'{"type": "bad_testers", "values": {}}'),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_VOTE_ANSWERS.values(), ids=BAD_VOTE_ANSWERS.keys())
+@in_loop
+async def test_a_source_that_answers_nonsense_to_votes_is_passed_over(
+    site: Site, bad: tuple[int, bytes]
+) -> None:
+    liar, honest = Source(), Source()
+    liar.to_posts, honest.to_posts = bad, (200, answer(vote_row(), vote_row()))
+    with sources(liar, honest) as urls, capture_logs() as lines:
+        async with following(site, urls) as (_, follow):
+            assert await follow.vote(VOTES) == [vote_row()] * 2
+    assert [line["source"] for line in lines] == [liar.url]
+
+
+@in_loop
+async def test_votes_that_nobody_takes_are_lost(site: Site) -> None:
+    source = Source()
+    source.to_posts = (503, b"busy")
+    with sources(source) as urls, capture_logs():
+        async with following(site, urls) as (_, follow):
+            with pytest.raises(Lost, match="no source takes verdicts"):
+                await follow.vote(VOTES)

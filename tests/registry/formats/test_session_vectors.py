@@ -20,6 +20,7 @@ from ledger.crypto import convert_to_x25519
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import ACTIVE, Contribution, Swarm
 from ledger.nodes import new_node
+from ledger.params import preset
 from registry.formats import FORMATS, Source
 from registry.formats.session import SessionNode
 from registry.formats.session_binary import decode_session_binary
@@ -35,7 +36,7 @@ PART: Final = re.compile(
 )
 
 HEIGHT: Final = 720
-BLOCK_MS: Final = 5_000
+PARAMS: Final = preset("testnet", {"block_ms": 5_000})
 
 
 def make_rows() -> list[SessionNode]:
@@ -71,7 +72,7 @@ def make_rows() -> list[SessionNode]:
             exit_ms=exits_ms[place],
         )
         swarm = Swarm(swarm_ids[place])
-        rows.append(make_row(key, node, contacts[place], swarm, BLOCK_MS))
+        rows.append(make_row(key, node, contacts[place], swarm, None, PARAMS))
     return rows
 
 

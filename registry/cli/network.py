@@ -1,0 +1,462 @@
+"""`waypost network`: the rules in force, and orders that change them, signed by many.
+
+rules            parameters and attestors, in force and announced
+set-attestors    write an order of another set of attestors to a file
+set-params       write an order of other parameters to a file
+show             what an order changes, and who signed it
+sign             add the signature of a list key, or a recovery key, to the file
+submit           send an order that enough have signed
+participation    which testers vote, and which attestors sign (participation.py)
+
+An order is a file that goes from holder to holder, or copies of it that each of them signs and
+`submit` puts together. `changes` says in words what it does.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
+
+import typer
+
+from ledger.errors import Refusal, WaypostError
+from registry.cli.arguments import (
+    KEY_FILE,
+    KeyWeight,
+    NewSeat,
+    Setting,
+    parse_key,
+    parse_key_weight,
+    parse_new_seat,
+    parse_setting,
+)
+from registry.cli.http import DEFAULT_URL, UrlOption
+from registry.cli.output import Output, OutputOption, emit, refusals, warn
+from registry.cli.participation import participation
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
+from registry.cli.sending import GenesisOption, WaitOption
+
+if TYPE_CHECKING:
+    from ledger.messages.transactions import Seat, SetAttestors
+    from registry.cli import http
+    from registry.cli.sending import Target
+    from registry.orders import OrderFile
+
+NOTICE_EPOCHS: Final = 48
+"""Time that holders have to sign, unless an order says otherwise: a day on mainnet."""
+
+LATEST_MS: Final = 2**53
+
+ORDER_FILE: Final = typer.Argument(help="File of the order.", show_default=False)
+NewFile: TypeAlias = Annotated[Path, typer.Option("--out", help="The file to write.")]
+
+AddOption: TypeAlias = Annotated[
+    list[NewSeat] | None,
+    typer.Option(
+        parser=parse_new_seat,
+        metavar=f"{KEY_FILE}|SEAT[:WEIGHT]",
+        help="An attestor that comes: a key file or what `waypost keys seat --genesis` prints; "
+        "may be repeated.",
+    ),
+]
+RemoveOption: TypeAlias = Annotated[
+    list[bytes] | None,
+    typer.Option(
+        parser=parse_key, metavar="LISTKEY", help="An attestor that goes; may be repeated."
+    ),
+]
+WeighOption: TypeAlias = Annotated[
+    list[KeyWeight] | None,
+    typer.Option(
+        parser=parse_key_weight,
+        metavar="LISTKEY=WEIGHT",
+        help="Another weight of one that stays; may be repeated.",
+    ),
+]
+
+app = typer.Typer(no_args_is_help=True)
+app.command()(participation)
+
+
+class NoSuchSeat(WaypostError):
+    """An order speaks of a seat that is not in the set, or not of one that is."""
+
+
+class NoVote(WaypostError):
+    """A key may not sign an order: it counts for nothing."""
+
+
+class Known(NamedTuple):
+    """The network that an order is for, and its rules in force."""
+
+    name: str
+    genesis_hash: bytes
+    rules: "http.Rules"
+
+
+@app.command()
+def rules(url: UrlOption = DEFAULT_URL, output: OutputOption = Output.TEXT) -> None:
+    """Show the attestors and parameters in force, and what is announced."""
+    from registry.cli.changes import format_rules
+    from registry.cli.http import Rules, Service, convert
+
+    with refusals(), Service(url) as service:
+        answer = service.get("/v1/rules")
+        known = convert(answer, Rules)
+        emit(answer, output, lambda: format_rules(known))
+
+
+# --- making an order ----------------------------------------------------------------------------
+
+
+@app.command("set-attestors")
+def set_attestors(
+    out: NewFile,
+    add: AddOption = None,
+    remove: RemoveOption = None,
+    weigh: WeighOption = None,
+    recovery: Annotated[
+        bool,
+        typer.Option("--recovery", help="Replace the whole set: for the recovery keys to sign."),
+    ] = False,
+    epoch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --recovery: the epoch to send it in; the running one by default."
+        ),
+    ] = None,
+    begin_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=LATEST_MS,
+            metavar="MS",
+            help="Unix milliseconds from which on the set may be announced; else in time to sign.",
+        ),
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write an order of another set of attestors to a file, for list keys to sign.
+
+    It moves one seat, or a tenth of the weight. With `--recovery` the set is exactly what `--add`
+    names, whatever was before; it takes over at the end of the epoch in which it is sent.
+    """
+    from ledger.messages.transactions import BY_ATTESTORS, SetAttestors
+    from registry.cli.http import Service
+
+    if not (add or remove or weigh):
+        raise typer.BadParameter("say what changes: --add, --remove or --weigh")
+    if recovery and (remove or weigh or begin_ms is not None):
+        raise typer.BadParameter("--recovery goes with --add and --epoch alone")
+    if epoch is not None and not recovery:
+        raise typer.BadParameter("--epoch is for --recovery")
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    with refusals(), Service(url) as service:
+        known, target = _ask(service, genesis)
+        added = [_find_seat(seat, known.genesis_hash, keys) for seat in add or ()]
+        if recovery:
+            order = _order_recovery(known.rules, added, epoch)
+        else:
+            seats = _change_set(known.rules, added, remove or (), weigh or ())
+            earliest_ms = known.rules.attestors_earliest_ms
+            begin = _check_begin(begin_ms, earliest_ms, target, known.rules)
+            order = SetAttestors(BY_ATTESTORS, begin, tuple(seats), ())
+        _write(known, order, out, output)
+
+
+@app.command("set-params")
+def set_params(
+    out: NewFile,
+    changes: Annotated[
+        list[Setting],
+        typer.Option(
+            "--set",
+            parser=parse_setting,
+            metavar="PARAMETER=VALUE",
+            help="A parameter in its own unit; may be repeated.",
+        ),
+    ],
+    from_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=LATEST_MS,
+            metavar="MS",
+            help="Unix milliseconds from which on they are in force; else as soon as they can be.",
+        ),
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write an order of other parameters to a file, for list keys to sign.
+
+    They are in force after one unbonding time at least, from the end of an epoch on; what is not
+    named stays as it is.
+    """
+    from ledger.messages.transactions import ParamsOrder, SetParams
+    from ledger.params import Params
+    from ledger.transactions.orders import check_values
+    from registry.cli.http import Service
+
+    with refusals(), Service(url) as service:
+        known, target = _ask(service, genesis)
+        if known.rules.parameters_from_ms is not None:
+            raise Refusal("change_pending")
+        old = Params(*(int(row.value) for row in known.rules.parameters))
+        new = old._replace(**{change.name: change.value for change in changes})
+        earliest_ms = known.rules.parameters_earliest_ms
+        begin = _check_begin(from_ms, earliest_ms, target, known.rules)
+        order = ParamsOrder(begin, tuple(new))
+        check_values(order, old)
+        _write(known, SetParams(order, ()), out, output)
+
+
+def _ask(service: "http.Service", genesis: Path | None) -> tuple[Known, "Target"]:
+    """Return the network of a service, for orders and for transactions."""
+    from registry.cli.http import Rules, convert
+    from registry.cli.sending import get_target
+
+    target = get_target(service, genesis)
+    found = convert(service.get("/v1/rules"), Rules)
+    return Known(target.name, target.genesis_hash, found), target
+
+
+def _check_begin(
+    told_ms: int | None, earliest_ms: int, target: "Target", known: "http.Rules"
+) -> int:
+    """Return from when on an order is to hold. Refuses with `change_too_soon`, `bad_order`."""
+    from ledger.transactions.orders import check_begin
+
+    in_time_ms = max(earliest_ms, known.time_ms) + NOTICE_EPOCHS * target.params.epoch_ms
+    begin = in_time_ms if told_ms is None else told_ms
+    check_begin(begin, earliest_ms, known.time_ms)
+    return begin
+
+
+def _find_seat(seat: NewSeat, genesis_hash: bytes, keys: KeyFiles) -> "Seat":
+    from ledger.messages.transactions import Seat
+    from registry.orders import prove_seat
+
+    if isinstance(seat.holder, Path):
+        return prove_seat(genesis_hash, keys.load(seat.holder), seat.weight)
+    return Seat(seat.holder.list_key, seat.weight, seat.holder.tip, seat.holder.proof)
+
+
+def _order_recovery(
+    known: "http.Rules", seats: Sequence["Seat"], epoch: int | None
+) -> "SetAttestors":
+    """Return the order that makes these seats the whole set. Refuses with `bad_order`."""
+    from ledger.messages.transactions import BY_RECOVERY, SetAttestors
+
+    if not known.recovery:
+        raise Refusal("bad_order", why="this network has no recovery keys")
+    begin = known.epoch if epoch is None else epoch
+    ordered = sorted(seats, key=lambda seat: seat.list_key)
+    return SetAttestors(BY_RECOVERY, begin, tuple(ordered), ())
+
+
+def _change_set(
+    known: "http.Rules",
+    added: Sequence["Seat"],
+    removed: Sequence[bytes],
+    weighed: Sequence[KeyWeight],
+) -> list["Seat"]:
+    """Return the seats of the set in force as they change, by ascending key.
+
+    Raises `NoSuchSeat`; refuses with `change_pending`, `turnover_too_high`.
+    """
+    from msgspec.structs import replace
+
+    from ledger.messages.lists import Attestor
+    from ledger.messages.transactions import Seat
+    from ledger.rules.attestors import compute_turnover, turnover_limit
+    from ledger.transactions.orders import get_members_of
+
+    if known.ordered or known.attestors != known.next_attestors:
+        raise Refusal("change_pending")
+    old = [Attestor(bytes.fromhex(row.list_key), row.weight) for row in known.attestors]
+    seats = {member.list_key: Seat(member.list_key, member.weight, b"", b"") for member in old}
+    for key in (*removed, *(change.list_key for change in weighed)):
+        if key not in seats:
+            raise NoSuchSeat(f"{key.hex()} is no attestor: `waypost network rules` shows them")
+    for change in weighed:
+        seats[change.list_key] = replace(seats[change.list_key], weight=change.weight)
+    for key in removed:
+        seats.pop(key, None)
+    seats |= {seat.list_key: seat for seat in added}
+    if not seats:
+        raise NoSuchSeat("this would leave no attestor at all: the last one stays")
+    ordered = [seats[key] for key in sorted(seats)]
+    moved, limit = compute_turnover(old, get_members_of(ordered)), turnover_limit(old)
+    if moved > limit:
+        raise Refusal("turnover_too_high", moved=moved, limit=limit)
+    return ordered
+
+
+def _write(known: Known, order: Any, out: Path, output: Output) -> None:
+    from ledger.codec import encode
+    from registry.files import create_durably
+    from registry.orders import make_order
+
+    file = make_order(known.genesis_hash, order)
+    create_durably(out, encode(file))
+    _emit_order(file, known, out, output)
+
+
+# --- signing and sending ------------------------------------------------------------------------
+
+
+@app.command()
+def show(
+    file: Annotated[Path, ORDER_FILE],
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what an order changes, when, and who signed it so far."""
+    from registry.cli.http import Service
+
+    with refusals(), Service(url) as service:
+        order = _read([file])
+        known, _ = _ask(service, genesis)
+        _check_network(order, known)
+        _emit_order(order, known, file, output)
+
+
+@app.command()
+def sign(
+    file: Annotated[Path, ORDER_FILE],
+    holder: Annotated[
+        Path,
+        typer.Option(
+            "--keys", metavar=KEY_FILE, help="Key file of an attestor, or of who may recover."
+        ),
+    ],
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask no service: compare with the genesis file instead."),
+    ] = False,
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Sign an order: add the signature of a list key, or a recovery key, to its file.
+
+    It shows what is signed. With `--offline` it takes the genesis file of the home, or the one that
+    is named, and needs no network: for recovery keys, which belong on no machine that has one.
+    """
+    from ledger.codec import encode
+    from registry.cli.http import Service
+    from registry.files import write_durably
+    from registry.keystore import derive
+    from registry.orders import get_order, get_role, sign_order
+
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    with refusals(), Service(url) as service:
+        order = _read([file])
+        known = _read_genesis(genesis) if offline else _ask(service, genesis)[0]
+        _check_network(order, known)
+        role = get_role(get_order(order))
+        pair = derive(keys.load(holder), role)
+        if pair.public not in _find_voters(order, known):
+            why = f"the {role} key {pair.public.hex()} of {holder} may not sign this order"
+            if not offline or role != "list":
+                raise NoVote(why)
+            warn(f"{why} as the genesis file has it: another set may be in force")
+        signed = sign_order(order, pair)
+        write_durably(file, encode(signed))
+        _emit_order(signed, known, file, output)
+
+
+@app.command()
+def submit(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="File of the order, or several signed copies.", show_default=False),
+    ],
+    source: Annotated[
+        Path, typer.Option("--from", metavar=KEY_FILE, help="Key file of the account that pays.")
+    ],
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Send an order that more than two thirds of the weight have signed; whoever sends it pays.
+
+    Of several copies the signatures are put together.
+    """
+    from registry.cli.changes import describe_order, format_order
+    from registry.cli.http import Service
+    from registry.cli.sending import emit_sent, send_paid
+    from registry.orders import ORDERS, fill_order
+
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    with refusals(), Service(url) as service:
+        order = _read(files)
+        known, target = _ask(service, genesis)
+        _check_network(order, known)
+        body = fill_order(order, _find_voters(order, known))
+        row = send_paid(
+            service,
+            target,
+            keys.load(source),
+            lambda wallet, terms: wallet.order(terms, body),
+            wait,
+        )
+        facts = describe_order(order, known.rules)
+        what = f"{format_order(facts)}\n{ORDERS[order.kind].name}"
+        emit_sent(row, output, what, target, order=facts)
+
+
+def _read(files: Sequence[Path]) -> "OrderFile":
+    """Return the order of some copies, with the signatures of all of them."""
+    from registry.client.cache import read_bounded
+    from registry.orders import MAX_FILE_BYTES, read_order, unite_orders
+
+    return unite_orders([read_order(read_bounded(file, MAX_FILE_BYTES)) for file in files])
+
+
+def _read_genesis(path: Path | None) -> Known:
+    """Return a network as its genesis file has it."""
+    from ledger.crypto import sha256
+    from ledger.genesis import load_genesis
+    from registry.cli.changes import rules_of
+    from registry.home import default_genesis, default_home
+
+    raw = (path or default_genesis(default_home())).read_bytes()
+    genesis = load_genesis(raw)
+    return Known(genesis.name.decode(), sha256(raw), rules_of(genesis))
+
+
+def _check_network(order: "OrderFile", known: Known) -> None:
+    from registry.cli.sending import WrongNetwork
+
+    if order.genesis_hash != known.genesis_hash:
+        raise WrongNetwork(
+            f"the order is for the network with the genesis {order.genesis_hash.hex()}, not for "
+            f"{known.name} with {known.genesis_hash.hex()}"
+        )
+
+
+def _find_voters(order: "OrderFile", known: Known) -> list[bytes]:
+    """Return the keys that may sign an order, by their places."""
+    from registry.cli.changes import get_voters
+
+    return [bytes.fromhex(seat.list_key) for seat in get_voters(order, known.rules)]
+
+
+def _emit_order(order: "OrderFile", known: Known, path: Path, output: Output) -> None:
+    from registry.cli.changes import describe_order, format_order
+
+    facts = describe_order(order, known.rules)
+    named = {"file": str(path), "network": known.name, "genesis_hash": known.genesis_hash.hex()}
+    emit(named | facts, output, lambda: format_order(named | facts))

@@ -1,0 +1,182 @@
+"""`waypost rewards`: what nodes earned for whom, and taking it.
+
+show      what waits for an account, or in a node and for whom
+claim     have it paid to the beneficiary
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledger.errors import WaypostError
+from registry.cli.amounts import format_amount, format_time
+from registry.cli.arguments import ADDRESS, KEY_FILE, parse_node, parse_party
+from registry.cli.http import DEFAULT_URL, UrlOption
+from registry.cli.output import Output, OutputOption, Table, align, emit, refusals
+from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
+from registry.cli.sending import GenesisOption, WaitOption
+
+if TYPE_CHECKING:
+    from registry.cli import http
+    from registry.cli.card import NodeStatus
+    from registry.cli.sending import Target
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class NothingToClaim(WaypostError):
+    """No rewards wait for an account."""
+
+
+@app.command()
+def show(
+    party: Annotated[
+        str,
+        typer.Argument(
+            parser=parse_party,
+            metavar="ACCOUNT|NODE",
+            help="Address of an account or a node.",
+            show_default=False,
+        ),
+    ],
+    url: UrlOption = DEFAULT_URL,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what waits for an account, node by node, or what a node earns and for whom."""
+    from registry.addresses import NODE
+    from registry.cli.card import NodeStatus
+    from registry.cli.http import Account, Service, convert
+
+    with refusals(), Service(url) as service:
+        if party.startswith(NODE):
+            answer = service.get(f"/v1/nodes/{party}")
+            node = convert(answer, NodeStatus)
+            facts = {"node": node.key, "rewards": answer["rewards"]}
+            emit(facts, output, lambda: _format_node(node))
+        else:
+            answer = service.get(f"/v1/accounts/{party}")
+            account = convert(answer, Account)
+            facts = {name: answer[name] for name in ("account", "claimable", "rewards")}
+            emit(facts, output, lambda: _tabulate(account))
+
+
+def _format_node(node: "NodeStatus") -> str:
+    rewards = node.rewards
+    start = "once it is active"
+    if rewards.earns_from_ms is not None:
+        start = f"from {format_time(rewards.earns_from_ms)} on"
+    shares = [
+        (
+            "contributor",
+            f"{share.account} {format_amount(int(share.claimable))} to be claimed, "
+            f"{format_amount(int(share.per_epoch))} an epoch",
+        )
+        for share in rewards.contributors
+    ]
+    return align(
+        [
+            ("node", node.key),
+            ("earns", start if rewards.earning else f"nothing now; {start} while it is active"),
+            ("an epoch", format_amount(int(rewards.per_epoch))),
+            ("earned", format_amount(int(rewards.period_total))),
+            ("claimable", format_amount(int(rewards.claimable))),
+            *shares,
+        ]
+    )
+
+
+def _tabulate(account: "http.Account") -> Table:
+    rows = [[row.node, format_amount(int(row.claimable))] for row in account.rewards]
+    caption = f"{format_amount(int(account.claimable))} wait for {account.account}"
+    return Table(("node", "claimable"), rows, caption)
+
+
+@app.command()
+def claim(
+    source: Annotated[
+        Path,
+        typer.Option("--from", metavar=KEY_FILE, help="Key file of a contributor or beneficiary."),
+    ],
+    node: Annotated[
+        bytes | None,
+        typer.Option(
+            parser=parse_node,
+            metavar=ADDRESS,
+            help="One node; all where rewards wait for this account by default.",
+            show_default=False,
+        ),
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    wait: WaitOption = True,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Have rewards paid to their beneficiary: one transaction, and one fee, for each node."""
+    from registry.addresses import encode_node
+    from registry.cli.http import Service
+    from registry.cli.sending import get_target
+
+    keys = KeyFiles(passphrase_file, passphrase_fd)
+    with refusals(), Service(url) as service:
+        seed = keys.load(source)
+        target = get_target(service, genesis)
+        nodes = _find_nodes(service, seed) if node is None else [encode_node(node)]
+        rows = [
+            _claim(service, target, seed, key, wait=wait and place == len(nodes))
+            for place, key in enumerate(nodes, 1)
+        ]
+        if wait:
+            rows = [row | _look_up(service, row["hash"]) for row in rows]
+        facts = {"network": target.name, "genesis_hash": target.genesis_hash.hex(), "claims": rows}
+        emit(facts, output, lambda: _tabulate_claims(rows, target))
+
+
+def _find_nodes(service: "http.Service", seed: bytes) -> list[str]:
+    """Return the nodes where something waits for the account of a seed."""
+    from registry.addresses import encode_account
+    from registry.cli.http import Account, convert
+    from registry.keystore import derive
+
+    address = encode_account(derive(seed, "account").public)
+    account = convert(service.get(f"/v1/accounts/{address}"), Account)
+    found = [row.node for row in account.rewards if int(row.claimable)]
+    if not found:
+        raise NothingToClaim(f"no rewards wait for {address}: `waypost rewards show` says more")
+    return found
+
+
+def _claim(
+    service: "http.Service", target: "Target", seed: bytes, address: str, *, wait: bool
+) -> dict[str, Any]:
+    """Claim what waits in one node, and return what became of that."""
+    from registry.addresses import decode_node
+    from registry.cli.http import Node, convert
+    from registry.cli.sending import send_paid
+
+    life = convert(service.get(f"/v1/nodes/{address}"), Node).life
+    key = decode_node(address)
+    row = send_paid(
+        service, target, seed, lambda wallet, terms: wallet.claim_rewards(terms, key, life), wait
+    )
+    return {"node": address} | {name: row[name] for name in ("hash", "state", "height", "index")}
+
+
+def _look_up(service: "http.Service", tx_hash: str) -> dict[str, Any]:
+    """Return what became of a transaction, now that one behind it stands in a block."""
+    answer = service.get(f"/v1/transactions/{tx_hash}")
+    return {name: answer[name] for name in ("state", "height", "index")}
+
+
+def _tabulate_claims(rows: list[dict[str, Any]], target: "Target") -> Table:
+    cells = [
+        [
+            row["node"],
+            f"in block {row['height']}" if row["state"] == "committed" else "waits for a block",
+            row["hash"],
+        ]
+        for row in rows
+    ]
+    return Table(("node", "claimed", "hash"), cells, f"network {target.name}")

@@ -1,0 +1,103 @@
+"""The guides work: the commands of their pages, one after the other, as they stand there."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ledger.codec import encode
+from ledger.messages.transactions import BY_RECOVERY, Report
+from ledger.params import PARAMETERS
+from ledger.state import PARAMS, SETS
+from registry import signer
+from registry.founding import make_seat
+from registry.keystore import RECOVERY, derive
+from tests.factory import founding
+from tests.life import OFFENCE, vote_evidence
+from tests.registry.cli.driver import call
+from tests.registry.cli.fake_service import (
+    FakeService,
+    account_of,
+    run_service,
+    save_keys,
+    seed_of,
+)
+from tests.registry.factory import LINKS
+
+PAGES: Final = Path(__file__).resolve().parents[3] / "docs" / "operating"
+HOLDERS: Final = ("first", "second", "third")
+OFFLINE: Final = ("vault", "safe", "paper")
+
+
+def read_commands(page: str) -> list[list[str]]:
+    """The words of every command in the blocks of a page."""
+    text = (PAGES / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert all(line.startswith("waypost ") for line in lines)
+    return [shlex.split(line)[1:] for line in lines]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
+    """A network, and somebody in a folder with its genesis file and all the key files."""
+    monkeypatch.setattr(signer, "CHAIN_LINKS", LINKS)
+    seats = sorted((make_seat(seed_of(name)) for name in HOLDERS), key=lambda row: row.list_key)
+    fields = {
+        "attestors": tuple(seats),
+        "recovery": tuple(sorted(derive(seed_of(name), RECOVERY).public for name in OFFLINE)),
+        "nodes": founding("founder"),
+    }
+    with run_service(fields) as running:
+        running.network.attesting = False
+        running.network.block()
+        monkeypatch.setenv("WAYPOST_URL", running.url)
+        monkeypatch.setenv("WAYPOST_HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "genesis.bin").write_bytes(running.network.raw)
+        for name in (*HOLDERS, *OFFLINE, "fourth"):
+            save_keys(tmp_path, name)
+        save_keys(tmp_path, "alice").rename("account.json")
+        yield running
+
+
+def follow(page: str, stands_for: Callable[[str], str] = str) -> list[str]:
+    """Run the commands of a page, and return what each of them prints."""
+    return [call(*map(stands_for, words)).stdout for words in read_commands(page)]
+
+
+def test_reporting(fake: FakeService) -> None:
+    evidence = vote_evidence(fake.network, "founder")
+    raw = encode(Report(OFFENCE["vote_equivocation"], encode(evidence)))
+    Path("evidence.bin").write_bytes(raw)
+    before = fake.network.state.account(account_of("alice")).balance
+    checked, asked, submitted, listed, _, again = follow("reporting.md")
+    assert "proves" in checked
+    assert "a report now" in asked
+    assert submitted.startswith("punished vote_equivocation")
+    assert "1 report at height" in listed
+    assert fake.network.state.account(account_of("alice")).balance > before
+    assert Path("again.bin").read_bytes() == raw
+    assert again == checked
+
+
+def test_changing_rules(fake: FakeService) -> None:
+    seat = call("keys", "seat", "fourth.json", "--genesis", "genesis.bin").stdout.strip()
+    names = {"SEAT": seat, "LISTKEY": derive(seed_of("first"), "list").public.hex()}
+    printed = follow("changing_rules.md", lambda word: names.get(word, word))
+    assert seat in [text.strip() for text in printed]
+    place = [row.name for row in PARAMETERS].index("bounty_share")
+    assert fake.network.state.one(PARAMS).next[place] == 600
+    # the recovery keys go before whatever was ordered
+    assert fake.network.state.one(SETS).ordered_by == BY_RECOVERY
+    fake.network.end_epoch()
+    (only,) = fake.network.state.one(SETS).current
+    assert only.list_key == derive(seed_of("fourth"), "list").public
+
+
+def test_a_page_has_its_commands() -> None:
+    assert len(read_commands("reporting.md")) == 6
+    assert len(read_commands("changing_rules.md")) == 19

@@ -1,0 +1,299 @@
+"""Operations of attestors: orders of other attestors and of other parameters."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from ledger.codec import encode
+from ledger.crypto import signing_bytes
+from ledger.messages import tags
+from ledger.messages.lists import Attestor
+from ledger.messages.state import ACTIVE
+from ledger.messages.transactions import (
+    BY_ATTESTORS,
+    BY_RECOVERY,
+    MAX_SEATS,
+    ParamsOrder,
+    Seat,
+    SetAttestors,
+    SetParams,
+    Signer,
+)
+from ledger.offences.punish import is_barred
+from ledger.params import DAY, HOUR
+from ledger.state import PARAMS, SETS
+from ledger.transactions.orders import get_earliest_change, order_of
+from ledger.types import COIN, Key
+from tests.factory import public
+from tests.simulation.plan import CONTRIBUTORS, SEAT_WEIGHT
+from tests.simulation.stand_in import sign
+from tests.simulation.world import Draft, World
+
+FEWEST: Final = 5
+MOST: Final = 9
+"""Seats between which a set stays."""
+
+A_YEAR: Final = {"set_params": 6, "recovery": 3}
+"""Orders that may come in a year, at most."""
+
+RANGES: Final = {
+    "minimum_fee": (COIN // 2_000, COIN // 500),
+    "activation_floor": (10, 40),
+    "credit_start_ms": (HOUR, 4 * HOUR),
+    "credit_most_ms": (40 * HOUR, 60 * HOUR),
+    "contributor_wait_ms": (20 * DAY, 30 * DAY),
+    "reservation_ms": (2 * DAY, 10 * DAY),
+    "payable_ms": (12 * HOUR, 48 * HOUR),
+    "reward_rate": (1_000, 2_000),
+    "vote_penalty": (50, 150),
+    "bounty_share": (100, 1_000),
+    "unbonding_ms": (0, DAY),
+}
+"""Parameters that orders change, and between what; the time of unbonding grows by that."""
+
+
+# ------------------------------------------------------------------------ set_attestors
+
+
+def sign_by_all(keys: Sequence[Key], message: bytes) -> tuple[Signer, ...]:
+    """Return the signatures of an order by everybody."""
+    return tuple(Signer(key, sign(key, message)) for key in keys)
+
+
+def make_set(
+    world: World,
+    seats: Sequence[Seat],
+    begin: int,
+    authority: int = BY_ATTESTORS,
+    signers: int = MAX_SEATS,
+) -> Draft:
+    """Return an order of a set by the first `signers` of those who may give it."""
+    body = SetAttestors(authority, begin, tuple(sorted(seats, key=_key)), ())
+    sets = world.mirror.one(SETS)
+    keys = [member.list_key for member in sets.current]
+    tag = tags.SET_ORDER
+    if authority == BY_RECOVERY:
+        keys, tag = list(sets.recovery), tags.RECOVERY_ORDER
+    message = signing_bytes(tag, world.hash, encode(order_of(body)))
+    body = replace(body, signers=sign_by_all(keys, message)[:signers])
+    return world.paid("set_attestors", world.random.choice(CONTRIBUTORS), body)
+
+
+def _key(seat: Seat) -> Key:
+    return seat.list_key
+
+
+def keep(members: Sequence[Attestor]) -> list[Seat]:
+    """Return the seats of a set as they are."""
+    return [Seat(member.list_key, member.weight, b"", b"") for member in members]
+
+
+def new_seat(world: World) -> Seat:
+    """Return a seat for a node's list key, or for a key without a node."""
+    machine = world.find(lambda m: world.is_in(m, ACTIVE) and may_sit(world, m.key))
+    if machine is not None and world.random.random() < 0.7:
+        node = world.node(machine)
+        return Seat(node.list_key if node else b"", SEAT_WEIGHT, b"", b"")
+    return new_seat_without_node(world)
+
+
+def new_seat_without_node(world: World) -> Seat:
+    """Return a seat for a new key."""
+    world.bare_seats += 1
+    return begin_chain(world, public(f"seat {world.bare_seats}"), 0)
+
+
+def may_sit(world: World, key: Key) -> bool:
+    """Whether a node has a list key that has no seat and was not slashed."""
+    node = world.node(world.by_key[key])
+    if node is None or not node.list_key or world.by_key[key].is_gone:
+        return False
+    sets = world.mirror.one(SETS)
+    seated = [member.list_key for member in (*sets.current, *sets.next)]
+    return node.list_key not in seated and not is_barred(world.state, node.list_key)
+
+
+def begin_chain(world: World, list_key: Key, generation: int) -> Seat:
+    """Return a seat that brings a new hash chain."""
+    tip = world.get_links(list_key, generation)[-1]
+    world.chains[list_key] = max(generation, world.chains.get(list_key, 0))
+    return Seat(list_key, SEAT_WEIGHT, tip, world.sign(list_key, tags.SEAT, tip))
+
+
+def is_settled(world: World) -> bool:
+    """Whether nothing about the attestors is under way, nor on its way."""
+    sets = world.mirror.one(SETS)
+    return not sets.ordered and sets.current == sets.next and is_clean(world)
+
+
+def is_clean(world: World) -> bool:
+    """Whether no seat was slashed, and none can be in this block."""
+    current = world.mirror.one(SETS).current
+    if any(is_barred(world.state, member.list_key) for member in current):
+        return False
+    return not any(row.kind in ("report", "set_attestors") for row in world.outbox)
+
+
+def earliest(world: World) -> int:
+    """Return the block time from which another set may be announced."""
+    return max(get_earliest_change(world.mirror.one(SETS), world.params), world.time_ms)
+
+
+def set_attestors(world: World) -> Draft | None:
+    """One seat more, one fewer, or a new hash chain for one."""
+    if not is_settled(world):
+        return None
+    current = list(world.mirror.one(SETS).current)
+    choice = world.random.choice(("more", "fewer", "renewed"))
+    at = world.random.randrange(len(current))
+    begin = earliest(world) + world.random.randint(0, 3 * DAY)
+    if choice == "renewed":
+        key = current.pop(at).list_key
+        generation = world.chains.get(key, 0) + 1
+        return make_set(world, [*keep(current), begin_chain(world, key, generation)], begin)
+    if choice == "fewer" and len(current) > FEWEST:
+        del current[at]
+        return make_set(world, keep(current), begin)
+    if len(current) >= MOST:
+        return None
+    return make_set(world, [*keep(current), new_seat(world)], begin)
+
+
+def recover(world: World) -> Draft | None:
+    """The recovery keys replace a seat at once."""
+    sets = world.mirror.one(SETS)
+    if sets.ordered_by == BY_RECOVERY or not is_clean(world) or not is_time(world, "recovery"):
+        return None
+    kept = keep(sets.current[1 : MOST - 1])
+    seats = [*kept, new_seat(world), new_seat_without_node(world)]
+    return make_set(world, seats, world.epoch, BY_RECOVERY)
+
+
+def is_time(world: World, kind: str) -> bool:
+    """Whether the last order of a rare kind is long enough past; if so, this is the last one."""
+    last = world.last_order.get(kind, 0)
+    if world.epoch - last < world.plan.epochs // A_YEAR[kind]:
+        return False
+    world.last_order[kind] = world.epoch
+    return True
+
+
+def order_with_few(world: World) -> Draft:
+    """Too few have signed."""
+    current = world.mirror.one(SETS).current
+    return make_set(world, keep(current), earliest(world), signers=1)
+
+
+def order_too_much(world: World) -> Draft | None:
+    """More than one seat at once."""
+    if not is_settled(world):
+        return None
+    current = world.mirror.one(SETS).current
+    return make_set(world, keep(current[2:]), earliest(world))
+
+
+def order_too_soon(world: World) -> Draft | None:
+    """A set that is to change before its time."""
+    if not is_settled(world):
+        return None
+    return make_set(world, keep(world.mirror.one(SETS).current[1:]), earliest(world) - 1)
+
+
+def order_twice(world: World) -> Draft | None:
+    """Another order while one waits."""
+    sets = world.mirror.one(SETS)
+    if (not sets.ordered and sets.current == sets.next) or not is_clean(world):
+        return None
+    return make_set(world, keep(sets.current[1:]), earliest(world))
+
+
+def order_barred(world: World) -> Draft | None:
+    """A seat for a key that was slashed."""
+    deeds = [deed for deed in world.caught if deed.offence == "list_equivocation" and deed.cost]
+    barred = [deed.key for deed in deeds]
+    if not barred or not is_clean(world):
+        return None
+    seat = begin_chain(world, world.random.choice(barred), 0)
+    return make_set(world, [*keep(world.mirror.one(SETS).current), seat], earliest(world))
+
+
+# --------------------------------------------------------------------------- set_params
+
+
+def make_params(world: World, from_ms: int, signers: int = MAX_SEATS, **values: int) -> Draft:
+    """Return an order of parameters by the first `signers` of the set."""
+    order = ParamsOrder(from_ms, tuple(world.params._replace(**values)))
+    message = signing_bytes(tags.PARAMS_ORDER, world.hash, encode(order))
+    keys = [member.list_key for member in world.mirror.one(SETS).current]
+    body = SetParams(order, sign_by_all(keys, message)[:signers])
+    return world.paid("set_params", world.random.choice(CONTRIBUTORS), body)
+
+
+def notice(world: World) -> int:
+    """Return the block time from which other parameters may be in force."""
+    return world.time_ms + world.params.unbonding_ms
+
+
+def is_pending(world: World) -> bool:
+    """Whether an order of parameters waits, or is on its way."""
+    is_sent = any(row.kind == "set_params" for row in world.outbox)
+    return is_sent or bool(world.mirror.one(PARAMS).next)
+
+
+def set_params(world: World) -> Draft | None:
+    """Another value of one or two parameters; not so that its grace meets the bug."""
+    from_ms = notice(world) + world.random.randint(0, 5 * DAY)
+    hours = (from_ms - world.time_ms) // HOUR
+    grace = range(world.epoch + hours, world.epoch + hours + world.params.grace_ms // HOUR + 9)
+    bug = world.plan.bug
+    meets_bug = grace.start < bug.stop and bug.start < grace.stop
+    if is_pending(world) or meets_bug or not is_time(world, "set_params"):
+        return None
+    values = {}
+    for name in world.random.sample(sorted(RANGES), 2):
+        low, high = RANGES[name]
+        values[name] = world.random.randint(low, high)
+    if "unbonding_ms" in values:
+        longer = world.params.unbonding_ms + values["unbonding_ms"]
+        values["unbonding_ms"] = min(longer, world.params.lock_ms)
+    return make_params(world, from_ms, **values)
+
+
+def params_with_few(world: World) -> Draft:
+    """Too few have signed."""
+    return make_params(world, notice(world), signers=1, payable_ms=HOUR)
+
+
+def change(world: World, notice_ms: int = 0, **values: Any) -> Draft | None:
+    """Return an order while none waits."""
+    if is_pending(world):
+        return None
+    return make_params(world, notice(world) + notice_ms, **values)
+
+
+def params_too_soon(world: World) -> Draft | None:
+    """Less than an unbonding time of notice."""
+    return change(world, -1, payable_ms=HOUR)
+
+
+def params_fixed(world: World) -> Draft | None:
+    """A parameter that never changes."""
+    return change(world, evidence_ms=world.params.evidence_ms - 1)
+
+
+def params_out_of_range(world: World) -> Draft | None:
+    """A value that no network may have."""
+    return change(world, quorum_testers=33)
+
+
+def params_unfit(world: World) -> Draft | None:
+    """Values that do not fit together: a quorum could reach both verdicts."""
+    return change(world, quorum_threshold=world.params.quorum_testers // 2)
+
+
+def params_twice(world: World) -> Draft | None:
+    """Another order while one waits."""
+    if not world.mirror.one(PARAMS).next:
+        return None
+    return make_params(world, notice(world), payable_ms=HOUR)
