@@ -7,7 +7,6 @@
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,11 +15,9 @@ from ledger.errors import Refusal
 from ledger.messages.state import (
     ACTIVE,
     DECOMMISSIONED,
-    QUEUED,
     Due,
     Node,
     Pool,
-    Queued,
 )
 from ledger.params import Params
 from ledger.rules.credit import compute_credit
@@ -35,14 +32,13 @@ from ledger.state import (
     PAYOUTS,
     PENDING,
     POOL,
-    QUEUE,
     ROSTERS,
     SWARMS,
     State,
     due_key,
     epoch_key,
 )
-from ledger.types import Amount, Epoch, Height, Key, TimeMs
+from ledger.types import Amount, Epoch, Key, TimeMs
 
 # --------------------------------------------------------------------------------- reading
 
@@ -169,19 +165,10 @@ def end_duty(state: State, key: Key, node: Node, payout_ms: TimeMs) -> Node:
     """Return a node whose duty ends now: out of every table of duty, its payout on its way."""
     if node.exit_ms:
         state.delete(EXITS, due_key(node.exit_ms, key))
-    if node.state == QUEUED:
-        state.delete(QUEUE, find_place(state, key, node.since_height))
     state.delete(SWARMS, key)
     state.delete(FAILING, key)
     state.put(PAYOUTS, Due(key), due_key(payout_ms, key))
     return replace(stop_earning(state, node), passed=0, tested_from=0)
-
-
-def find_place(state: State, key: Key, height: Height) -> bytes:
-    """Return the place in the queue of a node that was funded at `height`."""
-    start = height.to_bytes(8, "big")
-    rows = takewhile(lambda row: row[0][:8] == start, state.items(QUEUE, start))
-    return next(place for place, row in rows if row == Queued(key))
 
 
 def end_life(state: State, key: Key, node: Node) -> None:

@@ -111,7 +111,7 @@ PARAMETERS: Final = (
               "part of the stake that two contradicting blocks cost"),
     Parameter("stake_floor", "1/10000", 0, BASIS_POINTS, (9_000, 9_000, 9_000),
               "part of its requirement that a node must keep after a penalty, or it has to leave"),
-    Parameter("bounty_share", "1/10000", 0, BASIS_POINTS, (500, 500, 500),
+    Parameter("bounty_share", "1/10000", 0, BASIS_POINTS // 2, (500, 500, 500),
               "the reporter's part of what an operator's own stake lost"),
     Parameter("bounty_cap", "atomic units", 0, MAX_AMOUNT, (250 * COIN, COIN, COIN),
               "most that a reporter gets"),
@@ -175,8 +175,9 @@ if Params._fields != tuple(row.name for row in PARAMETERS):
 NEVER_CHANGE: Final = ("epoch_ms", "trust_ms", "evidence_ms")
 """Parameters that clients and locked stake rely on: no order changes them."""
 
-ONLY_GROW: Final = ("unbonding_ms",)
-"""Parameters that an order may only raise."""
+ONLY_GROW: Final = ("max_transaction_bytes", "unbonding_ms")
+"""Parameters that an order may only raise: a verdict, a report and an order that had room once have it
+for ever, and stake is never locked for less."""
 
 
 def preset(name: str, changes: Mapping[str, int] | None = None) -> Params:

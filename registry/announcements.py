@@ -6,8 +6,9 @@ from typing import Any, Final
 from ledger.messages.lists import Attestor
 from ledger.messages.transactions import BY_ATTESTORS, BY_RECOVERY
 from ledger.params import PARAMETERS
+from ledger.rules.attestors import earliest_change
 from ledger.state import EPOCH, PARAMS, SETS
-from ledger.transactions.orders import get_earliest_change, get_members_of
+from ledger.transactions.orders import get_members_of
 from ledger.views import View
 
 AUTHORITIES: Final = {BY_ATTESTORS: "attestors", BY_RECOVERY: "recovery"}
@@ -38,7 +39,9 @@ def get_rules(view: View) -> dict[str, Any]:
         "ordered": _seats(get_members_of(sets.ordered)),
         "ordered_by": AUTHORITIES.get(sets.ordered_by),
         "ordered_begin": sets.begin or None,
-        "attestors_earliest_ms": max(now_ms, get_earliest_change(sets, params)),
+        "attestors_earliest_ms": max(
+            now_ms, earliest_change(sets.changed_ms, params.set_change_ms)
+        ),
         "recovery": [key.hex() for key in sets.recovery],
     }
 

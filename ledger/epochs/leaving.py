@@ -1,11 +1,10 @@
 """How nodes leave: the end of duty, and the payout."""
 
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, iterate_due
-from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, TOMBSTONED, Node
-from ledger.nodes import end_duty, end_life, find_place, get_members
+from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, TOMBSTONED
+from ledger.nodes import end_duty, end_life, get_members
 from ledger.rules.queues import exit_limit
 from ledger.state import EXITS, HISTORIES, NODES, PAYOUTS, QUEUE, State, due_key
-from ledger.types import Key
 
 
 def apply_exits(state: State, ending: Ending) -> Pauses:
@@ -18,26 +17,23 @@ def apply_exits(state: State, ending: Ending) -> Pauses:
     if not due:
         return
     limit = exit_limit(len(get_members(state, ending.epoch).keys))
+    place_of = {row.node: place for place, row in state.items(QUEUE)}
     for count, key in enumerate(due, 1):
         node = state.one(NODES, key)
+        if node.state == QUEUED:
+            state.delete(QUEUE, place_of[key])
         if state.one(HISTORIES, key).tombstoned:
             gone = end_duty(state, key, node, ending.time_ms + ending.params.lock_ms)
             state.put(NODES, ending.enter(gone, TOMBSTONED), key)
         elif node.state in (AWAITING, QUEUED):
-            _refund(state, key, node)
+            state.delete(EXITS, due_key(node.exit_ms, key))
+            end_life(state, key, node)
         elif node.state == ACTIVE and limit:
             limit -= 1
             gone = end_duty(state, key, node, ending.time_ms + ending.params.unbonding_ms)
             state.put(NODES, ending.enter(gone, EXITED), key)
         if count % PAUSE_RECORDS == 0:
             yield
-
-
-def _refund(state: State, key: Key, node: Node) -> None:
-    state.delete(EXITS, due_key(node.exit_ms, key))
-    if node.state == QUEUED:
-        state.delete(QUEUE, find_place(state, key, node.since_height))
-    end_life(state, key, node)
 
 
 def apply_payouts(state: State, ending: Ending) -> Pauses:

@@ -14,7 +14,7 @@ from ledger.messages.state import AttestorSets, Chainlink, ParamsState
 from ledger.messages.transactions import BY_RECOVERY
 from ledger.offences.punish import is_barred
 from ledger.params import Params
-from ledger.rules.attestors import compute_turnover, remove_barred, turnover_limit
+from ledger.rules.attestors import compute_turnover, earliest_change, remove_barred, turnover_limit
 from ledger.state import CHAINLINKS, PARAMS, SETS, State
 
 
@@ -45,9 +45,7 @@ def _take_over(sets: AttestorSets, ending: Ending) -> AttestorSets:
 
 def _announce(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
     """Return the sets with another next one, if nothing is under way and one is due."""
-    is_due = not sets.changed_ms or ending.time_ms >= (
-        sets.changed_ms + ending.params.set_change_ms
-    )
+    is_due = ending.time_ms >= earliest_change(sets.changed_ms, ending.params.set_change_ms)
     if sets.current != sets.next or not is_due:
         return sets
     barred = [m.list_key for m in sets.current if is_barred(state, m.list_key)]

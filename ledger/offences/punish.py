@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.history import PenaltyRow
-from ledger.messages.state import GONE, Binding, Node, Punished
+from ledger.messages.state import DUTY_ROLE, GONE, Binding, Node, Punished
 from ledger.nodes import ask_to_leave, close_period, get_staked, get_stakes
 from ledger.offences.offence import Offence, Offender
 from ledger.params import Params
@@ -79,11 +79,12 @@ def open_case(state: State, offence: Offence, offender: Offender, params: Params
     before = state.get(PUNISHED, place)
     if before is not None:
         raise Refusal("punished_already", height=before.height)
-    record = _get_liable(state, binding, epoch)
+    record = _get_liable(state, binding, offender.key, epoch)
     penalty = 0 if record is None else _get_penalty(state, offence, binding.node, record, params)
     # a first tombstone counts without any stake, and so does a seat
-    has_effect = penalty or (offence.tombstones and not is_barred(state, offender.key))
-    if not has_effect:
+    is_new = record is not None and not is_tombstoned(state, binding.node)
+    marks = offence.tombstones and (is_new or not is_barred(state, offender.key))
+    if not penalty and not marks:
         raise Refusal("nothing_at_stake")
     return Case(binding.node, epoch, place, record, penalty)
 
@@ -121,12 +122,17 @@ def _get_epoch(state: State, offender: Offender) -> Epoch:
     return epoch
 
 
-def _get_liable(state: State, binding: Binding, epoch: Epoch) -> Node | None:
-    """Return the node whose stake stood behind a key in an epoch and is still locked."""
+def _get_liable(state: State, binding: Binding, key: bytes, epoch: Epoch) -> Node | None:
+    """Return the node whose stake stood behind a key in an epoch and is still locked.
+
+    Votes of a duty key for epochs in which the node had changed it are void: so changing a key that
+    has leaked ends what it can cost.
+    """
     node = state.get(NODES, binding.node)
     if node is None or epoch < node.registered_epoch:
         return None
-    return node
+    is_void = binding.role == DUTY_ROLE and key != node.duty_key and epoch >= node.keys_epoch
+    return None if is_void else node
 
 
 def is_barred(state: State, key: bytes) -> bool:

@@ -8,10 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ledger.messages.lists import Attestor
-from ledger.types import Key
+from ledger.types import Key, TimeMs
 
 MOVE_SHARE: Final = 10
 """One part of the weight in so many may move at once."""
+
+
+def earliest_change(changed_ms: TimeMs, interval_ms: TimeMs) -> TimeMs:
+    """Return the block time from which another set may be announced; 0 if none ever was."""
+    return changed_ms + interval_ms if changed_ms else 0
 
 
 def compute_turnover(old: Sequence[Attestor], new: Sequence[Attestor]) -> int:

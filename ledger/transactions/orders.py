@@ -33,7 +33,7 @@ from ledger.messages.transactions import (
 )
 from ledger.offences.punish import is_barred
 from ledger.params import NEVER_CHANGE, ONLY_GROW, PARAMETERS, Params, validate_params
-from ledger.rules.attestors import compute_turnover, turnover_limit
+from ledger.rules.attestors import compute_turnover, earliest_change, turnover_limit
 from ledger.state import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS, State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import ZERO_HASH, Amount, Hash, Key, TimeMs
@@ -114,7 +114,8 @@ def _check_recovery(state: State, sets: AttestorSets, body: SetAttestors) -> Non
 def _check_change(sets: AttestorSets, body: SetAttestors, context: Context) -> None:
     if sets.ordered or sets.current != sets.next:
         raise Refusal("change_pending")
-    check_begin(body.begin, get_earliest_change(sets, context.params), context.time_ms)
+    earliest_ms = earliest_change(sets.changed_ms, context.params.set_change_ms)
+    check_begin(body.begin, earliest_ms, context.time_ms)
     moved = compute_turnover(sets.current, get_members_of(body.seats))
     if moved == 0 and not any(seat.tip for seat in body.seats):
         raise Refusal("bad_order", why="it changes nothing")
@@ -130,11 +131,6 @@ def check_begin(begin_ms: TimeMs, earliest_ms: TimeMs, now_ms: TimeMs) -> None:
         raise Refusal("change_too_soon", from_ms=first_ms)
     if begin_ms > first_ms + MOST_NOTICE_MS:
         raise Refusal("bad_order", why="it is more than thirty days later than it could be")
-
-
-def get_earliest_change(sets: AttestorSets, params: Params) -> TimeMs:
-    """Return the block time from which another set may be announced."""
-    return sets.changed_ms + params.set_change_ms if sets.changed_ms else 0
 
 
 def get_members_of(seats: Sequence[Seat]) -> tuple[Attestor, ...]:

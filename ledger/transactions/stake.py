@@ -9,6 +9,8 @@
 - While a node waits for stake, anyone but its operator can take his back at once.
 """
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from ledger.codec import encode
@@ -43,6 +45,10 @@ from ledger.state import CHAINLINKS, CONTACTS, EPOCH, HISTORIES, NODES, QUEUE, S
 from ledger.transactions.envelope import Context, Transaction, check_payee
 from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
 from ledger.types import BASIS_POINTS, Amount, Hash, Key, TimeMs
+
+SEED_EPOCHS: Final = 2
+"""Epochs from funding to the first test. The reveals that make the next seed are public before its
+epoch begins: who chose a node key then could choose the testers of it."""
 
 # ------------------------------------------------------------------------------ register
 
@@ -286,7 +292,7 @@ def _queue_if_funded(state: State, key: Key, context: Context, index: int) -> No
         state=QUEUED,
         since_ms=context.time_ms,
         since_height=context.height,
-        tested_from=state.one(EPOCH).epoch + 1,
+        tested_from=state.one(EPOCH).epoch + SEED_EPOCHS,
     )
     state.put(NODES, queued, key)
     place = context.height.to_bytes(8, "big") + index.to_bytes(4, "big")

@@ -90,7 +90,7 @@ class Sheet:
         record = self.get(NODES, public(node))
         if sum(c.amount for c in record.contributions) == record.requirement:
             since = replace(record, state=QUEUED, since_ms=self.time_ms, since_height=self.height)
-            tested_from = self.get(EPOCH).epoch + 1
+            tested_from = self.get(EPOCH).epoch + 2
             self.put(NODES, public(node), replace(since, tested_from=tested_from))
             place = self.height.to_bytes(8, "big") + bytes(4)
             self.put(QUEUE, place, Queued(public(node)))

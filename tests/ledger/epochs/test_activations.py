@@ -82,11 +82,7 @@ def test_a_change_of_contact_data_in_the_tested_epoch_voids_the_verdict() -> Non
 
 
 def test_a_change_of_contact_data_voids_an_older_pass() -> None:
-    network = (
-        village(activation_verdict=1, activation_floor=0, activation_share=0)
-        if False
-        else (village(activation_verdict=1, activation_floor=1, activation_share=0))
-    )
+    network = village(activation_verdict=1, activation_floor=1, activation_share=0)
     network.block(network.register("first", "leo"), network.register("second", "kim"))
     run_end(network)
     judge_all(network, "first", "second", faults=0)

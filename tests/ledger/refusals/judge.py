@@ -128,10 +128,9 @@ def passed_but_waits(network: Network) -> None:
     """Two nodes passed their test, and only one of them has become active."""
     for name, operator in (("node", "alice"), ("node 2", "bob")):
         network.block(network.register(name, operator))
-    network.end_epoch()
+    epochs(2)(network)
     network.block(*(judge(network, name) for name in ("node", "node 2")))
-    network.end_epoch()
-    network.end_epoch()
+    epochs(2)(network)
 
 
 def waits(network: Network) -> str:
@@ -218,6 +217,13 @@ JUDGE: dict[str, Row] = {
     "verdict on a node that has left": Sent(
         "not_tested", lambda n: judge(n, "node", FAULTY), after(enter, let_go), genesis=CIVIC
     ),
+    "verdict of the first epoch after the node was funded": Sent(
+        "not_tested",
+        lambda n: judge(n, "node"),
+        after(share, Network.end_epoch),
+        {"activation_verdict": 1},
+        CIVIC,
+    ),
     "pass of a node before its new address was in force": Sent(
         "not_tested",
         lambda n: judge(n, "node", epoch=running(n) - 1),
@@ -249,7 +255,7 @@ JUDGE: dict[str, Row] = {
     "fail of a queued node": Sent(
         "verdict_useless",
         lambda n: judge(n, "node", FAULTY),
-        after(share, Network.end_epoch),
+        after(share, epochs(2)),
         {"activation_verdict": 1},
         CIVIC,
     ),

@@ -438,6 +438,7 @@ PARAMS_ROWS: dict[str, Row] = {
     "parameters that do not fit together": Sent(
         "bad_relation", params(quorum_testers=7, quorum_threshold=3)
     ),
+    "shorter transactions": Sent("parameter_fixed", params(max_transaction_bytes=16_383)),
     "longer epochs": Sent("parameter_fixed", params(epoch_ms=10_001)),
     "shorter epochs": Sent("parameter_fixed", params(epoch_ms=9_999)),
     "longer trust": Sent("parameter_fixed", lambda n: params(trust_ms=n.params.trust_ms + 1)(n)),

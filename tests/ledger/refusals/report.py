@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ledger.codec import Record, encode
 from ledger.crypto import sign
+from ledger.errors import REFUSALS
 from ledger.merkle import leaf_hash
 from ledger.messages.evidence import MAX_EVIDENCE_BYTES, ListEquivocation, VoteEquivocation
 from ledger.messages.lists import ListHeader, encode_header, header_signing_bytes
@@ -24,7 +25,7 @@ from tests.factory import (
 from tests.ledger.refusals.rows import Row, Sent, after
 from tests.ledger.runners.report import BLOCK, LIST, VOTE, piece
 from tests.ledger.scenes import CIVIC, SHORT, enter, let_go, pay_out
-from tests.life import fork_evidence, header_evidence, report, set_keys, vote_evidence
+from tests.life import fork_evidence, header_evidence, report, running, set_keys, vote_evidence
 
 LIST_KEY = public("attestor 0")
 
@@ -164,28 +165,16 @@ def once(make: Callable[[Network], bytes]) -> Any:
 
 
 def resent(network: Network) -> bytes:
-    """The evidence of the newest block's report, sent by somebody else."""
-    tx = network.chain.decode(network.blocks[-1].transactions[0])
-    return network.paid("report", "kim", tx.body)
+    """The evidence of the first report in a block, sent by somebody else."""
+    sent = (network.chain.decode(raw) for block in network.blocks for raw in block.transactions)
+    body = next(tx.body for tx in sent if tx.kind.name == "report")
+    return network.paid("report", "kim", body)
 
 
 def twice(network: Network) -> None:
     """The same evidence arrived, and arrived again with no effect."""
     network.block(votes()(network))
-    network.block(resent(network), codes=[184])
-    network.block(network.transfer("leo", "kim"))
-
-
-def third(network: Network) -> bytes:
-    """The evidence of the first report once more."""
-    blocks = [block for block in network.blocks if block.transactions]
-    tx = next(
-        tx
-        for block in blocks
-        for tx in map(network.chain.decode, block.transactions)
-        if tx.kind.name == "report"
-    )
-    return network.paid("report", "kim", tx.body)
+    network.block(resent(network), codes=[REFUSALS["punished_already"].number])
 
 
 def aged(network: Network) -> None:
@@ -207,6 +196,11 @@ def reborn(network: Network) -> None:
     expiry_ms = network.chain.tip.time_ms + EPOCH_MS
     network.block(network.register(life=2, **attestor_roles("node"), expiry_ms=expiry_ms))
     network.end_epoch()
+
+
+def announced(network: Network) -> None:
+    """A node is to have another duty key at the epoch's end."""
+    network.block(set_keys(network))
 
 
 def other_list_key(network: Network) -> None:
@@ -319,6 +313,14 @@ REPORT: dict[str, Row] = {
         SHORT,
         CIVIC,
     ),
+    "votes of an epoch to come": Sent(
+        "evidence_early",
+        sends(lambda n: vote_evidence(n, "town 0", epoch=running(n) + 1)),
+        genesis=CIVIC,
+    ),
+    "votes of the last epoch that there can be": Sent(
+        "evidence_early", votes(epoch=2**63 - 1, pair=keys("town 0 duty")), genesis=CIVIC
+    ),
     "headers past the age of evidence": Sent(
         "evidence_too_old",
         lambda n: report(n, "leo", header_evidence(Network(n.genesis), LIST_KEY)),
@@ -327,15 +329,19 @@ REPORT: dict[str, Row] = {
     ),
     "votes by a duty key of the life before": Sent(
         "nothing_at_stake",
-        sends(lambda n: vote_evidence(n, "node", epoch=n.node().registered_epoch - 1)),
+        sends(
+            lambda n: vote_evidence(
+                n, "node", epoch=n.node().registered_epoch - 1, pair=keys("node duty")
+            )
+        ),
         reborn,
         SHORT,
     ),
     # once only
     "the same evidence again": Sent("punished_already", resent, once(votes()), genesis=CIVIC),
-    "the same evidence a third time": Sent("punished_already", third, twice, genesis=CIVIC),
+    "the same evidence a third time": Sent("punished_already", resent, twice, genesis=CIVIC),
     "the same evidence in a later epoch": Sent(
-        "punished_already", third, after(once(votes()), Network.end_epoch), genesis=CIVIC
+        "punished_already", resent, after(once(votes()), Network.end_epoch), genesis=CIVIC
     ),
     "other votes of the same key and epoch": Sent(
         "punished_already", votes(node="town 1", faults=2), once(votes()), genesis=CIVIC
@@ -367,6 +373,20 @@ REPORT: dict[str, Row] = {
         "nothing_at_stake",
         headers("attestor 0"),
         after(once(headers("attestor 0")), Network.end_epoch),
+    ),
+    "votes by a node that has to leave for it already": Sent(
+        "nothing_at_stake",
+        votes("node", epoch=1, pair=keys("node duty")),
+        after(enter, once(votes("node"))),
+        {"vote_penalty": 1_001},
+    ),
+    "votes for this epoch by the duty key of before": Sent(
+        "nothing_at_stake",
+        votes("node", pair=keys("node duty")),
+        after(enter, announced, Network.end_epoch),
+    ),
+    "votes by a duty key that comes at the epoch's end": Sent(
+        "nothing_at_stake", votes("node", pair=keys("node duty 2")), after(enter, announced)
     ),
     "votes that cost nothing": Sent(
         "nothing_at_stake", votes(), params={"vote_penalty": 0}, genesis=CIVIC

@@ -87,6 +87,9 @@ def punish(sheet: Sheet, offence: int, key: bytes, epoch: int, reporter: str | N
     node = sheet.get(BINDINGS, key).node
     record = sheet.get(NODES, node)
     is_liable = record is not None and record.registered_epoch <= epoch
+    if is_liable and offence == VOTE and key != record.duty_key:
+        # votes of a key that the node had changed then are void
+        is_liable = epoch < record.keys_epoch
     history = sheet.get(HISTORIES, node)
     params = Params(*sheet.get(PARAMS).values)
     had_tombstone = history is not None and history.tombstoned == 1
@@ -100,18 +103,21 @@ def punish(sheet: Sheet, offence: int, key: bytes, epoch: int, reporter: str | N
         return PenaltyRow(offence, node, epoch, 0, 0)
     close_period(sheet, node)
     bounty = take(sheet, node, penalty, reporter, params)
-    slash_state(sheet, node, offence, penalty, params)
+    slash_state(sheet, node, offence, params)
     return PenaltyRow(offence, node, epoch, penalty, bounty)
 
 
 def cost_of(record: Node, offence: int, params: Params, had_tombstone: bool) -> int:
     """A part of the stake as it was before any penalty; never more than is left of it.
 
-    Votes cost each time; what brings a tombstone, and all after it, only what is missing to it.
+    Votes cost each time, until the node has to leave for it; what brings a tombstone, and all
+    after it, costs only what is missing to it.
     """
     left = sum(row.amount for row in record.contributions)
     share = {VOTE: params.vote_penalty, LIST: params.list_penalty, BLOCK: params.block_penalty}
     whole = (left + record.taken) * share[offence] // 10_000
+    if offence == VOTE and is_low(record, params):
+        return 0
     if offence != VOTE or had_tombstone:
         whole = max(0, whole - record.taken)
     return min(whole, left)
@@ -144,14 +150,16 @@ def take(sheet: Sheet, node: bytes, penalty: int, reporter: str | None, params: 
     return bounty
 
 
-def slash_state(sheet: Sheet, node: bytes, offence: int, penalty: int, params: Params) -> None:
+def slash_state(sheet: Sheet, node: bytes, offence: int, params: Params) -> None:
     """Who is tombstoned leaves at once; who keeps too little stake leaves in his turn."""
     record = sheet.get(NODES, node)
     if record.state in (EXITED, DEREGISTERED, TOMBSTONED):
         return
+    if offence != VOTE or is_low(record, params):
+        leave(sheet, node, at_once=offence != VOTE)
+
+
+def is_low(record: Node, params: Params) -> bool:
+    """Penalties took so much of the stake that the node cannot stay."""
     left = sum(row.amount for row in record.contributions)
-    is_low = penalty > 0 and left * 10_000 < record.requirement * params.stake_floor
-    if offence != VOTE:
-        leave(sheet, node, at_once=True)
-    elif is_low:
-        leave(sheet, node)
+    return record.taken > 0 and left * 10_000 < (left + record.taken) * params.stake_floor

@@ -75,7 +75,8 @@ def test_every_node_of_the_town_is_judged_in_one_epoch(network: Network) -> None
 def test_a_pass_for_a_queued_node() -> None:
     network = town(activation_verdict=1)
     share(network)
-    network.end_epoch()
+    for _ in range(2):
+        network.end_epoch()
     assert network.node().state == QUEUED
     run_judge(network)
 

@@ -172,8 +172,9 @@ def test_other_parameters_thirty_days_later_than_they_could_be(network: Network)
     run_set_params(network, from_ms=limit, minimum_fee=2_000)
 
 
-def test_unbonding_grows(network: Network) -> None:
-    run_set_params(network, unbonding_ms=network.params.unbonding_ms + 1)
+@pytest.mark.parametrize("name", ["unbonding_ms", "max_transaction_bytes"])
+def test_what_may_only_grow_grows(network: Network, name: str) -> None:
+    run_set_params(network, **{name: getattr(network.params, name) + 1})
 
 
 def test_parameters_are_in_force_at_the_end_of_the_epoch_that_reaches_their_time(

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from ledger.crypto import sign
+from ledger.messages.evidence import ListEquivocation
+from ledger.messages.lists import encode_header, header_signing_bytes
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
@@ -15,7 +18,7 @@ from ledger.messages.state import (
     Node,
 )
 from ledger.params import preset
-from ledger.state import EXITS, HISTORIES, POOL, STARTS, SWARMS
+from ledger.state import EXITS, HISTORIES, NODES, POOL, STARTS, SWARMS
 from ledger.types import COIN
 from tests.factory import (
     EPOCH_MS,
@@ -49,6 +52,14 @@ def network() -> Network:
     """With an active node of alice, bob and carol that has a key for every role."""
     network = town()
     enter(network)
+    return network
+
+
+@pytest.fixture
+def waiting() -> Network:
+    """With a node of alice that waits for three quarters of its stake."""
+    network = town()
+    network.block(network.register(stake=QUARTER, **attestor_roles("node")))
     return network
 
 
@@ -110,10 +121,6 @@ def test_votes_of_two_testers_in_one_epoch(network: Network) -> None:
     votes(network, node="town 0")
 
 
-def test_votes_for_an_epoch_to_come(network: Network) -> None:
-    votes(network, epoch=running(network) + 5)
-
-
 def test_headers_cost_a_fifth_and_the_place_for_ever(network: Network) -> None:
     node = headers(network)
     assert node.taken == REQUIREMENT * LIST_PENALTY // 10_000
@@ -126,6 +133,16 @@ def test_headers_cost_a_fifth_and_the_place_for_ever(network: Network) -> None:
 def test_headers_of_two_histories(network: Network) -> None:
     run_report(network, "leo", fork_evidence(network, public("node list")))
     assert state_after(network) == TOMBSTONED
+
+
+def test_headers_of_an_epoch_to_come(network: Network) -> None:
+    key = public("node list")
+    pair = keys("node list")
+    later = network.header._replace(epoch=running(network) + 9)
+    raws = [encode_header(h) for h in (later, later._replace(height=later.height + 1))]
+    proofs = [sign(pair, header_signing_bytes(network.hash, raw)) for raw in raws]
+    evidence = ListEquivocation(key, raws[0], proofs[0], raws[1], proofs[1], b"", ())
+    assert found(run_report(network, "leo", evidence)).taken > 0
 
 
 def test_first_header_forked_from_two_epochs_that_follow(network: Network) -> None:
@@ -145,7 +162,7 @@ def test_headers_after_votes_cost_what_is_missing(network: Network) -> None:
 
 
 def test_votes_after_headers_cost_nothing_but_what_more_they_cost() -> None:
-    network = town(vote_penalty=3_000)
+    network = town(vote_penalty=3_000, stake_floor=0)
     enter(network)
     headers(network)
     assert votes(network).taken == REQUIREMENT * 3_000 // 10_000
@@ -278,7 +295,7 @@ def test_nothing_for_what_the_others_lost() -> None:
     assert network.balance("leo") == before
 
 
-@pytest.mark.parametrize("share", [0, 500, 10_000])
+@pytest.mark.parametrize("share", [0, 500, 5_000])
 def test_an_operator_that_reports_himself_gains_nothing(share: int) -> None:
     network = town(bounty_share=share, bounty_cap=REQUIREMENT)
     enter(network)
@@ -363,11 +380,25 @@ def test_a_node_that_asked_while_it_was_down_is_tombstoned(network: Network) -> 
     assert state_after(network) == TOMBSTONED
 
 
-def test_a_node_that_waits_for_stake() -> None:
-    network = town()
-    network.block(network.register(stake=QUARTER, **attestor_roles("node")))
-    assert votes(network).taken == QUARTER * VOTE_PENALTY // 10_000
-    assert network.node().state == AWAITING
+def test_a_node_that_waits_for_stake(waiting: Network) -> None:
+    assert votes(waiting).taken == QUARTER * VOTE_PENALTY // 10_000
+    assert state_after(waiting) == AWAITING
+
+
+def test_a_node_that_waits_for_stake_is_tombstoned(waiting: Network) -> None:
+    waiting.end_epoch()
+    assert headers(waiting).taken == QUARTER * LIST_PENALTY // 10_000
+    assert state_after(waiting) == TOMBSTONED
+
+
+def test_a_node_that_waits_for_stake_and_is_below_the_floor_is_given_up() -> None:
+    network = town(vote_penalty=1_001)
+    network.block(network.register(stake=QUARTER))
+    before = network.balance("alice")
+    left = amounts(votes(network))[0]
+    network.end_epoch()
+    assert network.state.get(NODES, public("node")) is None
+    assert network.balance("alice") == before + left
 
 
 def test_a_node_in_the_queue() -> None:
@@ -402,7 +433,7 @@ def test_a_deregistered_node_is_slashed(network: Network) -> None:
 
 
 def test_a_tombstoned_node_is_slashed_for_votes_of_before() -> None:
-    network = town(vote_penalty=2_500)
+    network = town(vote_penalty=2_500, stake_floor=0)
     enter(network)
     evidence = vote_evidence(network, "node")
     headers(network)
@@ -446,9 +477,11 @@ def test_the_former_duty_key_is_still_the_nodes(network: Network) -> None:
     votes(network, epoch=running(network) - 1, pair=keys("node duty"))
 
 
-def test_the_duty_key_to_come_is_the_nodes_already(network: Network) -> None:
-    network.block(set_keys(network))
-    votes(network, pair=keys("node duty 2"))
+def test_the_duty_key_before_the_last_one(network: Network) -> None:
+    for sequence in (1, 2):
+        network.block(set_keys(network, sequence=sequence, duty=f"node duty {sequence + 1}"))
+        network.end_epoch()
+    votes(network, epoch=running(network) - 2, pair=keys("node duty"))
 
 
 def test_a_duty_key_signs_twice_in_two_epochs(network: Network) -> None:

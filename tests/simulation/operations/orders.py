@@ -22,8 +22,9 @@ from ledger.messages.transactions import (
 )
 from ledger.offences.punish import is_barred
 from ledger.params import DAY, HOUR
+from ledger.rules.attestors import earliest_change
 from ledger.state import PARAMS, SETS
-from ledger.transactions.orders import get_earliest_change, order_of
+from ledger.transactions.orders import order_of
 from ledger.types import COIN, Key
 from tests.factory import public
 from tests.simulation.plan import CONTRIBUTORS, SEAT_WEIGHT
@@ -137,7 +138,8 @@ def is_clean(world: World) -> bool:
 
 def earliest(world: World) -> int:
     """Return the block time from which another set may be announced."""
-    return max(get_earliest_change(world.mirror.one(SETS), world.params), world.time_ms)
+    changed_ms = world.mirror.one(SETS).changed_ms
+    return max(earliest_change(changed_ms, world.params.set_change_ms), world.time_ms)
 
 
 def set_attestors(world: World) -> Draft | None:
