@@ -15,7 +15,8 @@ def apply_contacts(state: State, ending: Ending) -> Pauses:
         state.delete(PENDING, key)
         node = state.one(NODES, key)
         if node.state == QUEUED:
-            state.put(NODES, replace(node, passed=0, tested_from=ending.epoch + 1), key)
+            tested_from = max(node.tested_from, ending.epoch + 1)
+            state.put(NODES, replace(node, passed=0, tested_from=tested_from), key)
         if count % PAUSE_RECORDS == 0:
             yield
 

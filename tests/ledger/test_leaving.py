@@ -1,7 +1,6 @@
 """Nodes of a genesis file, and how nodes leave: duty first, the stake when nobody can report."""
 
 import pytest
-from msgspec.structs import replace
 
 from ledger.crypto import convert_to_x25519
 from ledger.genesis import compute_supply
@@ -13,7 +12,6 @@ from ledger.messages.state import (
     NODE_ROLE,
     Binding,
     Contribution,
-    Due,
     KeyHistory,
 )
 from ledger.nodes import new_node
@@ -33,7 +31,9 @@ from ledger.state import (
     due_key,
 )
 from tests.factory import (
+    DAY_MS,
     EPOCH_MS,
+    QUARTER,
     REQUIREMENT,
     SHORT_TIMES,
     START_MS,
@@ -218,13 +218,15 @@ def test_last_node_may_leave() -> None:
 def test_stake_is_paid_out_at_the_first_end_after_unbonding(early_ms: int) -> None:
     network = leaving("node")
     balance = network.balance("alice")
+    # the only node earns all that its one epoch of duty pays
+    earned = network.genesis.pool * 1_510 * EPOCH_MS // (10_000 * 365 * DAY_MS)
     network.end_epoch()
     payout_ms = network.chain.tip.time_ms + UNBONDING_MS
     network.settle()
     network.block(ms=payout_ms - network.chain.tip.time_ms - early_ms)
     is_paid = not early_ms
     assert (network.state.get(NODES, public("node")) is None) is is_paid
-    assert network.balance("alice") == balance + is_paid * REQUIREMENT
+    assert network.balance("alice") == balance + is_paid * (REQUIREMENT + earned)
 
 
 def test_payout_ends_the_life_and_forgets_what_belongs_to_it() -> None:
@@ -255,21 +257,18 @@ def test_node_may_live_again_once_it_is_paid_out() -> None:
     assert network.node().state == ACTIVE
 
 
-def test_everybody_gets_back_what_he_staked() -> None:
-    """Here by a record that no transaction makes yet: a shared node that is to leave."""
-    network = leaving("founder 0")
-    network.block(network.register(stake=REQUIREMENT // 4, operator="bob"))
-    network.block(network.contribute("carol", REQUIREMENT - REQUIREMENT // 4))
+def test_everybody_gets_back_what_he_staked_and_his_part_of_the_rewards() -> None:
+    network = Network(make_genesis({**SHORT_TIMES, "payable_ms": 0}))
+    network.block(network.register(stake=QUARTER, operator="bob", fee=500))
+    network.block(network.contribute("carol", REQUIREMENT - QUARTER))
     network.end_epoch()
-    node, balances = network.node(), {who: network.balance(who) for who in ("bob", "carol")}
-    exit_ms = network.chain.tip.time_ms
-    network.rewrite(
-        {
-            b"n" + public("node"): replace(node, exit_ms=exit_ms),
-            b"x" + due_key(exit_ms, public("node")): Due(public("node")),
-        }
-    )
+    network.block(network.request_unlock("bob"))
+    balances = {who: network.balance(who) for who in ("bob", "carol")}
     network.end_epoch()
+    earned = network.node().accrued
+    assert earned > 0
+    assert network.node().state == EXITED
     network.end_epoch(late_ms=UNBONDING_MS)
     gained = {who: network.balance(who) - balances[who] for who in balances}
-    assert gained == {"bob": REQUIREMENT // 4, "carol": REQUIREMENT - REQUIREMENT // 4}
+    part = earned * 9_500 * 3 // (10_000 * 4)
+    assert gained == {"bob": QUARTER + earned - part, "carol": REQUIREMENT - QUARTER + part}

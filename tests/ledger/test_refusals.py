@@ -19,8 +19,14 @@ from tests.ledger.refusals.contact import CONTACT
 from tests.ledger.refusals.encodings import ENCODINGS
 from tests.ledger.refusals.envelope import ENVELOPE
 from tests.ledger.refusals.genesis import GENESIS, RELATIONS, is_good
+from tests.ledger.refusals.judge import JUDGE
+from tests.ledger.refusals.keys import KEYS
 from tests.ledger.refusals.kinds import CODES, EVERY, KINDS, OWN, PAID, declared_codes
+from tests.ledger.refusals.leave import LEAVE
 from tests.ledger.refusals.lists import LISTS
+from tests.ledger.refusals.orders import ORDERS
+from tests.ledger.refusals.report import REPORT
+from tests.ledger.refusals.rewards import REWARDS
 from tests.ledger.refusals.rows import ADVICE, Done, Row, code_of, network_of, run_row, text_of
 from tests.ledger.refusals.snapshots import SNAPSHOTS
 from tests.ledger.refusals.stake import REGISTER, STAKE
@@ -39,6 +45,12 @@ TABLES: tuple[dict[str, Row], ...] = (
     GENESIS,
     SNAPSHOTS,
     LISTS,
+    LEAVE,
+    REWARDS,
+    KEYS,
+    JUDGE,
+    REPORT,
+    ORDERS,
 )
 ROWS: dict[str, Row] = {name: row for table in TABLES for name, row in table.items()}
 
@@ -118,6 +130,37 @@ TEXTS = {
     "second attestation of a seat": (
         "attestor 0 attested header 0 already: wait for the next header"
     ),
+    "unlock by a contributor as soon as the node is active": (
+        f"a contributor may ask a node to leave from {START_MS + 70_000} on: wait until then"
+    ),
+    "second claim in an epoch": (
+        "no rewards wait here for this account: wait for the end of an epoch"
+    ),
+    "keys with the number of contact data": (
+        "sequence 7 is not above 7: sign anew with a higher one"
+    ),
+    "13 votes of 14": "13 votes, 14 are needed: wait for more",
+    "verdict of the epoch before the last": (
+        "epoch 1 takes no votes and verdicts now: send those of this epoch or the last"
+    ),
+    "pass of an active node": (
+        "this verdict changes nothing for a node that is active: leave it out"
+    ),
+    "the same evidence again": "this was punished before, at height 1: leave it out",
+    "votes of an epoch past the age of evidence": (
+        "epoch 1 is past the age of evidence: report offences sooner, change nothing"
+    ),
+    "two identical headers": (
+        "this proves no offence, check the evidence: the headers are one, or in the wrong order"
+    ),
+    "order one weight short": ("6 of 9 signed, more than two thirds must: get more signatures"),
+    "order that moves one unit more than may move": (
+        "it moves a weight of 6, 5 may move at once: change less"
+    ),
+    "parameters with a notice one millisecond short": (
+        f"it can be in force from {START_MS + 100 + 4 * DAY_MS} on: make an order for then or later"
+    ),
+    "longer trust": (f"parameter trust_ms cannot be changed like that: leave it at {2 * DAY_MS}"),
 }
 """What people read, with the values of the case."""
 
@@ -211,8 +254,21 @@ FOR_EVER = {
     **{123: "bad_snapshot", 140: "bad_header", 141: "bad_list", 142: "unknown_format"},
     **{143: "not_final", 144: "wrong_set", 145: "from_the_future", 146: "list_expired"},
     **{147: "roll_back", 148: "fork", 149: "list_missing"},
+    **{49: "leaving_already", 50: "unlock_too_early", 51: "not_activated"},
+    **{52: "nothing_to_claim", 53: "tombstoned", 65: "keys_too_often"},
+    **{160: "verdict_closed", 161: "not_tested", 162: "no_quorum", 163: "bad_testers"},
+    **{164: "too_few_votes", 165: "votes_differ", 166: "judged_already"},
+    **{167: "verdict_useless", 180: "unknown_offence", 181: "no_contradiction"},
+    **{182: "evidence_too_old", 183: "unknown_offender", 184: "punished_already"},
+    **{185: "nothing_at_stake", 186: "evidence_early", 200: "too_few_signers"},
+    **{201: "bad_order", 202: "change_pending", 203: "change_too_soon"},
+    **{204: "turnover_too_high", 205: "parameter_fixed", 206: "key_barred"},
 }
 """Numbers that were given out, with their codes: rows are added here, and never change."""
+
+
+def test_every_number_that_was_given_out_is_here() -> None:
+    assert {row.number: code for code, row in REFUSALS.items()}.keys() == FOR_EVER.keys()
 
 
 def test_codes_and_numbers_stay_for_ever() -> None:

@@ -6,7 +6,7 @@
 - Some ask to leave in the same block. Watchers report at once, or just before the evidence is too
   old; an engine tells at once.
 - One deed of a key in one epoch; it must be punished, unless a heavier penalty of that node took
-  all that it would cost.
+  all that it would cost, or the node has to leave for its votes already.
 """
 
 from typing import Final
@@ -214,6 +214,9 @@ def expect_penalty(world: World, deed: Equivocation) -> None:
     due = (staked + node.taken) * offence.get_share(world.params) // BASIS_POINTS
     if offence.tombstones or world.mirror.one(HISTORIES, deed.machine.key).tombstoned:
         due -= node.taken
+    elif staked * BASIS_POINTS < node.requirement * world.params.stake_floor:
+        # it has to leave for its votes already, and they cost it no more
+        due = 0
     deed.cost, deed.taken_before = min(max(due, 0), staked), node.taken
 
 

@@ -112,11 +112,9 @@ def village(count: int = 8, genesis: Mapping[str, Any] | None = None, /, **param
     return Network(make_genesis(params, nodes=nodes, **(genesis or {})))
 
 
-def judge_all(
-    network: Network, *names: str, faults: int = FAULTY, epoch: int | None = None
-) -> None:
+def judge_all(network: Network, *names: str, faults: int = FAULTY, **changes: Any) -> None:
     """A block with a verdict on each of these nodes, for the running epoch unless told."""
-    network.block(*[judge(network, name, faults, epoch) for name in names])
+    network.block(*[judge(network, name, faults, **changes) for name in names])
 
 
 def put_down(network: Network, *names: str) -> None:
@@ -372,8 +370,9 @@ def expect_contacts(end: End) -> None:
     for key, pending in list(end.rows(PENDING)):
         end.drop(PENDING, key)
         end.put(CONTACTS, key, pending.contact)
-        if end.get(NODES, key).state == QUEUED:
-            end.change(key, passed=0, tested_from=end.epoch + 1)
+        node = end.get(NODES, key)
+        if node.state == QUEUED:
+            end.change(key, passed=0, tested_from=max(node.tested_from, end.epoch + 1))
 
 
 def expect_keys(end: End) -> None:
@@ -383,7 +382,7 @@ def expect_keys(end: End) -> None:
         node = end.get(NODES, key)
         if change.duty_key != node.duty_key:
             end.change(key, former_duty_key=node.duty_key, keys_epoch=end.epoch + 1)
-        kept_tip = node.list_tip if change.list_key else b""
+        kept_tip = node.list_tip if change.list_key == node.list_key else b""
         end.change(
             key,
             duty_key=change.duty_key,

@@ -2,10 +2,11 @@
 
 import pytest
 
+from ledger.errors import REFUSALS
 from ledger.messages.state import ACTIVE, QUEUED
 from tests.factory import EPOCH_MS, Network, make_contact, public
 from tests.ledger.epochs.ends import judge_all, put_down, run_end, village
-from tests.life import running
+from tests.life import judge, running
 
 
 def asking_village(count: int) -> Network:
@@ -13,6 +14,23 @@ def asking_village(count: int) -> Network:
     network = village(count, activation_verdict=1)
     network.block(network.register("new", "leo"))
     return network
+
+
+def wait_for_test(network: Network) -> None:
+    """Go on to the epoch in which nodes that are funded now are tested first: the second after
+    this one, whose seed nobody knows yet.
+    """
+    for _ in range(2):
+        run_end(network)
+
+
+@pytest.mark.parametrize(("ends", "code"), [(0, "not_tested"), (1, "not_tested"), (2, "")])
+def test_first_test_is_in_the_second_epoch_after_the_funding(ends: int, code: str) -> None:
+    network = asking_village(8)
+    for _ in range(ends):
+        run_end(network)
+    raw = judge(network, "new", faults=0)
+    network.block(raw, codes=[REFUSALS[code].number if code else 0])
 
 
 def test_a_node_becomes_active_at_the_end_without_a_test_where_none_is_asked_for() -> None:
@@ -23,7 +41,7 @@ def test_a_node_becomes_active_at_the_end_without_a_test_where_none_is_asked_for
 
 def test_a_pass_makes_a_queued_node_active() -> None:
     network = asking_village(8)
-    run_end(network)
+    wait_for_test(network)
     judge_all(network, "new", faults=0)
     run_end(network)
     assert (network.node("new").state, network.node("new").passed) == (QUEUED, 0)
@@ -40,7 +58,7 @@ def test_who_was_not_tested_waits() -> None:
 def test_a_pass_is_kept_while_the_node_waits_for_its_turn() -> None:
     network = village(activation_verdict=1, activation_floor=1, activation_share=0)
     network.block(network.register("first", "leo"), network.register("second", "kim"))
-    run_end(network)
+    wait_for_test(network)
     judge_all(network, "first", "second", faults=0)
     run_end(network)
     run_end(network, joined=("first",))
@@ -51,7 +69,7 @@ def test_a_pass_is_kept_while_the_node_waits_for_its_turn() -> None:
 def test_who_passed_goes_before_who_did_not() -> None:
     network = village(activation_verdict=1, activation_floor=1, activation_share=0)
     network.block(network.register("first", "leo"), network.register("second", "kim"))
-    run_end(network)
+    wait_for_test(network)
     judge_all(network, "second", faults=0)
     run_end(network)
     run_end(network, joined=("second",))
@@ -59,7 +77,7 @@ def test_who_passed_goes_before_who_did_not() -> None:
 
 def test_a_change_of_contact_data_in_the_window_voids_the_pass() -> None:
     network = asking_village(8)
-    run_end(network)
+    wait_for_test(network)
     judge_all(network, "new", faults=0)
     run_end(network)
     network.block(network.update_contact("new", contact=make_contact(99)))
@@ -73,7 +91,7 @@ def test_a_change_of_contact_data_in_the_window_voids_the_pass() -> None:
 
 def test_a_change_of_contact_data_in_the_tested_epoch_voids_the_verdict() -> None:
     network = asking_village(8)
-    run_end(network)
+    wait_for_test(network)
     judge_all(network, "new", faults=0)
     network.block(network.update_contact("new", contact=make_contact(99)))
     run_end(network)
@@ -84,7 +102,7 @@ def test_a_change_of_contact_data_in_the_tested_epoch_voids_the_verdict() -> Non
 def test_a_change_of_contact_data_voids_an_older_pass() -> None:
     network = village(activation_verdict=1, activation_floor=1, activation_share=0)
     network.block(network.register("first", "leo"), network.register("second", "kim"))
-    run_end(network)
+    wait_for_test(network)
     judge_all(network, "first", "second", faults=0)
     run_end(network)
     run_end(network, joined=("first",))

@@ -104,6 +104,20 @@ def test_new_list_key_begins_its_chain_at_the_end() -> None:
     assert network.state.one(NODES, public("v1")).list_key == key
 
 
+def test_list_key_of_before_goes_on_with_its_chain_and_names_no_tip() -> None:
+    network = village()
+    first, second = public("seat list"), public("seat list 2")
+    network.block(network.register("seat", "leo", **attestor_roles("seat")))
+    run_end(network, joined=("seat",))
+    tip = links(second)[-1]
+    network.block(set_keys(network, "seat", 1, "seat duty", list_key=second, list_tip=tip))
+    run_end(network)
+    network.block(set_keys(network, "seat", 2, "seat duty", list_key=first))
+    run_end(network)
+    assert network.node("seat").list_tip == b""
+    assert network.state.one(CHAINLINKS, first).value == links(first)[-1]
+
+
 def test_keys_and_contact_data_share_their_sequence_numbers() -> None:
     network = village()
     network.block(set_keys(network, "v1", sequence=5))

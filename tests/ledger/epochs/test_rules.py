@@ -9,18 +9,27 @@ from ledger.codec import encode
 from ledger.errors import REFUSALS
 from ledger.messages.genesis import GenesisAttestor
 from ledger.messages.lists import Attestor, attestor_set_hash
-from ledger.state import CHAINLINKS, PARAMS, SETS
+from ledger.state import CHAINLINKS, PARAMS
+from ledger.transactions.judge import get_quorum
 from tests.factory import (
     ATTESTORS,
     EPOCH_MS,
     Network,
-    keys,
     links,
     make_genesis,
     public,
 )
-from tests.ledger.epochs.ends import SHORT_LOCK, run_end, village
-from tests.life import current, header_evidence, report, seats, set_attestors, set_keys, set_params
+from tests.ledger.epochs.ends import SHORT_LOCK, judge_all, run_end, village
+from tests.life import (
+    current,
+    header_evidence,
+    report,
+    running,
+    seats,
+    set_attestors,
+    set_keys,
+    set_params,
+)
 
 TURN_MS = 60_000
 """Least time between two changes of the attestors in the `minimal` preset."""
@@ -329,8 +338,12 @@ def test_quorums_of_other_sizes_are_drawn_from_the_next_roster_on() -> None:
     network = village(**SHORT_LOCK)
     network.block(set_params(network, quorum_testers=3, quorum_threshold=2))
     run_end(network, late_ms=70_000, rules=True)
-    assert network.state.one(SETS).changed_ms == 0
-    assert keys("v1 duty").public == network.node("v1").duty_key
+    epoch = running(network)
+    assert len(get_quorum(network.state, epoch - 1, public("v1"))) == 5
+    assert len(get_quorum(network.state, epoch, public("v1"))) == 3
+    judge_all(network, "v1", epoch=epoch - 1, count=4)
+    judge_all(network, "v1", epoch=epoch, count=2)
+    run_end(network)
 
 
 def test_only_one_change_of_parameters_waits() -> None:

@@ -11,6 +11,7 @@ from ledger.errors import Refusal
 from ledger.genesis import load_genesis
 from ledger.messages.contact import Version
 from ledger.messages.genesis import (
+    COMET,
     MAX_GENESIS_BYTES,
     NEW_SWARM,
     Genesis,
@@ -116,12 +117,21 @@ GENESIS: dict[str, Row] = {
     "name with a capital": bad("its name", name=b"Test"),
     "name with a space": bad("its name", name=b"test net"),
     "name outside of ASCII": bad("its name", name="tést".encode()),
-    "engine that nobody knows": bad("its engine", engine=2),
+    "engine that nobody knows": bad("its engine", engine=3),
     "engine zero": bad("its engine", engine=0),
     "no producer": bad("its producer", producer=b""),
     "producer of 31 bytes": bad("its producer", producer=bytes(31)),
     "producer that is no key": bad("its producer", producer=NO_KEY),
     "policy that nobody knows": bad("its policy", policy=2),
+    "producer where validators agree": bad("its producer", engine=COMET),
+    "recovery keys out of order": bad(
+        "its recovery keys are not in ascending order",
+        recovery=(public(SECOND), public(FIRST)),
+    ),
+    "recovery key twice": bad(
+        "its recovery keys are not in ascending order", recovery=(public(FIRST),) * 2
+    ),
+    "recovery key that is no key": bad("a recovery key is not a usable key", recovery=(NO_KEY,)),
     "accounts out of order": bad(
         "its accounts are not in ascending order", accounts=accounts(SECOND, FIRST)
     ),
@@ -197,6 +207,12 @@ GENESIS: dict[str, Row] = {
         "not_canonical",
         load(make_genesis(attestors=seats(*sorted_names(*[f"seat {i}" for i in range(26)])))),
     ),
+    "26 recovery keys": Done(
+        "not_canonical",
+        load(
+            make_genesis(recovery=tuple(sorted(public(f"recovery {place}") for place in range(26))))
+        ),
+    ),
     "no name": Done("not_canonical", load(make_genesis(name=b""))),
     "name of 41 letters": Done("not_canonical", load(make_genesis(name=b"a" * 41))),
     "seed of 31 bytes": Done("not_canonical", load(make_genesis(seed=bytes(31)))),
@@ -241,6 +257,22 @@ RELATIONS: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "forger safe before the report": (
         {"evidence_ms": 172_800_000 + 43_200_000 - 1},
         {"evidence_ms": 172_800_000 + 43_200_000},
+    ),
+    "who is removed is paid sooner than who leaves": (
+        {"lock_ms": 345_599_999},
+        {"lock_ms": 345_600_000},
+    ),
+    "threshold above the quorum": (
+        {"quorum_testers": 5, "quorum_threshold": 6},
+        {"quorum_testers": 5, "quorum_threshold": 5},
+    ),
+    "quorum that can contradict itself": (
+        {"quorum_testers": 8, "quorum_threshold": 4},
+        {"quorum_testers": 7, "quorum_threshold": 4},
+    ),
+    "first credit above the most": (
+        {"credit_start_ms": 600_001},
+        {"credit_start_ms": 600_000},
     ),
     "stake gone before the report": (
         {"unbonding_ms": 259_200_000},

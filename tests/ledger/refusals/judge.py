@@ -224,10 +224,17 @@ JUDGE: dict[str, Row] = {
         {"activation_verdict": 1},
         CIVIC,
     ),
+    "pass of a node that changed its address in the epoch in which it was funded": Sent(
+        "not_tested",
+        lambda n: judge(n, "node"),
+        after(share, lambda n: n.block(n.update_contact()), Network.end_epoch),
+        {"activation_verdict": 1},
+        CIVIC,
+    ),
     "pass of a node before its new address was in force": Sent(
         "not_tested",
         lambda n: judge(n, "node", epoch=running(n) - 1),
-        after(share, Network.end_epoch, lambda n: n.block(n.update_contact()), Network.end_epoch),
+        after(share, epochs(2), lambda n: n.block(n.update_contact()), Network.end_epoch),
         {"activation_verdict": 1},
         CIVIC,
     ),

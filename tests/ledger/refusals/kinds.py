@@ -4,21 +4,26 @@
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ledger.codec import encode
 from ledger.crypto import KeyPair, sign, signing_bytes
 from ledger.errors import REFUSALS
 from ledger.messages import tags
+from ledger.messages.duty import Vote
 from ledger.transactions import TX_KINDS
 from tests.factory import QUARTER, RICH, Network, keys, pair_of
 from tests.ledger.refusals import contact
 from tests.ledger.refusals.attest import silent, under
 from tests.ledger.refusals.contact import UNROUTABLE
 from tests.ledger.refusals.envelope import SMALL_ORDER, at, flip, other_network
-from tests.ledger.refusals.rows import Row, Scene, Sent, empty
-from tests.ledger.refusals.stake import PART, PROOF_FAULTS, PROOFS, bob_gave, waiting
+from tests.ledger.refusals.orders import one_more
+from tests.ledger.refusals.rows import NO_PARAMS, Row, Scene, Sent, empty
+from tests.ledger.refusals.stake import PART, PROOF_FAULTS, PROOFS, bob_gave, waiting, with_roles
+from tests.ledger.scenes import CIVIC, earn
+from tests.life import FAULTY, judge, report, set_attestors, set_keys, set_params, vote_evidence
 
 Make = Callable[[Network], bytes]
 
@@ -30,6 +35,7 @@ class Good(NamedTuple):
     scene: Scene = empty
     again: str = "nonce_used"
     """Code of the same once more."""
+    genesis: Mapping[str, Any] = NO_PARAMS
 
 
 GOOD: Final[dict[str, Good]] = {
@@ -39,6 +45,19 @@ GOOD: Final[dict[str, Good]] = {
     "withdraw": Good(lambda n, **fields: n.withdraw("bob", **fields), bob_gave),
     "update_contact": Good(lambda n: n.update_contact(), waiting, "contact_sequence"),
     "attest": Good(lambda n: n.attest(0), silent, "attested_already"),
+    "request_unlock": Good(lambda n, **fields: n.request_unlock(**fields), waiting),
+    "claim_rewards": Good(lambda n, **fields: n.claim_rewards(**fields), earn),
+    "set_keys": Good(lambda n: set_keys(n), with_roles, "contact_sequence"),
+    "judge": Good(lambda n: judge(n, "town 0", FAULTY), empty, "judged_already", CIVIC),
+    "report": Good(
+        lambda n, **fields: report(n, "alice", vote_evidence(n, "town 0"), **fields),
+        waiting,
+        genesis=CIVIC,
+    ),
+    "set_attestors": Good(lambda n, **fields: set_attestors(n, one_more(n), **fields), waiting),
+    "set_params": Good(
+        lambda n, **fields: set_params(n, minimum_fee=2_000, envelope=fields), waiting
+    ),
 }
 
 
@@ -57,9 +76,20 @@ def signed_with(
     if kind == "attest":
         message = under(network, tag or tags.LIST_HEADER, genesis_hash)
     else:
-        message = signing_bytes(tag or tags.TRANSACTION, genesis_hash, raw[1:-66])
+        own, payload = last_signed(network, kind, raw)
+        message = signing_bytes(tag or own, genesis_hash, payload)
     pair = keys(who) if who else signer_of(network, raw)
     return raw[:-64] + sign(pair, message)
+
+
+def last_signed(network: Network, kind: str, raw: bytes) -> tuple[bytes, bytes]:
+    """Under which tag, and of what, the signature at the end of a good transaction is."""
+    body = network.chain.decode(raw).body
+    if kind == "set_keys":
+        return tags.CONSENSUS_KEY, encode(body.change)
+    if kind == "judge":
+        return tags.VOTE, encode(Vote(body.epoch, body.node, body.life, body.votes[-1].faults))
+    return tags.TRANSACTION, raw[1:-66]
 
 
 def signer_of(network: Network, raw: bytes) -> KeyPair:
@@ -101,7 +131,7 @@ def every(kind: str, *, is_free: bool) -> dict[str, tuple[str, Make]]:
     """Code and maker of what is wrong with a transaction of whatever kind."""
     version = 1 if is_free else 2
     # arrays of two hold a paid kind, arrays of three a free one; the number is behind the version
-    other = {"register": 1, "attest": 5, "update_contact": 6}.get(kind, 2)
+    other = {"register": 1, "update_contact": 6}.get(kind, 5 if is_free else 2)
     return {
         "signed by another key": ("bad_signature", partial(signed_with, kind, who="somebody")),
         "signed for another network": (
@@ -166,7 +196,7 @@ EVERY: Final = tuple(every("transfer", is_free=False))
 PAID: Final = tuple(paid("transfer"))
 
 KINDS: Final[dict[str, Row]] = {
-    f"{kind.name}: {what}": Sent(code, make, GOOD[kind.name].scene)
+    f"{kind.name}: {what}": Sent(code, make, GOOD[kind.name].scene, genesis=GOOD[kind.name].genesis)
     for kind in TX_KINDS
     for what, (code, make) in (
         every(kind.name, is_free=kind.is_free) | ({} if kind.is_free else paid(kind.name))
@@ -188,16 +218,36 @@ CODES: Final[dict[str, frozenset[str]]] = {
     | CONTACT_CODES
     | {"wrong_operator", "registration_expired", "registration_too_long", "node_exists"}
     | {"wrong_life", "fee_out_of_range", "attestor_keys", "keys_not_distinct", "bad_key"}
-    | {"key_in_use", "stake_too_small", "stake_too_large", "bad_reservation"},
+    | {"key_in_use", "stake_too_small", "stake_too_large", "bad_reservation", "tombstoned"},
     "contribute": ENVELOPE_CODES
     | {"unknown_node", "wrong_life", "not_awaiting", "already_contributes", "reserved_amount"}
-    | {"too_many_places", "stake_too_small", "stake_too_large", "bad_key"},
+    | {"too_many_places", "stake_too_small", "stake_too_large", "bad_key", "leaving_already"},
     "withdraw": ENVELOPE_CODES
     | {"unknown_node", "wrong_life", "not_awaiting", "operator_stays", "no_contribution"},
     "update_contact": WIRE_CODES
     | CONTACT_CODES
     | {"unknown_node", "wrong_life", "contact_sequence", "contact_too_often"},
     "attest": WIRE_CODES | {"attest_closed", "unknown_attestor", "attested_already", "bad_reveal"},
+    "request_unlock": ENVELOPE_CODES
+    | {"unknown_node", "wrong_life", "no_contribution", "leaving_already", "not_activated"}
+    | {"unlock_too_early"},
+    "claim_rewards": ENVELOPE_CODES
+    | {"unknown_node", "wrong_life", "no_contribution", "nothing_to_claim"},
+    "set_keys": WIRE_CODES
+    | {"unknown_node", "wrong_life", "leaving_already", "contact_sequence", "keys_too_often"}
+    | {"attestor_keys", "keys_not_distinct", "bad_key", "key_in_use"},
+    "judge": WIRE_CODES
+    | {"verdict_closed", "unknown_node", "wrong_life", "not_tested", "judged_already"}
+    | {"votes_differ", "verdict_useless", "no_quorum", "bad_testers", "too_few_votes"},
+    "report": ENVELOPE_CODES
+    | {"unknown_offence", "no_contradiction", "bad_header", "unknown_format", "unknown_offender"}
+    | {"evidence_too_old", "evidence_early", "punished_already", "nothing_at_stake"},
+    "set_attestors": ENVELOPE_CODES
+    | {"bad_order", "too_few_signers", "bad_key", "key_in_use", "key_barred", "change_pending"}
+    | {"change_too_soon", "turnover_too_high"},
+    "set_params": ENVELOPE_CODES
+    | {"bad_order", "too_few_signers", "change_pending", "change_too_soon", "bad_parameter"}
+    | {"bad_relation", "parameter_fixed"},
 }
 """Every code with which each kind is refused: no other, and each has a row of that kind."""
 
@@ -227,12 +277,18 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
         *("operator cannot pay his stake", "one byte over the limit of a transaction"),
         *(f"{name}, {end}" for name in UNROUTABLE for end in ("first", "last")),
         *("no address", "no storage port", "no router port", "storage version 0.0.0"),
+        *("registration of a node that has left", "registration of a deregistered node"),
+        *("registration of a tombstoned key",),
     ),
     "contribute": (
         *("contribution to the life before", "contribution to another life"),
         *("contributor cannot pay", "contribution to no node", "contribution of nothing"),
+        *("contribution to a node that is given up", "contribution to a node that has left"),
     ),
-    "withdraw": ("withdrawal of the life before", "withdrawal of a stranger", "second withdrawal"),
+    "withdraw": (
+        *("withdrawal of the life before", "withdrawal of a stranger", "second withdrawal"),
+        *("withdrawal from a node that has left", "withdrawal after the node was given up"),
+    ),
     "update_contact": (
         *("update of the life before", "update with a sequence of the life before"),
         *("update with the last sequence", "update signed by the operator"),
@@ -245,6 +301,59 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
         *("attestation after the window", "attestation of an epoch before", "reveal of nothing"),
         *("reveal that was accepted", "attestation of another header", "attestation of the draft"),
         *("seat that the set has not", "second attestation of a seat"),
+    ),
+    "request_unlock": (
+        *("unlock of the life before", "unlock by a stranger", "second unlock"),
+        *("unlock by a contributor a millisecond early", "unlock of a deregistered node"),
+        *("unlock of a tombstoned node", "unlock of a node whose stake was paid out"),
+    ),
+    "claim_rewards": (
+        *("claim from the life before", "claim of a stranger", "second claim in an epoch"),
+        *("claim before the node earns", "claim after everything was paid out"),
+    ),
+    "set_keys": (
+        *("keys of the life before", "keys of a node that has left", "keys signed by the operator"),
+        *("keys with the number of the last change", "keys with the number of contact data"),
+        *("second change of keys in an epoch", "duty key's proof of its registration"),
+        *("new list key without a tip", "tip changed after signing"),
+        *(f"new keys, {role} proof by another key" for role in PROOFS),
+        *(
+            f"new {role} key that is another node's {taken} key"
+            for role in ("duty", "list", "consensus")
+            for taken in PROOFS
+        ),
+    ),
+    "judge": (
+        *("verdict of the epoch before the last", "verdict of an epoch to come"),
+        *("verdict on the life before", "verdict of the epoch before the node was active"),
+        *("verdict of the epoch before the node was taken down", "verdict that is there already"),
+        *("13 votes of 14", "one vote less than are needed", "one vote twice"),
+        *("index that the quorum has not", "testers out of order", "vote of an outsider"),
+        *("vote of one who did not take part", "forged vote", "vote for another network"),
+        *("vote on another life", "vote on another node", "vote of another epoch"),
+        *("vote with other faults", "vote that passes, carried as a fail"),
+        *("votes of the last epoch by new duty keys", "votes of this epoch by old duty keys"),
+    ),
+    "report": (
+        *("the same evidence again", "the same evidence a third time", "two identical headers"),
+        *("votes of an epoch past the age of evidence", "votes by a duty key of the life before"),
+        *("headers of one epoch in the wrong order", "path that leads nowhere"),
+        *("headers of two epochs in the wrong order", "header that extends the other one"),
+        *("report of what only an engine can prove", "votes on another network"),
+        *("votes of an epoch to come", "votes where no stake is left"),
+    ),
+    "set_attestors": (
+        *("order one weight short", "order signed by two thirds", "signer twice"),
+        *("order that moves one unit more than may move", "order while one waits"),
+        *("order a millisecond too soon after the last", "seat that is lost"),
+        *("seat of a key that was slashed with its node", "order signed for another network"),
+        *("order while another set is announced", "second order by recovery keys"),
+    ),
+    "set_params": (
+        *("parameters one weight short", "parameters while others are announced"),
+        *("parameters with a notice one millisecond short", "parameters that are the same"),
+        *("parameters that do not fit together", "parameter out of its range"),
+        *("longer epochs", "shorter trust", "older evidence", "shorter unbonding"),
     ),
 }
 """Rows that each kind must have beside those of `KINDS`."""

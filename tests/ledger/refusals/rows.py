@@ -71,8 +71,8 @@ class Done(NamedTuple):
 Row: TypeAlias = Sent | Checked | Done
 
 ADVICE: Final = re.compile(
-    r"\b(ask|attest|change|check|choose|encode|fetch|fund|get|give|leave|make|pay|put|send|sign"
-    r"|stake|start|stop|tell|use|wait"
+    r"\b(ask|attest|change|check|choose|encode|fetch|fund|get|give|leave|make|pay|put|report|send"
+    r"|sign|stake|start|stop|tell|use|wait"
     r"|is it|is this|was it|can send|comes back|can begin|until it leaves)\b"
 )
 """What a text has that says what to do, and not only what is wrong."""
