@@ -93,7 +93,7 @@ def rewards_are_accounted_for(state: State) -> Iterator[str]:
         if any(part < 0 for part in get_owed(node, pool)):
             yield f"{key.hex()} has paid out more than it earned"
         if node.earning and node.state != ACTIVE:
-            yield f"{key.hex()} earns while {NODE_STATES[node.state]}"
+            yield f"{key.hex()} earns while {NODE_STATES.get(node.state, node.state)}"
     if (waiting, earning) != (pool.accrued, pool.earning):
         yield f"{waiting} wait for {earning} nodes, the pool says {pool.accrued}, {pool.earning}"
 

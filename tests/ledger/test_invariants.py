@@ -12,52 +12,129 @@ from ledger.messages.lists import Attestor
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
+    DECOMMISSIONED,
+    EXITED,
+    QUEUED,
     Account,
     Attestation,
     Binding,
     Due,
+    Failing,
     PendingContact,
     Queued,
     RawHeader,
     Swarm,
+    Verdict,
 )
+from ledger.nodes import get_total
 from ledger.rules.swarms import UNASSIGNED
 from ledger.state import (
     ATTESTATIONS,
     CHAINLINKS,
     CONTACTS,
     DRAFT,
+    EPOCH,
+    FAILING,
     HEADER,
     HISTORIES,
+    MATURES,
+    NEW_KEYS,
     NODES,
     PAYOUTS,
     POOL,
+    QUEUE,
+    ROSTERS,
     SETS,
+    STARTS,
+    VERDICTS,
     State,
     due_key,
+    epoch_key,
 )
 from tests.factory import START_MS, Network, founding, make_genesis, public
+from tests.life import FAULTY, judge, set_keys, townsfolk
 
 NODE = public("node")
 Changes = Mapping[bytes, Record | None]
 Break = Callable[[State], Changes]
 
 
+DOWN = public("town 0")
+"""A decommissioned node."""
+
+
 @pytest.fixture(scope="module")
 def state() -> State:
-    """Of a network with a node in each state, one that is to leave, and an attested header."""
-    rows = (*founding("leaving", exit_ms=2 * START_MS), *founding("left", exit_ms=START_MS + 1))
+    """Of a network with a node in each state, one that is to leave, an attested header, a verdict
+    that waits, keys to come, and rewards.
+    """
+    rows = (
+        *townsfolk(),
+        *founding("leaving", exit_ms=2 * START_MS),
+        *founding("left", exit_ms=START_MS + 1),
+    )
     network = Network(make_genesis(nodes=tuple(sorted(rows, key=lambda row: row.node))))
-    network.block(network.register())
+    network.block(network.register(), judge(network, "town 0", FAULTY))
     network.end_epoch()
-    network.block(network.register("queued", "bob"))
+    network.block(judge(network, "town 0", FAULTY), judge(network, "town 1", FAULTY))
+    network.end_epoch()
+    network.end_epoch()
+    network.block(network.register("queued", "bob"), set_keys(network))
     network.block(network.register("waiting", "carol", stake=25 * 10**9))
+    network.block(judge(network, "town 2", FAULTY))
     return network.state
+
+
+def down(state: State, /, **changes: Any) -> Changes:
+    """The decommissioned node with other fields."""
+    return {b"n" + DOWN: replace(state.one(NODES, DOWN), **changes)}
+
+
+def other(state: State, name: str, /, **changes: Any) -> Changes:
+    """A node by its name with other fields."""
+    return {b"n" + public(name): replace(state.one(NODES, public(name)), **changes)}
+
+
+def pool(state: State, **moved: int) -> Changes:
+    """The pool with so much more in its fields."""
+    record = state.one(POOL)
+    fields = {name: getattr(record, name) + amount for name, amount in moved.items()}
+    return {b"r": replace(record, **fields)}
+
+
+def overpaid(state: State) -> Changes:
+    """The active node with one unit more claimed than it earned; the pool makes up for it."""
+    only = state.one(NODES, NODE).contributions[0]
+    claimed = get_total(state.one(NODES, NODE), state.one(POOL)) + 1
+    return {
+        **node(state, contributions=(replace(only, paid=claimed),)),
+        **pool(state, accrued=-claimed, balance=claimed),
+    }
+
+
+def earns_while_down(state: State) -> Changes:
+    """The decommissioned node earns, and is counted."""
+    return {
+        **down(state, earning=1, entry=state.one(POOL).accumulator),
+        **pool(state, earning=1),
+    }
+
+
+def roster(state: State, epoch: int, change: Callable[[bytes], bytes]) -> Changes:
+    """The roster of an epoch with other members."""
+    record = state.one(ROSTERS, epoch_key(RUNNING))
+    return {b"w" + epoch_key(epoch): replace(record, members=change(record.members))}
 
 
 def node(state: State, /, **changes: Any) -> Changes:
     """The active node with other fields."""
     return {b"n" + NODE: replace(state.one(NODES, NODE), **changes)}
+
+
+def with_member(members: bytes, name: str, operator: str) -> bytes:
+    """The members of a roster with one more, in its place."""
+    rows = [members[place : place + 64] for place in range(0, len(members), 64)]
+    return b"".join(sorted([*rows, public(name) + public(operator)]))
 
 
 def contributions(state: State, change: int) -> Changes:
@@ -85,6 +162,8 @@ def set_with(state: State, *added: Attestor) -> Changes:
 
 NOBODY = Attestor(public("nobody"), 1)
 LATER = b"q" + bytes([1]) * 12
+RUNNING = 4
+"""The epoch in which the state is."""
 
 BROKEN: dict[str, tuple[str, Break]] = {
     "coin from nowhere": (
@@ -104,16 +183,56 @@ BROKEN: dict[str, tuple[str, Break]] = {
         lambda s: contributions(s, -1),
     ),
     "active node with more stake": ("stakes_fit_their_state", lambda s: contributions(s, 1)),
-    "funded node that waits": ("stakes_fit_their_state", lambda s: node(s, state=AWAITING)),
-    "state that nobody knows": ("stakes_fit_their_state", lambda s: node(s, state=99)),
+    "funded node that waits": (
+        "stakes_fit_their_state",
+        lambda s: {
+            b"q" + next(s.items(QUEUE))[0]: None,
+            **other(s, "queued", state=AWAITING),
+        },
+    ),
+    "state that nobody knows": (
+        "stakes_fit_their_state",
+        lambda s: other(s, "waiting", state=99),
+    ),
+    "state that nobody knows, of a node that earns": (
+        "stakes_fit_their_state",
+        lambda s: {
+            **other(s, "waiting", state=99, earning=1, entry=s.one(POOL).accumulator),
+            **pool(s, earning=1),
+        },
+    ),
     "contributor twice": ("stakes_fit_their_state", twice),
+    "rewards from nowhere": (
+        "rewards_are_accounted_for",
+        lambda s: node(s, accrued=s.one(NODES, NODE).accrued + 1),
+    ),
+    "rewards that are nobody's": (
+        "rewards_are_accounted_for",
+        lambda s: pool(s, accrued=1, balance=-1),
+    ),
+    "node that earns and is not counted": (
+        "rewards_are_accounted_for",
+        lambda s: pool(s, earning=-1),
+    ),
+    "node that is counted and earns no more": (
+        "rewards_are_accounted_for",
+        lambda s: node(s, earning=0, accrued=get_total(s.one(NODES, NODE), s.one(POOL))),
+    ),
+    "node that earns while it is down": ("rewards_are_accounted_for", earns_while_down),
+    "more claimed than earned": ("rewards_are_accounted_for", overpaid),
     "active node without a swarm": (
         "active_nodes_have_one_swarm",
-        lambda s: {b"s" + NODE: None},
+        lambda s: {
+            b"s" + NODE: None,
+            **roster(s, RUNNING, lambda members: members.replace(NODE + public("alice"), b"")),
+        },
     ),
     "swarm of a node that is not active": (
         "active_nodes_have_one_swarm",
-        lambda s: {b"s" + public("queued"): Swarm(5)},
+        lambda s: {
+            b"s" + public("queued"): Swarm(5),
+            **roster(s, RUNNING, lambda members: with_member(members, "queued", "bob")),
+        },
     ),
     "swarm that means none": (
         "active_nodes_have_one_swarm",
@@ -121,7 +240,7 @@ BROKEN: dict[str, tuple[str, Break]] = {
     ),
     "queued node that is not in the queue": (
         "queue_holds_the_queued",
-        lambda s: {b"n" + public("waiting"): replace(s.one(NODES, public("waiting")), state=2)},
+        lambda s: {b"q" + next(s.items(QUEUE))[0]: None},
     ),
     "active node in the queue": ("queue_holds_the_queued", lambda s: {LATER: Queued(NODE)}),
     "node in the queue twice": (
@@ -151,6 +270,69 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "place among the payouts that names another node": (
         "exits_and_payouts_hold_who_leaves",
         lambda s: {b"o" + next(s.items(PAYOUTS))[0]: Due(NODE)},
+    ),
+    "exit of a node that is down": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {
+            **down(s, exit_ms=START_MS + 7),
+            b"x" + due_key(START_MS + 7, DOWN): Due(DOWN),
+        },
+    ),
+    "place among those who mature that names another node": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"m" + due_key(START_MS, NODE): Due(DOWN)},
+    ),
+    "failing node that waits to become active": (
+        "failing_holds_who_is_down",
+        lambda s: {b"f" + public("queued"): Failing(1, RUNNING)},
+    ),
+    "failing node that is gone": (
+        "failing_holds_who_is_down",
+        lambda s: {b"f" + public("left"): Failing(1, RUNNING)},
+    ),
+    "failing node that nobody knows": (
+        "failing_holds_who_is_down",
+        lambda s: {b"f" + public("nobody"): Failing(1, RUNNING)},
+    ),
+    "count of a node that is down lost": (
+        "failing_holds_who_is_down",
+        lambda s: {b"f" + DOWN: None},
+    ),
+    "roster of the epoch before lost": (
+        "duty_is_of_these_epochs",
+        lambda s: {b"w" + epoch_key(RUNNING - 1): None},
+    ),
+    "roster that is over kept": (
+        "duty_is_of_these_epochs",
+        lambda s: roster(s, RUNNING - 2, lambda members: members),
+    ),
+    "roster without an active node": (
+        "duty_is_of_these_epochs",
+        lambda s: roster(s, RUNNING, lambda members: members[64:]),
+    ),
+    "roster with a node that is down": (
+        "duty_is_of_these_epochs",
+        lambda s: roster(s, RUNNING, lambda members: members + DOWN + public("alice")),
+    ),
+    "verdict that is over kept": (
+        "duty_is_of_these_epochs",
+        lambda s: {b"j" + epoch_key(RUNNING - 2, NODE): Verdict(1, FAULTY)},
+    ),
+    "verdict on an epoch to come": (
+        "duty_is_of_these_epochs",
+        lambda s: {b"j" + epoch_key(RUNNING + 1, NODE): Verdict(1, FAULTY)},
+    ),
+    "start of an epoch lost": (
+        "duty_is_of_these_epochs",
+        lambda s: {b"z" + epoch_key(2): None},
+    ),
+    "start of the running epoch lost": (
+        "duty_is_of_these_epochs",
+        lambda s: {b"z" + epoch_key(RUNNING): None},
+    ),
+    "keys to come of nobody": (
+        "every_node_has_its_records",
+        lambda s: {b"u" + public("nobody"): s.one(NEW_KEYS, NODE)},
     ),
     "node without a history": (
         "every_node_has_its_records",
@@ -214,14 +396,21 @@ def test_a_good_state_has_no_violations(state: State) -> None:
     assert state.get(DRAFT) is None
     assert list(state.items(ATTESTATIONS)) != []
     assert list(state.items(CHAINLINKS)) != []
+    states = {node.state for _, node in state.items(NODES)}
+    assert states == {AWAITING, QUEUED, ACTIVE, DECOMMISSIONED, EXITED}
     assert state.one(NODES, NODE).state == ACTIVE
+    assert state.one(NODES, DOWN).state == DECOMMISSIONED
+    assert state.one(EPOCH).epoch == RUNNING
+    assert state.one(POOL).accrued > 0
+    for table in (FAILING, VERDICTS, NEW_KEYS, MATURES, ROSTERS, STARTS):
+        assert list(state.items(table)) != [], table
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_violation_is_found(state: State, name: str) -> None:
     invariant, change = BROKEN[name]
     found = find_violations(broken(state, change(state)))
-    assert [text for text in found if text.startswith(f"{invariant}: ")], found
+    assert {text.partition(": ")[0] for text in found} == {invariant}
 
 
 def test_every_invariant_is_broken_by_some_case() -> None:

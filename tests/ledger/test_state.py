@@ -1,5 +1,9 @@
 """The state: its table of keys, and the overlay that a block writes to."""
 
+import re
+from functools import cache
+from typing import Any
+
 import pytest
 
 from ledger.codec import encode
@@ -8,19 +12,23 @@ from ledger.merkle import sparse_root
 from ledger.messages.state import Account, Swarm
 from ledger.state import (
     ACCOUNTS,
+    BINDINGS,
     DRAFT,
     POOL,
+    PUNISHED,
     STATE_START,
     STATE_STOP,
     SWARMS,
     TABLES,
     State,
+    Table,
     build_tree,
     update_tree,
 )
 from ledger.steps import run
 from ledger.store import MemoryStore
-from tests.factory import START_MS, Network, founding, make_genesis, public
+from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
+from tests.life import FAULTY, judge, report, set_keys, townsfolk, vote_evidence
 
 
 def state_of(**accounts: int) -> State:
@@ -40,28 +48,50 @@ def test_letters_are_unique_and_within_the_range() -> None:
     assert all(table.meaning for table in TABLES)
 
 
-def busy_network() -> tuple[Network, set[bytes]]:
-    """A network that uses every table, and the letters that it used on the way."""
+@cache
+def busy_records() -> frozenset[bytes]:
+    """The store keys of a network that uses every table, as they were at one time or another."""
     leaving = (*founding("leaves", exit_ms=START_MS + 1), *founding("left", exit_ms=2 * START_MS))
-    network = Network(make_genesis(nodes=tuple(sorted(leaving, key=lambda row: row.node))))
-    network.block(network.register())
-    network.end_epoch()
-    draft = {key[:1] for key in network.dump()}
-    network.block(network.register("node 2"), network.update_contact())
-    return network, {key[:1] for key in network.dump()} | draft
+    rows = tuple(sorted((*townsfolk(), *leaving), key=lambda row: row.node))
+    network = Network(make_genesis(nodes=rows))
+    seen: set[bytes] = set()
+    network.block(
+        network.register(**attestor_roles("node")),
+        judge(network, "town 0", FAULTY),
+        report(network, "alice", vote_evidence(network, "town 1")),
+    )
+    seen.update(network.dump())
+    for _ in range(2):
+        network.end_epoch()
+        seen.update(network.dump())
+    network.block(network.register("node 2"), network.update_contact(), set_keys(network, "left"))
+    return frozenset(seen.union(network.dump()))
 
 
 def test_every_table_is_used_by_a_network() -> None:
-    _, letters = busy_network()
-    assert letters == {table.letter for table in TABLES}
+    assert {key[:1] for key in busy_records()} == {table.letter for table in TABLES}
 
 
-def test_every_key_has_the_length_that_its_table_says() -> None:
-    network, _ = busy_network()
-    for table in TABLES:
-        length = sum(int(word) for word in table.key.split() if word.isdigit())
-        for key, _ in network.store.items(table.letter, bytes([table.letter[0] + 1])):
-            assert len(key) == 1 + length, table
+def lengths(table: Table[Any]) -> set[int]:
+    """The lengths that a table's keys may have: parts one after the other, each with its sizes."""
+    found = {1}
+    for part in table.key.split(" ‖ "):
+        sizes = [int(number) for number in re.findall(r"\d+", part)]
+        found = {length + size for length in found for size in sizes or [0]}
+    return found
+
+
+@pytest.mark.parametrize("table", TABLES, ids=[table.codec.what for table in TABLES])
+def test_every_key_has_a_length_that_its_table_says(table: Table[Any]) -> None:
+    used = {len(key) for key in busy_records() if key[:1] == table.letter}
+    assert used <= lengths(table)
+    assert used
+
+
+def test_keys_of_two_lengths_are_told_apart() -> None:
+    used = {len(key) for key in busy_records() if key[:1] == BINDINGS.letter}
+    assert used == lengths(BINDINGS) == {33, 21}
+    assert lengths(PUNISHED) == {41, 29}
 
 
 def test_writes_lie_over_the_store() -> None:

@@ -39,6 +39,20 @@ from tests.factory import (
 from tests.ledger.refusals.encodings import values_of
 from tests.ledger.refusals.kinds import CODES, CONTACT_CODES
 from tests.ledger.refusals.rows import code_of
+from tests.life import (
+    current,
+    fork_evidence,
+    header_evidence,
+    judge,
+    report,
+    running,
+    seats,
+    set_attestors,
+    set_keys,
+    set_params,
+    townsfolk,
+    vote_evidence,
+)
 from tests.mutations.engine import Subject, Target, mutate, of_records, packed
 from tests.registry.client import factory as client_factory
 
@@ -56,9 +70,13 @@ SNAPSHOT: Final = frozenset(("not_canonical", "too_large", "bad_snapshot", "bloc
 
 
 def network_of(seed: int) -> Network:
-    """Nodes that wait for stake, contributors, a reserved place, and a header to attest."""
-    network = Network()
+    """Nodes that wait for stake, contributors, a reserved place, and a header to attest.
+
+    Beside them active nodes that have earned rewards and can test each other.
+    """
+    network = Network(make_genesis(nodes=townsfolk()))
     network.attesting = False
+    network.end_epoch()
     network.block(
         network.register("node", "alice", QUARTER),
         network.register("node 2", "alice", QUARTER, reserved=places(("frank", 7))),
@@ -92,6 +110,35 @@ def transactions_of(network: Network, kind: str) -> list[bytes]:
             network.update_contact("node 2", contact=make_contact(ipv6=V6)),
         ],
         "attest": lambda: [network.attest(index) for index in range(3)],
+        "request_unlock": lambda: [
+            network.request_unlock("dave", "town 0"),
+            network.request_unlock("alice", "node 2"),
+        ],
+        "claim_rewards": lambda: [
+            network.claim_rewards("dave", "town 0"),
+            network.claim_rewards("erin", "town 1", fee=70_000),
+        ],
+        "set_keys": lambda: [
+            set_keys(network, "node"),
+            set_keys(network, "node 2", 70_000, **attestor_roles("node 2")),
+        ],
+        "judge": lambda: [
+            judge(network, "town 0", 5),
+            judge(network, "town 1", 33, running(network) - 1, count=5),
+        ],
+        "report": lambda: [
+            report(network, "dave", vote_evidence(network, "town 2", node="town 0")),
+            report(network, "erin", header_evidence(network, current(network)[0].list_key)),
+            report(network, "frank", fork_evidence(network, current(network)[1].list_key)),
+        ],
+        "set_attestors": lambda: [
+            set_attestors(network, seats(network, "attestor 3", kept=current(network))),
+            set_attestors(network, seats(network, "attestor 4", kept=current(network)[1:]), "dave"),
+        ],
+        "set_params": lambda: [
+            set_params(network, minimum_fee=70_000),
+            set_params(network, "dave", reward_rate=0, bounty_cap=2**40),
+        ],
     }
     return make[kind]()
 
@@ -440,7 +487,9 @@ def chunks(seed: int) -> Subject:
     )
 
 
-ENVELOPES: Final = ("transfer", "contribute", "withdraw")
+ENVELOPES: Final = tuple(
+    kind.name for kind in TX_KINDS if not kind.is_free and kind.name != "register"
+)
 
 LEDGER: Final = (
     *(

@@ -7,13 +7,14 @@ tables stand beside this file; what they come to together is held here.
 import pytest
 
 from ledger.transactions import TX_KINDS
+from tests.mutations.duty import DUTY
 from tests.mutations.engine import Target, run_target
 from tests.mutations.files import FILES
 from tests.mutations.ledger import LEDGER
 from tests.mutations.lists import HEADER, INSIDE_COLUMNS, LISTS, THRESHOLD
 from tests.mutations.proofs import PROOFS
 
-TARGETS: tuple[Target, ...] = (*LISTS, *PROOFS, *LEDGER, *FILES)
+TARGETS: tuple[Target, ...] = (*LISTS, *PROOFS, *LEDGER, *DUTY, *FILES)
 
 RUNS = {
     f"{target.name}, {seed}": (target, seed) for target in TARGETS for seed in range(target.seeds)
