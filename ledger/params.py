@@ -176,8 +176,8 @@ NEVER_CHANGE: Final = ("epoch_ms", "trust_ms", "evidence_ms")
 """Parameters that clients and locked stake rely on: no order changes them."""
 
 ONLY_GROW: Final = ("max_transaction_bytes", "unbonding_ms")
-"""Parameters that an order may only raise: a verdict, a report and an order that had room once have it
-for ever, and stake is never locked for less."""
+"""Parameters that an order may only raise: a verdict, a report and an order that had room once have
+it for ever, and stake is never locked for less."""
 
 
 def preset(name: str, changes: Mapping[str, int] | None = None) -> Params:

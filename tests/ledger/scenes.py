@@ -29,13 +29,13 @@ WALLET: Final = "a cold wallet"
 CIVIC: Final[Mapping[str, Any]] = MappingProxyType({"nodes": townsfolk()})
 """What a genesis file has otherwise to begin with nodes that can test each other."""
 
-SHORT: Final = SHORT_TIMES | {"lock_ms": 61_001}
+SHORT: Final[dict[str, Any]] = SHORT_TIMES | {"lock_ms": 61_001}
 """Parameters under which every stake is paid out a minute after duty ended."""
 
 
 def town(genesis: Mapping[str, Any] | None = None, **params: int) -> Network:
     """A network of `townsfolk`."""
-    return Network(make_genesis(params, **(CIVIC | (genesis or {}))))
+    return Network(make_genesis(params, **{**CIVIC, **(genesis or {})}))
 
 
 def share(network: Network, **changes: Any) -> None:

@@ -13,7 +13,7 @@ from msgspec import inspect
 from ledger import history, messages
 from ledger.codec import Codec, Record, encode
 from ledger.errors import Refusal
-from ledger.messages import blocks, contact, genesis, lists, state, transactions
+from ledger.messages import blocks, contact, duty, evidence, genesis, lists, state, transactions
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
@@ -23,7 +23,7 @@ from ledger.messages.lists import (
     encode_signed_header,
 )
 
-MODULES = (blocks, contact, genesis, lists, state, transactions, history)
+MODULES = (blocks, contact, duty, evidence, genesis, lists, state, transactions, history)
 
 
 def records() -> Iterator[type[Record]]:
@@ -43,7 +43,9 @@ RECORDS: list[Any] = [
     *records(),
     transactions.Paid[transactions.Transfer],
     transactions.Paid[transactions.Register],
+    transactions.Paid[transactions.SetAttestors],
     transactions.Free[transactions.Attest],
+    transactions.Free[transactions.Judge],
 ]
 
 

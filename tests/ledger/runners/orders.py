@@ -42,4 +42,4 @@ def run_set_params(
     from_ms = sheet.time_ms + params.unbonding_ms if from_ms is None else from_ms
     announced = tuple(params._replace(**values))
     sheet.put(PARAMS, b"", replace(state, next=announced, from_ms=from_ms))
-    expect_applied(network, sheet, set_params(network, sender, from_ms, **values))
+    expect_applied(network, sheet, set_params(network, sender, from_ms, None, None, **values))
