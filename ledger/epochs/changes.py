@@ -21,11 +21,6 @@ def apply_contacts(state: State, ending: Ending) -> Pauses:
             yield
 
 
-def _keep_tip(node: Node, change: KeyChange) -> bytes:
-    """Return the tip that was registered, where the list key stays."""
-    return node.list_tip if change.list_key == node.list_key else b""
-
-
 def apply_keys(state: State, ending: Ending) -> Pauses:
     """Put new role keys in force; votes for the epoch that ends are by the old duty key."""
     for count, (key, change) in enumerate(list(state.items(NEW_KEYS)), 1):
@@ -46,3 +41,8 @@ def apply_keys(state: State, ending: Ending) -> Pauses:
         state.delete(NEW_KEYS, key)
         if count % PAUSE_RECORDS == 0:
             yield
+
+
+def _keep_tip(node: Node, change: KeyChange) -> bytes:
+    """Return the tip that was registered, where the list key stays."""
+    return node.list_tip if change.list_key == node.list_key else b""

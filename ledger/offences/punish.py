@@ -193,6 +193,5 @@ def _tombstone(state: State, case: Case) -> None:
 
 def is_below_floor(node: Node, params: Params) -> bool:
     """Whether penalties left a node with too little stake to go on."""
-    return node.taken > 0 and (
-        get_staked(node) * BASIS_POINTS < (get_staked(node) + node.taken) * params.stake_floor
-    )
+    staked = get_staked(node)
+    return staked * BASIS_POINTS < (staked + node.taken) * params.stake_floor

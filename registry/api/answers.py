@@ -7,7 +7,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from fastapi import Request, Response
@@ -19,6 +19,8 @@ from registry.api.problems import ProblemError
 
 MSGPACK: Final = "application/msgpack"
 JSON: Final = "application/json"
+
+T = TypeVar("T")
 MAX_CURSOR_CHARS: Final = 200
 
 encode_msgpack = msgspec.msgpack.Encoder().encode
@@ -66,6 +68,17 @@ def answer(
         body, media = shape.model_dump_json().encode(), JSON
     common = {"Vary": "Accept", "Cache-Control": "no-cache"}
     return Response(body, status, common | dict(headers or {}), media)
+
+
+def read_body(content_type: str, body: bytes, read: Mapping[str, Callable[[bytes], T]]) -> T:
+    """Return what a body holds, by the one of `read` for its media type.
+
+    Raises `ProblemError` for another type; `read` says what is wrong with the bytes.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if media not in read:
+        raise ProblemError("unsupported_media_type", accepted=" or ".join(read))
+    return read[media](body)
 
 
 def parsed(decode: Callable[[str], bytes], text: str) -> bytes:

@@ -25,6 +25,7 @@ from registry.api.answers import (
     described,
     encode_cursor,
     found,
+    read_body,
 )
 from registry.api.live import Here, Live
 from registry.api.models import HEIGHT, TransactionState
@@ -185,17 +186,21 @@ async def get_report(
 
 def _parse(content_type: str, body: bytes, field: str) -> bytes:
     """Return the bytes that a body of one field holds; what they are is for others to say."""
-    media = content_type.partition(";")[0].strip().lower()
     try:
-        if media == MSGPACK:
-            return _decode_msgpack(body)
-        if media == JSON:
-            fields = _decode_json(body)
-            if list(fields) != [field]:
-                raise ProblemError("bad_request", why=f'send "{field}" and nothing else')
-            return binascii.unhexlify(fields[field])
+        return read_body(
+            content_type,
+            body,
+            {JSON: lambda raw: _parse_field(raw, field), MSGPACK: _decode_msgpack},
+        )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError("bad_request", why=f"the body is not right: {error}") from None
+
+
+def _parse_field(body: bytes, field: str) -> bytes:
+    fields = _decode_json(body)
+    if list(fields) != [field]:
+        raise ProblemError("bad_request", why=f'send "{field}" and nothing else')
+    try:
+        return binascii.unhexlify(fields[field])
     except ValueError:
         raise ProblemError("bad_request", why=f"{field} is not hex") from None
-    raise ProblemError("unsupported_media_type", accepted=f"{JSON} or {MSGPACK}")

@@ -13,7 +13,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from ledger.errors import REFUSALS
-from registry.api.answers import JSON, MSGPACK, answer, at_height, described, found
+from registry.api.answers import JSON, MSGPACK, answer, at_height, described, found, read_body
 from registry.api.live import Here
 from registry.api.models import Submission, Transaction, TransactionState
 from registry.api.problems import ProblemError, make_problem
@@ -131,13 +131,8 @@ async def send_transactions(
 
 def _parse(content_type: str, body: bytes) -> list[bytes]:
     """Return the transactions of a body; that they are any is for the ledger to say."""
-    media = content_type.partition(";")[0].strip().lower()
-    if media == JSON:
-        raws = _parse_json(body)
-    elif media == MSGPACK:
-        raws = _parse_msgpack(body)
-    else:
-        raise ProblemError("unsupported_media_type", accepted=f"{JSON} or {MSGPACK}")
+    readers = {JSON: _parse_json, MSGPACK: _parse_msgpack}
+    raws = read_body(content_type, body, readers)
     if not raws:
         raise ProblemError("bad_request", why="there is no transaction in it")
     if len(raws) > MAX_TRANSACTIONS:

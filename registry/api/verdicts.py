@@ -16,7 +16,16 @@ from ledger.errors import REFUSALS
 from ledger.messages.duty import FAULTS, MAX_FAULTS
 from ledger.types import MAX_AMOUNT
 from registry.addresses import decode_node
-from registry.api.answers import JSON, MSGPACK, answer, at_height, described, found, parsed
+from registry.api.answers import (
+    JSON,
+    MSGPACK,
+    answer,
+    at_height,
+    described,
+    found,
+    parsed,
+    read_body,
+)
 from registry.api.duty_models import NodeVotes, VoteResults, Votes, VoteState
 from registry.api.live import Here
 from registry.api.models import EPOCH, NODE, SIGNATURE
@@ -177,13 +186,8 @@ async def send_votes(request: Request, live: Here) -> Response:
 
 def _parse(content_type: str, body: bytes) -> list[SentVote]:
     """Return the votes of a body; that they count is for the ledger to say."""
-    media = content_type.partition(";")[0].strip().lower()
-    if media == JSON:
-        votes = _parse_json(body)
-    elif media == MSGPACK:
-        votes = _parse_msgpack(body)
-    else:
-        raise ProblemError("unsupported_media_type", accepted=f"{JSON} or {MSGPACK}")
+    readers = {JSON: _parse_json, MSGPACK: _parse_msgpack}
+    votes = read_body(content_type, body, readers)
     if not votes:
         raise ProblemError("bad_request", why="there is no vote in it")
     if len(votes) > MAX_VOTES:

@@ -1,5 +1,6 @@
 """Refusals of `set_keys`."""
 
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -69,6 +70,11 @@ def body_of(network: Network, **changes: Any) -> SetKeys:
 def with_proof(body: SetKeys, role: str, proof: bytes) -> bytes:
     """The transaction with this as the proof of one role's key."""
     return free("set_keys", replace(body, **{PROOFS[role][0]: proof}))
+
+
+def without_proof(network: Network, role: str) -> bytes:
+    """A good change but for zeros in the place of a proof."""
+    return with_proof(body_of(network), role, bytes(64))
 
 
 def new_name(role: str) -> str:
@@ -240,7 +246,7 @@ for _role in PROOFS:
         ),
         f"new keys, {_role} proof of zeros": Sent(
             "bad_signature",
-            lambda n, role=_role: with_proof(body_of(n), role, bytes(64)),
+            partial(without_proof, role=_role),
             with_roles,
         ),
     }

@@ -1,6 +1,7 @@
 """Refusals of `set_attestors` and `set_params`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -129,6 +130,11 @@ def new_seat(network: Network, **changes: Any) -> list[Seat]:
         for seat in one_more(network)
     ]
     return sorted(rows, key=lambda seat: seat.list_key)
+
+
+def bad_seat(network: Network, key: bytes) -> list[Seat]:
+    """The seats of now and one of a key of which nobody has the secret."""
+    return new_seat(network, list_key=key)
 
 
 def held_by(name: str) -> Callable[[Network], Sequence[Seat]]:
@@ -322,14 +328,9 @@ SEATS: dict[str, Row] = {
 }
 
 SEATS |= {
-    f"seat of a key {name}": Checked("bad_key", orders(lambda n, key=key: bad_seat(n, key)))
+    f"seat of a key {name}": Checked("bad_key", orders(partial(bad_seat, key=key)))
     for name, key in SMALL_ORDER.items()
 }
-
-
-def bad_seat(network: Network, key: bytes) -> list[Seat]:
-    """The seats of now and one of a key of which nobody has the secret."""
-    return new_seat(network, list_key=key)
 
 
 def next_order(network: Network, begin: int) -> bytes:
@@ -342,7 +343,8 @@ def next_order(network: Network, begin: int) -> bytes:
 
 def params(**values: int) -> Any:
     """A function that makes an order of other parameters."""
-    return lambda network: set_params(network, **({"minimum_fee": 2_000} | values))
+    changed: dict[str, Any] = {"minimum_fee": 2_000} | values
+    return lambda network: set_params(network, **changed)
 
 
 def in_force(time_ms: Callable[[Network], int]) -> Any:
