@@ -256,6 +256,9 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     "key_barred": RefusalCode(
         206, "list key {place} of the order was slashed for equivocating: leave it out"
     ),
+    "not_on_duty": RefusalCode(
+        207, "list key {place} of the order is that of a node off duty: wait until it is active"
+    ),
 }
 
 

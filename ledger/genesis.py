@@ -178,7 +178,6 @@ def _write_node(state: State, row: GenesisNode, start_ms: TimeMs, params: Params
         since_ms=start_ms,
         since_height=0,
         registered_height=0,
-        registered_epoch=0,
         operator=row.operator,
         fee=0,
         requirement=stake,

@@ -12,11 +12,11 @@ from ledger.messages.state import (
     AWAITING,
     DECOMMISSIONED,
     GONE,
+    LIST_ROLE,
     NODE_STATES,
     ON_DUTY,
     QUEUED,
     ROLES,
-    TOMBSTONED,
     Binding,
     Node,
 )
@@ -67,17 +67,18 @@ def supply_is_conserved(state: State) -> Iterator[str]:
 
 
 def stakes_fit_their_state(state: State) -> Iterator[str]:
-    """A waiting node has less than its requirement, every other one that, less its penalties."""
+    """A waiting node has less than its requirement, every other one that, less its penalties.
+
+    Penalties take nothing of a node that waits.
+    """
     for key, node in state.items(NODES):
         staked = get_staked(node) + node.taken
         if node.state not in NODE_STATES:
             yield f"{key.hex()} is in state {node.state}"
-        if staked > node.requirement or (
-            staked < node.requirement and node.state not in (AWAITING, TOMBSTONED)
-        ):
+        if staked > node.requirement or (staked < node.requirement and node.state != AWAITING):
             yield f"{key.hex()} holds {staked} of {node.requirement} while {node.state}"
-        if staked == node.requirement and node.state == AWAITING:
-            yield f"{key.hex()} is funded and waits for stake"
+        if node.state == AWAITING and (node.taken or staked == node.requirement):
+            yield f"{key.hex()} is funded, or has paid a penalty, and waits for stake"
         if len({c.account for c in node.contributions}) != len(node.contributions):
             yield f"{key.hex()} has a contributor twice"
 
@@ -185,7 +186,10 @@ def every_node_has_its_records(state: State) -> Iterator[str]:
 
 
 def attestations_belong_to_the_set(state: State) -> Iterator[str]:
-    """Attestations name seats of the current set, and each seat has a hash chain."""
+    """Attestations name seats of the current set, and each seat has a hash chain.
+
+    The node whose key has a seat is there, so that there is stake behind what it signs.
+    """
     sets = state.one(SETS)
     for key, _ in state.items(ATTESTATIONS):
         if key[0] >= len(sets.current):
@@ -193,6 +197,11 @@ def attestations_belong_to_the_set(state: State) -> Iterator[str]:
     for seat in (*sets.current, *sets.next):
         if state.get(CHAINLINKS, seat.list_key) is None:
             yield f"attestor {seat.list_key.hex()} has no hash chain"
+        binding = state.get(BINDINGS, seat.list_key)
+        if binding is None or binding.role != LIST_ROLE:
+            yield f"attestor {seat.list_key.hex()} has a key that is not bound as a list key"
+        elif binding.node != seat.list_key and state.get(NODES, binding.node) is None:
+            yield f"attestor {seat.list_key.hex()} has a seat, and its node is gone"
 
 
 def header_or_draft_is_there(state: State) -> Iterator[str]:

@@ -3,7 +3,8 @@
 - A node earns while it is active and its life's first activation is `payable_ms` past.
 - A period of rewards is a time of constant stakes. It ends with a penalty and with the payout, and
   then all that waits goes to the beneficiaries; nobody has to claim for it not to be lost.
-- Whoever ends its duty leaves every table that speaks of duty, and waits for its payout.
+- Whoever ends its duty leaves every table that speaks of duty, and waits for its payout, at least
+  for as long as a key of it holds an attestor's seat.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from ledger.errors import Refusal
 from ledger.messages.state import (
     ACTIVE,
     DECOMMISSIONED,
+    ON_DUTY,
     Due,
     Node,
     Pool,
@@ -24,6 +26,7 @@ from ledger.rules.credit import compute_credit
 from ledger.rules.quorums import Members, unpack_members
 from ledger.rules.rewards import close_owed, compute_owed
 from ledger.state import (
+    BINDINGS,
     CONTACTS,
     EXITS,
     FAILING,
@@ -33,6 +36,7 @@ from ledger.state import (
     PENDING,
     POOL,
     ROSTERS,
+    SETS,
     SWARMS,
     State,
     due_key,
@@ -46,9 +50,9 @@ from ledger.types import Amount, Epoch, Key, TimeMs
 def new_node(**fields: Any) -> Node:
     """Return a node whose life begins; what its duty will fill is zero, unless `fields` say."""
     duty: dict[str, Any] = {
-        "exit_ms": 0, "tested_from": 0, "passed": 0, "activated_ms": 0, "payable_from_ms": 0,
-        "credit_ms": 0, "taken": 0, "former_duty_key": b"", "keys_epoch": 0, "accrued": 0,
-        "entry": 0, "earning": 0,
+        "liable_from": 0, "exit_ms": 0, "tested_from": 0, "passed": 0, "activated_ms": 0,
+        "payable_from_ms": 0, "credit_ms": 0, "taken": 0, "former_duty_key": b"", "keys_epoch": 0,
+        "accrued": 0, "entry": 0, "earning": 0,
     }  # fmt: skip
     return Node(**(duty | fields))
 
@@ -83,6 +87,23 @@ def get_members(state: State, epoch: Epoch) -> Members:
 def get_duty_key(node: Node, epoch: Epoch) -> Key:
     """Return the key that signs a node's votes for an epoch: this one or the one before."""
     return node.duty_key if epoch >= node.keys_epoch else node.former_duty_key
+
+
+def is_off_duty(state: State, key: Key) -> bool:
+    """Whether a key is bound to a node that is not on duty; one without a node never is."""
+    binding = state.get(BINDINGS, key)
+    if binding is None or binding.node == key:
+        return False
+    node = state.get(NODES, binding.node)
+    return node is None or node.state not in ON_DUTY
+
+
+def get_seated(state: State) -> Sequence[Key]:
+    """Return the nodes whose keys hold a seat among the attestors, or are to hold one."""
+    sets = state.one(SETS)
+    keys = [member.list_key for member in (*sets.current, *sets.next)]
+    keys += [seat.list_key for seat in sets.ordered]
+    return [state.one(BINDINGS, key).node for key in keys]
 
 
 # --------------------------------------------------------------------------------- rewards
@@ -169,6 +190,14 @@ def end_duty(state: State, key: Key, node: Node, payout_ms: TimeMs) -> Node:
     state.delete(FAILING, key)
     state.put(PAYOUTS, Due(key), due_key(payout_ms, key))
     return replace(stop_earning(state, node), passed=0, tested_from=0)
+
+
+def delay_payout(state: State, key: Key, payout_ms: TimeMs) -> None:
+    """Let the payout of a node, if its duty has ended, be no sooner than that."""
+    place = next((place for place, row in state.items(PAYOUTS) if row.node == key), None)
+    if place is not None and place < due_key(payout_ms, key):
+        state.delete(PAYOUTS, place)
+        state.put(PAYOUTS, Due(key), due_key(payout_ms, key))
 
 
 def end_life(state: State, key: Key, node: Node) -> None:

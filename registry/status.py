@@ -5,7 +5,7 @@
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from ledger.messages.state import (
     Pool,
 )
 from ledger.messages.transactions import KeyChange
-from ledger.nodes import get_credit, get_owed, get_staked, get_stakes, get_total
+from ledger.nodes import get_credit, get_owed, get_seated, get_staked, get_stakes, get_total
 from ledger.params import Params
 from ledger.rules.credit import FAILING_EPOCHS, QUIET_WINDOWS, failing_epochs_to_removal
 from ledger.rules.rewards import compute_owed, epoch_share
@@ -76,6 +76,11 @@ class Places:
         """Block time from which on the stake is paid out, of each node whose duty has ended."""
         rows = self._state.items(PAYOUTS)
         return {row.node: int.from_bytes(key[:8], "big") for key, row in rows}
+
+    @cached_property
+    def seated(self) -> Sequence[Key]:
+        """The nodes whose keys hold a seat among the attestors, or are to hold one."""
+        return get_seated(self._state)
 
 
 # ------------------------------------------------------------------------- in every answer
@@ -133,19 +138,19 @@ def describe(view: View, key: Key, node: Node, places: Places) -> dict[str, Any]
         "tombstoned": bool(history.tombstoned),
         "exit_ms": node.exit_ms or None,
         "payout_ms": places.payouts.get(key) if node.state in GONE else None,
-        "next_step": NEXT_STEPS[name_situation(state, key, node, params)],
+        "next_step": NEXT_STEPS[name_situation(state, key, node, places)],
     }
 
 
-def name_situation(state: State, key: Key, node: Node, params: Params) -> str:
+def name_situation(state: State, key: Key, node: Node, places: Places) -> str:
     """Return the row of `NEXT_STEPS` that a node is at."""
     if node.state in GONE:
-        return NODE_STATES[node.state]
+        return "seated" if key in places.seated else NODE_STATES[node.state]
     if state.one(HISTORIES, key).tombstoned:
         return "slashed"
     if node.state in (AWAITING, QUEUED) and node.exit_ms:
         return "given up"
-    if node.state == QUEUED and params.activation_verdict and not node.passed:
+    if node.state == QUEUED and state.params().activation_verdict and not node.passed:
         return "untested"
     if node.state == ACTIVE and state.get(FAILING, key) is not None:
         return "failing"
@@ -174,6 +179,10 @@ NEXT_STEPS: Final = {
     "deregistered": (
         "it was down for longer than its credit: its stake is locked until the payout, and then "
         "it may register anew"
+    ),
+    "seated": (
+        "its duty has ended, but a key of it still has a seat among the attestors: its stake is "
+        "paid out an unbonding time after the end of that seat"
     ),
     "tombstoned": "its key was slashed and never returns: what is left is paid out when unlocked",
 }

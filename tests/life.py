@@ -141,8 +141,8 @@ def vote_evidence(network: Network, tester: str, **changes: Any) -> VoteEquivoca
 
 
 def header_evidence(network: Network, list_key: bytes, **changes: Any) -> ListEquivocation:
-    """Two headers of the newest epoch by one list key."""
-    header = network.header
+    """Two headers of the running epoch by one list key."""
+    header = network.header._replace(epoch=running(network))
     raws = sorted(encode_header(h) for h in (header, header._replace(height=header.height + 1)))
     pair = pair_of(list_key)
     first, second = (sign(pair, header_signing_bytes(network.hash, raw)) for raw in raws)
@@ -151,8 +151,8 @@ def header_evidence(network: Network, list_key: bytes, **changes: Any) -> ListEq
 
 
 def fork_evidence(network: Network, list_key: bytes, **changes: Any) -> ListEquivocation:
-    """A header of the newest epoch, and one of the next whose history holds another one there."""
-    earlier = network.header
+    """A header of the running epoch, and one of the next whose history holds another one there."""
+    earlier = network.header._replace(epoch=running(network))
     leaves = [leaf_hash(bytes([place])) for place in range(earlier.epoch + 1)]
     later = earlier._replace(epoch=earlier.epoch + 1, history_root=tree_root(leaves))
     pair = pair_of(list_key)

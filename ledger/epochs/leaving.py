@@ -2,7 +2,7 @@
 
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, iterate_due
 from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, TOMBSTONED
-from ledger.nodes import end_duty, end_life, get_members
+from ledger.nodes import end_duty, end_life, get_members, get_seated
 from ledger.rules.queues import exit_limit
 from ledger.state import EXITS, HISTORIES, NODES, PAYOUTS, QUEUE, State, due_key
 
@@ -37,8 +37,15 @@ def apply_exits(state: State, ending: Ending) -> Pauses:
 
 
 def apply_payouts(state: State, ending: Ending) -> Pauses:
-    """Give back stake and rewards of those whose time has come, and end their lives."""
-    for count, (place, row) in enumerate(list(iterate_due(state, PAYOUTS, ending.time_ms)), 1):
+    """Give back stake and rewards of those whose time has come, and end their lives.
+
+    Who still holds an attestor's seat waits: its signature counts, so its stake stays behind it.
+    """
+    due = list(iterate_due(state, PAYOUTS, ending.time_ms))
+    seated = get_seated(state) if due else ()
+    for count, (place, row) in enumerate(due, 1):
+        if row.node in seated:
+            continue
         end_life(state, row.node, state.one(NODES, row.node))
         state.delete(PAYOUTS, place)
         if count % PAUSE_RECORDS == 0:

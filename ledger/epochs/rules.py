@@ -1,7 +1,8 @@
 """Rules that change at an epoch's end: the attestors and the parameters.
 
 - The next set takes over once the header that names it is final; until then nothing else moves.
-- Seats lost for offences go first, as many as may move at once; then what was ordered.
+- Lost seats go first, as many as may move at once; then what was ordered. A seat is lost by an
+  offence, or with the duty of the node whose key it is.
 - An order that does not fit any more, since seats were lost meanwhile, lapses.
 - The recovery set replaces the set at once.
 """
@@ -12,10 +13,12 @@ from ledger.epochs.ending import Ending, Pauses
 from ledger.messages.lists import Attestor
 from ledger.messages.state import AttestorSets, Chainlink, ParamsState
 from ledger.messages.transactions import BY_RECOVERY
+from ledger.nodes import delay_payout, is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import Params
-from ledger.rules.attestors import compute_turnover, earliest_change, remove_barred, turnover_limit
-from ledger.state import CHAINLINKS, PARAMS, SETS, State
+from ledger.rules.attestors import compute_turnover, earliest_change, remove_lost, turnover_limit
+from ledger.state import BINDINGS, CHAINLINKS, PARAMS, SETS, State
+from ledger.types import Key
 
 
 def apply_attestors(state: State, ending: Ending) -> Pauses:
@@ -26,13 +29,19 @@ def apply_attestors(state: State, ending: Ending) -> Pauses:
         changed = _announce(state, _take_over(sets, ending), ending)
     if changed != sets:
         state.put(SETS, changed)
+    kept = [member.list_key for member in changed.current]
+    for member in sets.current:
+        if member.list_key not in kept:
+            # what it signed can be held against it for as long as what others sign
+            node = state.one(BINDINGS, member.list_key).node
+            delay_payout(state, node, ending.time_ms + ending.params.unbonding_ms)
     yield
 
 
 def _recover(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets | None:
     if sets.ordered_by != BY_RECOVERY:
         return None
-    if any(is_barred(state, seat.list_key) for seat in sets.ordered):
+    if any(_is_lost(state, seat.list_key) for seat in sets.ordered):
         return _clear(sets)
     members = _seat(state, sets)
     cleared = _clear(sets)
@@ -48,8 +57,8 @@ def _announce(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
     is_due = ending.time_ms >= earliest_change(sets.changed_ms, ending.params.set_change_ms)
     if sets.current != sets.next or not is_due:
         return sets
-    barred = [m.list_key for m in sets.current if is_barred(state, m.list_key)]
-    fewer = remove_barred(sets.current, barred)
+    lost = [m.list_key for m in sets.current if _is_lost(state, m.list_key)]
+    fewer = remove_lost(sets.current, lost)
     if fewer != sets.current:
         return replace(sets, next=fewer, changed_ms=ending.time_ms)
     if not sets.ordered or ending.time_ms < sets.begin:
@@ -61,8 +70,12 @@ def _announce(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
 
 def _fits(state: State, sets: AttestorSets) -> bool:
     moved = compute_turnover(sets.current, _members(sets))
-    is_clean = not any(is_barred(state, seat.list_key) for seat in sets.ordered)
-    return is_clean and moved <= turnover_limit(sets.current)
+    has_lost = any(_is_lost(state, seat.list_key) for seat in sets.ordered)
+    return not has_lost and moved <= turnover_limit(sets.current)
+
+
+def _is_lost(state: State, list_key: Key) -> bool:
+    return is_barred(state, list_key) or is_off_duty(state, list_key)
 
 
 def _members(sets: AttestorSets) -> tuple[Attestor, ...]:

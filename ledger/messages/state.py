@@ -91,8 +91,9 @@ class Node(Record, frozen=True):
     since_height: U63
     """Height of that block."""
     registered_height: U63
-    registered_epoch: U63
-    """Epoch in which this life began: older offences are not this life's."""
+    liable_from: U63
+    """First epoch whose offences its stake pays for, the one after it was funded; 0 while it awaits
+    stake, and then there is none."""
     operator: Bytes32
     fee: U16
     """The operator's fee, parts of 10,000."""

@@ -1,7 +1,7 @@
 """What an offence costs, and whom: everything but who leaves, in the block that proves it.
 
-- The stake pays that is locked now in the life that held the key at the offence. What was paid out
-  is never touched, and one epoch of one key is punished once.
+- The stake pays that is locked now in the life that held the key at the offence, if all of it was
+  there then. What was paid out is never touched, and one epoch of one key is punished once.
 - The rewards that waited are paid out first: a penalty takes stake, never rewards.
 - A tombstone stays on the node's key for ever. The node leaves at the epoch's end, or has left.
 - A key without a node has no stake; its seat among the attestors is what it loses.
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.history import PenaltyRow
-from ledger.messages.state import DUTY_ROLE, GONE, Binding, Node, Punished
+from ledger.messages.state import AWAITING, DUTY_ROLE, GONE, Binding, Node, Punished
 from ledger.nodes import ask_to_leave, close_period, get_staked, get_stakes
 from ledger.offences.offence import Offence, Offender
 from ledger.params import Params
@@ -129,7 +129,7 @@ def _get_liable(state: State, binding: Binding, key: bytes, epoch: Epoch) -> Nod
     has leaked ends what it can cost.
     """
     node = state.get(NODES, binding.node)
-    if node is None or epoch < node.registered_epoch:
+    if node is None or node.state == AWAITING or epoch < node.liable_from:
         return None
     is_void = binding.role == DUTY_ROLE and key != node.duty_key and epoch >= node.keys_epoch
     return None if is_void else node

@@ -37,13 +37,13 @@ def turnover_limit(members: Sequence[Attestor]) -> int:
     return max(*weights, sum(weights) // MOVE_SHARE, 0)
 
 
-def remove_barred(members: Sequence[Attestor], barred: Sequence[Key]) -> tuple[Attestor, ...]:
-    """Return a set without as many of its `barred` seats as may go at once, by ascending key.
+def remove_lost(members: Sequence[Attestor], lost: Sequence[Key]) -> tuple[Attestor, ...]:
+    """Return a set without as many of its `lost` seats as may go at once, by ascending key.
 
     The last seat stays.
     """
     kept = tuple(members)
-    for key in sorted(barred):
+    for key in sorted(lost):
         fewer = tuple(member for member in kept if member.list_key != key)
         if fewer and compute_turnover(members, fewer) <= turnover_limit(members):
             kept = fewer

@@ -2,6 +2,7 @@
 
 - An order carries the signatures of more than two thirds of the current attestors' weight; whoever
   sends it pays, and decides nothing.
+- A key of a node can have a seat while the node is on duty: so there is stake behind it.
 - A set is announced as the next one when its time has come, at most every `set_change_ms`, and may
   move one seat or a tenth of the weight. It takes over once the header that names it is final.
 - The recovery keys of genesis, more than two thirds of them, may replace the set at the end of the
@@ -31,6 +32,7 @@ from ledger.messages.transactions import (
     SetParams,
     Signer,
 )
+from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import NEVER_CHANGE, ONLY_GROW, PARAMETERS, Params, validate_params
 from ledger.rules.attestors import compute_turnover, earliest_change, turnover_limit
@@ -47,7 +49,7 @@ that was signed and not sent is good for no longer."""
 
 def check_set_attestors(state: State, tx: Transaction, context: Context) -> None:
     """Refuses with `bad_order`, `too_few_signers`, `bad_key`, `key_in_use`, `key_barred`,
-    `change_pending`, `change_too_soon`, `turnover_too_high`.
+    `not_on_duty`, `change_pending`, `change_too_soon`, `turnover_too_high`.
     """
     body: SetAttestors = tx.body
     sets = state.one(SETS)
@@ -102,6 +104,8 @@ def _check_seats(state: State, seats: Sequence[Seat]) -> None:
             raise Refusal("key_in_use", role="list")
         if is_barred(state, seat.list_key):
             raise Refusal("key_barred", place=place)
+        if is_off_duty(state, seat.list_key):
+            raise Refusal("not_on_duty", place=place)
 
 
 def _check_recovery(state: State, sets: AttestorSets, body: SetAttestors) -> None:

@@ -169,7 +169,6 @@ def apply_register(state: State, tx: Transaction, context: Context, index: int) 
             list_tip=registration.list_tip,
             consensus_key=registration.consensus_key,
             x25519=convert_to_x25519(key),
-            registered_epoch=state.one(EPOCH).epoch,
         ),
         key,
     )
@@ -244,7 +243,7 @@ def get_open(node: Node, params: Params, time_ms: TimeMs) -> Open:
     """Return what of a waiting node's stake is open to everybody."""
     return compute_open(
         node.requirement,
-        get_staked(node) + node.taken,
+        get_staked(node),
         params.max_contributors - len(node.contributions),
         tuple(place.amount for place in get_reserved(node, params, time_ms)),
     )
@@ -285,14 +284,17 @@ def contribute_cost(body: Contribute) -> Amount:
 
 def _queue_if_funded(state: State, key: Key, context: Context, index: int) -> None:
     node = state.one(NODES, key)
-    if get_staked(node) + node.taken < node.requirement:
+    if get_staked(node) < node.requirement:
         return
+    epoch = state.one(EPOCH).epoch
     queued = replace(
         node,
         state=QUEUED,
         since_ms=context.time_ms,
         since_height=context.height,
-        tested_from=state.one(EPOCH).epoch + SEED_EPOCHS,
+        # who staked cannot pay for what was done before he came
+        liable_from=epoch + 1,
+        tested_from=epoch + SEED_EPOCHS,
     )
     state.put(NODES, queued, key)
     place = context.height.to_bytes(8, "big") + index.to_bytes(4, "big")

@@ -106,7 +106,7 @@ def test_it_shows_the_whole_idea(devnet: Devnet) -> None:
     assert len(devnet.wait_for(r"25 nodes[\s\S]*fingerprint: ([a-z ]+)\n")[1].split()) == 12
     assert "INSECURE" in devnet.output.read_text()
     nodes = get(devnet, "/v1/network")["nodes"]
-    assert nodes == {"awaiting": 0, "queued": 0, "active": 25, "exited": 0}
+    assert {state: count for state, count in nodes.items() if count} == {"active": 25}
     assert httpx2.get(f"{devnet.url()}/health/ready", trust_env=False).status_code == 200
 
 

@@ -90,8 +90,9 @@ class Sheet:
         record = self.get(NODES, public(node))
         if sum(c.amount for c in record.contributions) == record.requirement:
             since = replace(record, state=QUEUED, since_ms=self.time_ms, since_height=self.height)
-            tested_from = self.get(EPOCH).epoch + 2
-            self.put(NODES, public(node), replace(since, tested_from=tested_from))
+            epoch = self.get(EPOCH).epoch
+            queued = replace(since, liable_from=epoch + 1, tested_from=epoch + 2)
+            self.put(NODES, public(node), queued)
             place = self.height.to_bytes(8, "big") + bytes(4)
             self.put(QUEUE, place, Queued(public(node)))
 

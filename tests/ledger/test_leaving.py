@@ -73,7 +73,6 @@ def test_founding_node_is_as_if_it_had_been_registered_and_activated() -> None:
         since_ms=START_MS,
         since_height=0,
         registered_height=0,
-        registered_epoch=0,
         operator=public("bob"),
         fee=0,
         requirement=REQUIREMENT,

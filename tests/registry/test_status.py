@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ledger.messages.lists import Attestor
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
@@ -32,7 +33,18 @@ from registry.status import (
     sum_claimable,
 )
 from tests.factory import QUARTER, REQUIREMENT, Network, attestor_roles, places, public
-from tests.life import FAULTY, header_evidence, judge, report, running, set_keys, vote_evidence
+from tests.life import (
+    FAULTY,
+    current,
+    header_evidence,
+    judge,
+    report,
+    running,
+    seats,
+    set_attestors,
+    set_keys,
+    vote_evidence,
+)
 from tests.registry.town import NODES_NAMES, TESTERS, THRESHOLD, lives, make_town
 
 BAD = NODES_NAMES[0]
@@ -81,6 +93,16 @@ def leave(network: Network) -> None:
     network.block(network.request_unlock(OPERATOR, BAD))
 
 
+def leave_a_seat(network: Network) -> None:
+    network.block(network.register("new", "alice", **attestor_roles("new")))
+    network.end_epoch()
+    kept = (*current(network), Attestor(public("new list"), 1))
+    network.block(set_attestors(network, seats(network, kept=kept)))
+    network.end_epoch()
+    network.end_epoch()
+    network.block(network.request_unlock("alice", "new"))
+
+
 def ended(make: Callable[[Network], object]) -> Callable[[Network], object]:
     """Let an epoch's end follow."""
 
@@ -113,6 +135,7 @@ SITUATIONS: dict[str, tuple[int, str, Make, dict[str, int]]] = {
     "decommissioned": (DECOMMISSIONED, BAD, go_down, {}),
     "slashed": (ACTIVE, "liar", make_liar, {}),
     "exited": (EXITED, BAD, ended(leave), {}),
+    "seated": (EXITED, "new", ended(leave_a_seat), {}),
     "deregistered": (DEREGISTERED, BAD, go_away, {}),
     "tombstoned": (TOMBSTONED, "liar", ended(make_liar), {}),
 }  # fmt: skip
@@ -126,7 +149,7 @@ def test_each_situation_has_its_next_step(name: str) -> None:
     make(network)
     record = network.node(node)
     assert record.state == state
-    assert name_situation(network.state, public(node), record, network.params) == name
+    assert name_situation(network.state, public(node), record, Places(network.state)) == name
     shown = status(network, node)
     assert (shown["state"], shown["next_step"]) == (NODE_STATES[state], NEXT_STEPS[name])
     assert (shown["removal"] is None) == (state not in (ACTIVE, DECOMMISSIONED))

@@ -136,6 +136,9 @@ def attest_twice(world: World, machine: Machine) -> tuple[Key, Record] | None:
     if node is None or not node.list_key:
         return None
     header = decode_header(world.chain.newest_header().header)
+    if header.epoch < node.liable_from:
+        # it has no stake yet that would answer for that epoch, and can have no seat
+        return None
     make = make_fork_evidence if world.random.random() < 0.5 else make_header_evidence
     return node.list_key, make(world, node.list_key, header)
 
@@ -170,7 +173,7 @@ def seal_twice(world: World, machine: Machine) -> tuple[bytes, Record] | None:
     """Sign two blocks of the height before, as the engine's validators agree."""
     node = world.node(machine)
     tip = world.chain.tip
-    if node is None or not node.consensus_key or not tip.height:
+    if node is None or not node.consensus_key or world.epoch - 1 < node.liable_from:
         return None
     address = consensus_address(node.consensus_key)
     return address, Misbehaviour(address, tip.height, tip.time_ms)

@@ -30,7 +30,7 @@ BRIEF = Plan(seed=5, nodes=48, epochs=120, operations=6, crashes=12)
 """Enough to compare."""
 
 
-CAPTURED_OFTEN = Plan(seed=2, nodes=64, epochs=400, share=33, quorum=(10, 7), is_brisk=True)
+CAPTURED_OFTEN = Plan(seed=2, nodes=64, epochs=800, share=33, quorum=(10, 7), is_brisk=True)
 """A third colludes, and quorums are so small that it has many of them."""
 
 ROOT = Path(__file__).parents[2]

@@ -153,6 +153,8 @@ class Expected:
     """Fields of the attestor sets that change."""
     tips: Mapping[bytes, bytes] = field(default_factory=dict)
     """Hash chains that begin with the attestors: list key to tip."""
+    delayed: tuple[str, ...] = ()
+    """Whose seat ended, so that the payout comes an unbonding time later."""
     rules: bool = False
     """Whether announced parameters come into force."""
 
@@ -444,6 +446,11 @@ def expect_attestors(end: End) -> None:
     end.put(SETS, b"", replace(end.get(SETS), **end.expected.sets))
     for key, tip in end.expected.tips.items():
         end.put(CHAINLINKS, key, Chainlink(tip, 0))
+    for name in end.expected.delayed:
+        for place, row in list(end.rows(PAYOUTS)):
+            if row.node == public(name):
+                end.drop(PAYOUTS, place)
+        end.put(PAYOUTS, at(end.time_ms + end.params.unbonding_ms, public(name)), Due(public(name)))
 
 
 def expect_params(end: End) -> None:

@@ -5,9 +5,8 @@ from hashlib import sha256
 import pytest
 
 from ledger.errors import REFUSALS
-from ledger.messages.state import ACTIVE, DECOMMISSIONED, DEREGISTERED, Failing
+from ledger.messages.state import ACTIVE, DECOMMISSIONED, Failing
 from ledger.state import FAILING, NODES, PAYOUTS, VERDICTS
-from ledger.transactions.judge import get_quorum
 from tests.factory import EPOCH_MS, START_MS, Network, next_seed, public
 from tests.ledger.epochs.ends import (
     SHORT_LOCK,
@@ -405,34 +404,6 @@ def test_the_deregistered_count_as_down_while_their_stake_is_locked() -> None:
         judge_all(network, *names_of(8)[3:])
         run_end(network)
     assert states(network).count(ACTIVE) == 6
-
-
-def is_tested(network: Network, name: str) -> bool:
-    """Whether somebody can fail a node in the running epoch."""
-    node = network.state.get(NODES, public(name))
-    if node is None or not 0 < node.tested_from <= running(network):
-        return False
-    return bool(get_quorum(network.state, running(network), public(name)))
-
-
-@pytest.mark.parametrize("lock", [{}, SHORT_LOCK], ids=["locked for long", "paid out soon"])
-def test_list_never_falls_below_three_quarters_though_every_node_fails(
-    lock: dict[str, int],
-) -> None:
-    """Hundreds of epochs, in each of which everybody fails whom anybody can judge."""
-    network = village(16, credit_start_ms=0, credit_most_ms=0, **lock)
-    network.attesting = False
-    was_deregistered = 0
-    for _ in range(200):
-        judge_all(network, *(name for name in names_of(16) if is_tested(network, name)))
-        network.end_epoch()
-        now = states(network)
-        was_deregistered = max(was_deregistered, now.count(DEREGISTERED))
-        assert 4 * now.count(ACTIVE) >= 3 * len(now)
-        assert 4 * network.header.node_count >= 3 * len(now)
-    assert was_deregistered >= 2
-    if not lock:
-        assert (states(network).count(ACTIVE), states(network).count(DEREGISTERED)) == (12, 4)
 
 
 # ---- the time of grace after a change of rules ----

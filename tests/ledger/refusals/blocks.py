@@ -1,7 +1,7 @@
 """Refusals of blocks: where they stand, how much they carry, what they extend."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,34 +14,55 @@ from tests.factory import Network, keys, public, verify_cached
 from tests.ledger.refusals.envelope import other_network
 from tests.ledger.refusals.rows import Done, Row, Scene, after
 
-Steps = Callable[[Network, BlockInput], Any]
+Step = Callable[[Network, Any], object]
 
 
-def propose(network: Network, block: BlockInput) -> Any:
+class Offered(NamedTuple):
+    """A block of `make` is given to `step`."""
+
+    step: Step
+    make: Callable[[Network], BlockInput | Block]
+
+    def __call__(self, network: Network) -> object:
+        return self.step(network, self.make(network))
+
+
+def propose(network: Network, block: BlockInput) -> object:
     """Propose at the place of `block`."""
     steps = network.chain.propose(block.height, block.time_ms, block.proposer, [])
     return run(steps, verify_cached)
 
 
-def validate(network: Network, block: BlockInput) -> Any:
+def validate(network: Network, block: BlockInput) -> object:
     """Vote on a block."""
-    return run(network.chain.validate(block), verify_cached)
+    run(network.chain.validate(block), verify_cached)
+    return None
 
 
-def finalize(network: Network, block: BlockInput) -> Any:
+def finalize(network: Network, block: BlockInput) -> object:
     """Execute a decided block."""
     return run(network.chain.finalize(block), verify_cached)
 
 
-def place(step: Steps, height: int, ms: int) -> Callable[[Network], object]:
+def take(network: Network, block: Block) -> object:
+    """Look at a sealed block that another replica handed over."""
+    check_sealed(network.chain, block)
+    return None
+
+
+def replay(network: Network, block: Block) -> object:
+    """Execute a block of a journal."""
+    return execute_block(network.chain, block)
+
+
+def place(step: Step, height: int, ms: int) -> Offered:
     """A block `height` above the newest one and `ms` after it."""
 
-    def act(network: Network) -> object:
+    def make(network: Network) -> BlockInput:
         tip = network.chain.tip
-        block = network.input()._replace(height=tip.height + height, time_ms=tip.time_ms + ms)
-        return step(network, block)
+        return network.input()._replace(height=tip.height + height, time_ms=tip.time_ms + ms)
 
-    return act
+    return Offered(step, make)
 
 
 PLACES = {
@@ -61,20 +82,18 @@ def blocks(number: int) -> Scene:
     return after(*[Network.block] * number)
 
 
-def transfers(count: int) -> Callable[[Network], object]:
+def transfers(count: int) -> Offered:
     """A vote on a block of so many transfers."""
 
-    def act(network: Network) -> object:
-        raws = [network.transfer("alice", "bob") for _ in range(count)]
-        return validate(network, network.input(*raws))
+    def make(network: Network) -> BlockInput:
+        return network.input(*[network.transfer("alice", "bob") for _ in range(count)])
 
-    return act
+    return Offered(validate, make)
 
 
-def updates(network: Network) -> object:
-    """A vote on a block of two free transactions."""
-    raws = [network.update_contact(f"node {i}") for i in range(2)]
-    return validate(network, network.input(*raws))
+def updates(network: Network) -> BlockInput:
+    """A block of two free transactions."""
+    return network.input(*[network.update_contact(f"node {i}") for i in range(2)])
 
 
 def two_nodes(network: Network) -> None:
@@ -99,30 +118,29 @@ def next_block(network: Network) -> Block:
     return beside.blocks[-1]
 
 
-def forged(**changes: Any) -> Callable[[Network], object]:
+def forged(**changes: Any) -> Offered:
     """Execute the next block with something else in its header."""
 
-    def act(network: Network) -> object:
+    def make(network: Network) -> Block:
         block = next_block(network)
-        return execute_block(network.chain, replace(block, header=replace(block.header, **changes)))
+        return replace(block, header=replace(block.header, **changes))
 
-    return act
+    return Offered(replay, make)
 
 
-def sealed(change: Callable[[Network, Block], Block]) -> Callable[[Network], object]:
-    """Check the next block, changed after its producer had sealed it."""
+def sealed(change: Callable[[Network, Block], Block]) -> Offered:
+    """The next block, changed after its producer had sealed it; it was good before."""
 
-    def act(network: Network) -> object:
+    def make(network: Network) -> Block:
         good = next_block(network)
         check_sealed(network.chain, good)
-        check_sealed(network.chain, change(network, good))
-        return None
+        return change(network, good)
 
-    return act
+    return Offered(take, make)
 
 
-def sealed_by(name: str, genesis_hash: bytes = b"") -> Callable[[Network], object]:
-    """Check the next block, sealed by this key, or for this network."""
+def sealed_by(name: str, genesis_hash: bytes = b"") -> Offered:
+    """The next block, sealed by this key, or for this network."""
 
     def change(network: Network, block: Block) -> Block:
         message = seal_bytes(genesis_hash or network.hash, block.header)
@@ -138,10 +156,10 @@ def by_alice(network: Network, block: Block) -> Block:
     return replace(block, header=header, seal=seal)
 
 
-def one_bad(network: Network) -> object:
-    """A vote on a block whose second transaction has no money behind it."""
+def one_bad(network: Network) -> BlockInput:
+    """A block whose second transaction has no money behind it."""
     good, bad = network.transfer("alice", "bob"), network.transfer("a stranger", "bob")
-    return validate(network, network.input(good, bad))
+    return network.input(good, bad)
 
 
 SIZE = len(Network().transfer("alice", "bob"))
@@ -154,7 +172,7 @@ BLOCKS: dict[str, Row] = {
 
 BLOCKS |= {
     "a time of 64 bits": Done(
-        "block_time", lambda n: finalize(n, n.input()._replace(time_ms=2**63))
+        "block_time", Offered(finalize, lambda n: n.input()._replace(time_ms=2**63))
     ),
     "one transaction too many": Done(
         "block_too_large", transfers(4), params={"max_block_transactions": 3}
@@ -165,15 +183,18 @@ BLOCKS |= {
         params={"max_block_bytes": 1_000, "max_transaction_bytes": 500},
     ),
     "one free transaction too many": Done(
-        "block_too_large", updates, after(quiet, two_nodes), {"max_free_transactions": 1}
+        "block_too_large",
+        Offered(validate, updates),
+        after(quiet, two_nodes),
+        {"max_free_transactions": 1},
     ),
-    "a vote on a bad transaction": Done("block_transaction", one_bad),
+    "a vote on a bad transaction": Done("block_transaction", Offered(validate, one_bad)),
     "a vote on bytes that are no transaction": Done(
-        "block_transaction", lambda n: validate(n, n.input(b"\x00"))
+        "block_transaction", Offered(validate, lambda n: n.input(b"\x00"))
     ),
     "block of another history": Done("block_link", forged(previous=bytes(32)), blocks(1)),
     "block that was executed already": Done(
-        "block_link", lambda n: execute_block(n.chain, n.blocks[-1]), blocks(2)
+        "block_link", Offered(replay, lambda n: n.blocks[-1]), blocks(2)
     ),
     "first block of another network": Done(
         "block_link",
@@ -185,7 +206,7 @@ BLOCKS |= {
     "forged inputs": Done("block_inputs", forged(inputs=bytes(32)), blocks(1)),
     "block that leaves a transaction out": Done(
         "block_inputs",
-        lambda n: execute_block(n.chain, replace(next_block(n), transactions=())),
+        Offered(replay, lambda n: replace(next_block(n), transactions=())),
         blocks(1),
     ),
     "block without a seal": Done("block_seal", sealed(lambda n, b: replace(b, seal=b""))),

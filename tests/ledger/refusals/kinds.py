@@ -243,8 +243,8 @@ CODES: Final[dict[str, frozenset[str]]] = {
     | {"unknown_offence", "no_contradiction", "bad_header", "unknown_format", "unknown_offender"}
     | {"evidence_too_old", "evidence_early", "punished_already", "nothing_at_stake"},
     "set_attestors": ENVELOPE_CODES
-    | {"bad_order", "too_few_signers", "bad_key", "key_in_use", "key_barred", "change_pending"}
-    | {"change_too_soon", "turnover_too_high"},
+    | {"bad_order", "too_few_signers", "bad_key", "key_in_use", "key_barred", "not_on_duty"}
+    | {"change_pending", "change_too_soon", "turnover_too_high"},
     "set_params": ENVELOPE_CODES
     | {"bad_order", "too_few_signers", "change_pending", "change_too_soon", "bad_parameter"}
     | {"bad_relation", "parameter_fixed"},

@@ -22,9 +22,19 @@ from ledger.messages.transactions import (
 )
 from ledger.state import SETS
 from ledger.transactions.orders import order_of
-from tests.factory import ATTESTORS, BLOCK_MS, Network, attestor_roles, links, pair_of, public
+from tests.factory import (
+    ATTESTORS,
+    BLOCK_MS,
+    QUARTER,
+    Network,
+    attestor_roles,
+    links,
+    pair_of,
+    public,
+)
 from tests.ledger.refusals.envelope import SMALL_ORDER, other_network
 from tests.ledger.refusals.rows import Checked, Row, Sent
+from tests.ledger.scenes import SHORT, enter, let_go, pay_out
 from tests.life import current, header_evidence, report, running, seats, set_attestors, set_params
 
 MONTH_MS = 30 * 86_400_000
@@ -184,11 +194,37 @@ def changed(network: Network) -> None:
     network.end_epoch()
 
 
+def left(network: Network) -> None:
+    """A node has left."""
+    enter(network)
+    let_go(network)
+
+
+def gone(network: Network) -> None:
+    """Its stake was paid out too."""
+    left(network)
+    pay_out(network)
+
+
 def slashed(network: Network) -> None:
     """A node was slashed for its list key."""
     network.block(network.register(**attestor_roles("node")))
     network.end_epoch()
     network.block(report(network, "leo", header_evidence(network, public("node list"))))
+
+
+def with_seat_of_node(network: Network) -> tuple[Seat, ...]:
+    """The seats of now and one of the list key of a node."""
+    return seats(network, kept=(*current(network), Attestor(public("node list"), 1)))
+
+
+OFF_DUTY: dict[str, Callable[[Network], None]] = {
+    "awaiting stake": lambda n: n.block(n.register(stake=QUARTER, **attestor_roles("node"))),
+    "queued": lambda n: n.block(n.register(**attestor_roles("node"))),
+    "exited": left,
+    "paid out": gone,
+}
+"""How the node of a list key comes to be off duty."""
 
 
 def lost(network: Network) -> None:
@@ -280,10 +316,14 @@ SEATS: dict[str, Row] = {
         "key_in_use", orders(held_by("node duty")), lambda n: n.block(n.register())
     ),
     "seat of a key that was slashed with its node": Sent(
-        "key_barred",
-        orders(lambda n: seats(n, kept=(*current(n), Attestor(public("node list"), 1)))),
-        slashed,
+        "key_barred", orders(with_seat_of_node), slashed
     ),
+    **{
+        f"seat of a key of a node that is {state}": Sent(
+            "not_on_duty", orders(with_seat_of_node), scene, SHORT
+        )
+        for state, scene in OFF_DUTY.items()
+    },
     "seat that is lost": Sent("key_barred", orders(), lost),
     # when and how much
     "order while one waits": Sent("change_pending", orders(), ordered),

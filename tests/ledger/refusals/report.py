@@ -331,7 +331,7 @@ REPORT: dict[str, Row] = {
         "nothing_at_stake",
         sends(
             lambda n: vote_evidence(
-                n, "node", epoch=n.node().registered_epoch - 1, pair=keys("node duty")
+                n, "node", epoch=n.node().liable_from - 1, pair=keys("node duty")
             )
         ),
         reborn,

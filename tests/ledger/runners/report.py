@@ -7,7 +7,7 @@ from ledger.crypto import sha256
 from ledger.history import PenaltyRow
 from ledger.messages.evidence import ListEquivocation, Misbehaviour, VoteEquivocation
 from ledger.messages.lists import decode_header
-from ledger.messages.state import DEREGISTERED, EXITED, TOMBSTONED, Node, Punished
+from ledger.messages.state import AWAITING, DEREGISTERED, EXITED, TOMBSTONED, Node, Punished
 from ledger.params import Params
 from ledger.state import BINDINGS, HISTORIES, NODES, PARAMS, PUNISHED, STARTS
 from tests.factory import FEE, Network, public
@@ -86,7 +86,7 @@ def punish(sheet: Sheet, offence: int, key: bytes, epoch: int, reporter: str | N
     """The offender has to have paid, and to leave if that is what it costs."""
     node = sheet.get(BINDINGS, key).node
     record = sheet.get(NODES, node)
-    is_liable = record is not None and record.registered_epoch <= epoch
+    is_liable = record is not None and record.state != AWAITING and record.liable_from <= epoch
     if is_liable and offence == VOTE and key != record.duty_key:
         # votes of a key that the node had changed then are void
         is_liable = epoch < record.keys_epoch

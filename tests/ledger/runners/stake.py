@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from ledger.crypto import convert_to_x25519
 from ledger.messages.state import AWAITING, Chainlink, Contribution, KeyHistory
 from ledger.nodes import new_node
-from ledger.state import CHAINLINKS, CONTACTS, EPOCH, HISTORIES, NODES
+from ledger.state import CHAINLINKS, CONTACTS, HISTORIES, NODES
 from tests.factory import Network, make_registration, public
 from tests.ledger.effects import Sheet, expect_applied
 from tests.ledger.runners.keys import bind
@@ -43,7 +43,6 @@ def run_register(network: Network, node: str, operator: str, stake: int, **chang
         list_tip=registration.list_tip,
         consensus_key=registration.consensus_key,
         x25519=convert_to_x25519(key),
-        registered_epoch=sheet.get(EPOCH).epoch,
     )
     sheet.put(NODES, key, record)
     sheet.queue_if_funded(node)

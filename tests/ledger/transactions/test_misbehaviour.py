@@ -20,6 +20,8 @@ def begin(**params: int) -> Network:
     """A network whose validators agree on blocks, with an active node of alice."""
     network = town(ENGINE | {"nodes": town().genesis.nodes}, **params)
     enter(network)
+    # its stake pays for what comes from now on
+    network.block()
     return network
 
 

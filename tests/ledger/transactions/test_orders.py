@@ -95,6 +95,7 @@ def test_just_more_than_two_thirds_of_the_weight_sign() -> None:
 
 def test_a_node_gets_a_seat_with_the_list_key_that_it_has(network: Network) -> None:
     network.block(network.register(**attestor_roles("node")))
+    network.end_epoch()
     member = Attestor(public("node list"), 1)
     run_set_attestors(network, seats(network, kept=(*current(network), member)))
 

@@ -9,7 +9,6 @@ from ledger.messages.evidence import ListEquivocation
 from ledger.messages.lists import encode_header, header_signing_bytes
 from ledger.messages.state import (
     ACTIVE,
-    AWAITING,
     DECOMMISSIONED,
     DEREGISTERED,
     EXITED,
@@ -17,8 +16,9 @@ from ledger.messages.state import (
     TOMBSTONED,
     Node,
 )
+from ledger.offences.punish import is_barred
 from ledger.params import preset
-from ledger.state import EXITS, HISTORIES, NODES, POOL, STARTS, SWARMS
+from ledger.state import EXITS, HISTORIES, POOL, STARTS, SWARMS
 from ledger.types import COIN
 from tests.factory import (
     EPOCH_MS,
@@ -380,28 +380,28 @@ def test_a_node_that_asked_while_it_was_down_is_tombstoned(network: Network) -> 
     assert state_after(network) == TOMBSTONED
 
 
-def test_a_node_that_waits_for_stake(waiting: Network) -> None:
-    assert votes(waiting).taken == QUARTER * VOTE_PENALTY // 10_000
-    assert state_after(waiting) == AWAITING
+def test_a_node_that_waits_for_stake_pays_nothing_and_its_key_gets_no_seat(
+    waiting: Network,
+) -> None:
+    """So whoever funds it later does not pay for what was done before he came."""
+    assert headers(waiting).taken == 0
+    assert not is_tombstoned(waiting)
+    waiting.block(waiting.contribute("bob", REQUIREMENT - QUARTER))
+    assert state_after(waiting) == ACTIVE
+    assert is_barred(waiting.state, public("node list"))
 
 
-def test_a_node_that_waits_for_stake_is_tombstoned(waiting: Network) -> None:
+def test_a_node_pays_from_the_epoch_after_that_of_its_last_stake_on(waiting: Network) -> None:
     waiting.end_epoch()
-    assert headers(waiting).taken == QUARTER * LIST_PENALTY // 10_000
+    before = header_evidence(waiting, public("node list"))
+    waiting.block(waiting.contribute("bob", REQUIREMENT - QUARTER))
+    assert found(run_report(waiting, "leo", before)).taken == 0
+    waiting.end_epoch()
+    assert headers(waiting).taken == REQUIREMENT * LIST_PENALTY // 10_000
     assert state_after(waiting) == TOMBSTONED
 
 
-def test_a_node_that_waits_for_stake_and_is_below_the_floor_is_given_up() -> None:
-    network = town(vote_penalty=1_001)
-    network.block(network.register(stake=QUARTER))
-    before = network.balance("alice")
-    left = amounts(votes(network))[0]
-    network.end_epoch()
-    assert network.state.get(NODES, public("node")) is None
-    assert network.balance("alice") == before + left
-
-
-def test_a_node_in_the_queue() -> None:
+def test_a_node_in_the_queue_pays_for_what_came_after_its_stake() -> None:
     network = town(activation_verdict=1)
     network.block(network.register())
     network.end_epoch()

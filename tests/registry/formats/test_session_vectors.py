@@ -58,7 +58,7 @@ def make_rows() -> list[SessionNode]:
             since_ms=1_700_000_600_000,
             since_height=120,
             registered_height=100 + place,
-            registered_epoch=1,
+            liable_from=1,
             operator=key,
             fee=500,
             requirement=100,

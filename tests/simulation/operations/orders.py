@@ -9,7 +9,7 @@ from ledger.codec import encode
 from ledger.crypto import signing_bytes
 from ledger.messages import tags
 from ledger.messages.lists import Attestor
-from ledger.messages.state import ACTIVE
+from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -20,6 +20,7 @@ from ledger.messages.transactions import (
     SetParams,
     Signer,
 )
+from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import DAY, HOUR
 from ledger.rules.attestors import earliest_change
@@ -129,10 +130,10 @@ def is_settled(world: World) -> bool:
 
 
 def is_clean(world: World) -> bool:
-    """Whether no seat was slashed, and none can be in this block."""
-    current = world.mirror.one(SETS).current
-    if any(is_barred(world.state, member.list_key) for member in current):
-        return False
+    """Whether no seat is lost, and none can be in this block."""
+    for member in world.mirror.one(SETS).current:
+        if is_barred(world.state, member.list_key) or is_off_duty(world.state, member.list_key):
+            return False
     return not any(row.kind in ("report", "set_attestors") for row in world.outbox)
 
 
@@ -217,6 +218,18 @@ def order_barred(world: World) -> Draft | None:
     if not barred or not is_clean(world):
         return None
     seat = begin_chain(world, world.random.choice(barred), 0)
+    return make_set(world, [*keep(world.mirror.one(SETS).current), seat], earliest(world))
+
+
+def order_off_duty(world: World) -> Draft | None:
+    """A seat for a key of a node that waits for stake, or has left."""
+    machine = world.find(
+        lambda m: world.is_in(m, AWAITING, QUEUED, EXITED) and may_sit(world, m.key)
+    )
+    node = world.node(machine) if machine is not None else None
+    if node is None or not is_settled(world):
+        return None
+    seat = Seat(node.list_key, SEAT_WEIGHT, b"", b"")
     return make_set(world, [*keep(world.mirror.one(SETS).current), seat], earliest(world))
 
 

@@ -118,6 +118,7 @@ OPERATIONS: Final = (
     Operation("set_attestors", 3, orders.order_too_soon, "change_too_soon"),
     Operation("set_attestors", 3, orders.order_twice, "change_pending"),
     Operation("set_attestors", 3, orders.order_barred, "key_barred"),
+    Operation("set_attestors", 3, orders.order_off_duty, "not_on_duty"),
     Operation("set_params", 6, orders.set_params),
     Operation("set_params", 3, orders.params_with_few, "too_few_signers"),
     Operation("set_params", 3, orders.params_too_soon, "change_too_soon"),
