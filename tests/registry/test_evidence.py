@@ -56,7 +56,7 @@ def file_of(evidence: Record, offence: str = "") -> bytes:
 
 GOOD: Final[dict[str, tuple[Record, bytes, str]]] = {
     "two votes": (votes(), DUTY.public, "that it passed, and that it failed"),
-    "two headers": (header_evidence(NETWORK, LIST_KEY), LIST_KEY, "two headers of epoch 0"),
+    "two headers": (header_evidence(NETWORK, LIST_KEY), LIST_KEY, "two headers of epoch 1"),
     "two histories": (fork_evidence(NETWORK, LIST_KEY), LIST_KEY, "whose history holds another"),
 }
 
@@ -68,7 +68,7 @@ def test_what_is_proven(evidence: Any, key: bytes, says: str) -> None:
     assert proven.report.evidence == encode(evidence)
     assert proven.offence.number == proven.report.offence
     assert proven.offender.key == key
-    first = evidence.epoch if isinstance(evidence, VoteEquivocation) else 0
+    first = evidence.epoch if isinstance(evidence, VoteEquivocation) else 1
     assert proven.offender.epoch == first
     sentence = explain(proven)
     assert says in sentence

@@ -105,7 +105,7 @@ def test_a_key_without_a_node_is_shown_as_itself(network: Network) -> None:
         "key": key.hex(),
         "role": "list",
         "node": None,
-        "epoch": 0,
+        "epoch": 1,
         "taken": "0",
         "bounty": "0",
         "tombstones": True,
@@ -180,6 +180,7 @@ def test_what_an_engine_found_has_no_reporter() -> None:
     network = Network(make_genesis(engine=COMET, producer=b""))
     network.block(network.register(**attestor_roles("node")))
     network.end_epoch()
+    network.block()
     tip = network.chain.tip
     key = public("node consensus")
     piece = encode(Misbehaviour(consensus_address(key), tip.height, tip.time_ms))

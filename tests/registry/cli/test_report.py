@@ -89,7 +89,7 @@ def test_check_of_headers_names_both(home: Path, fake: FakeService) -> None:
     file = save(home, header_evidence(fake.network, key))
     shown = call_json("report", "check", file, "--genesis", home / "genesis.bin")
     assert (shown["offence"], shown["key"]) == ("list_equivocation", key.hex())
-    assert "signed two headers of epoch 0" in shown["proves"]
+    assert "signed two headers of epoch 1" in shown["proves"]
 
 
 def test_check_asks_what_a_report_would_do_if_it_is_told_to(home: Path, fake: FakeService) -> None:
