@@ -8,6 +8,7 @@
     F epoch 8           the frozen signed header of an epoch
     V epoch 8 ‖ node    a verdict: who voted what, and who was drawn and did not
     R height 8 ‖ index  a penalty: what a report took, and what it brought
+    A hash 32           an attestor set that headers name, by its hash
 
 None of it is covered by the state root. A snapshot is the state of one height in chunks, with the
 block whose header names its root.
@@ -23,6 +24,7 @@ from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.merkle import sparse_root
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, block_hash, inputs_hash
+from ledger.messages.lists import MAX_ATTESTORS, Attestor
 from ledger.state import STATE_START, STATE_STOP, build_tree
 from ledger.store import Reader, Store
 from ledger.types import Epoch, Hash, Height, Key
@@ -83,6 +85,21 @@ def find_gap(reader: Reader, height: Height) -> Height | None:
 def final_key(epoch: Epoch) -> bytes:
     """Return the store key of the frozen signed header of an epoch."""
     return b"F" + epoch.to_bytes(8, "big")
+
+
+class AttestorSet(Record, frozen=True):
+    """The attestors of some epoch: headers name them by their hash only."""
+
+    members: Annotated[tuple[Attestor, ...], msgspec.Meta(max_length=MAX_ATTESTORS)]
+    """By ascending list key."""
+
+
+ATTESTOR_SET: Final[Codec[AttestorSet]] = Codec(AttestorSet, "attestor set")
+
+
+def set_key(set_hash: Hash) -> bytes:
+    """Return the store key of an attestor set."""
+    return b"A" + set_hash
 
 
 def location_key(tx_hash: Hash) -> bytes:

@@ -1,11 +1,25 @@
 """A committed height, for reading."""
 
-from ledger.history import Location, Tip, decode_location, journal_key, location_key
+from ledger.history import (
+    ATTESTOR_SET,
+    Location,
+    Tip,
+    decode_location,
+    journal_key,
+    location_key,
+    set_key,
+)
 from ledger.lists import complete_header, get_signed_header
 from ledger.merkle import SparseProof, SparseTree, sparse_prove
 from ledger.messages.blocks import BLOCK, Block
-from ledger.messages.lists import SignedHeader
-from ledger.state import DRAFT, State, state_path
+from ledger.messages.lists import (
+    Attestor,
+    SignedHeader,
+    attestor_set_hash,
+    decode_header,
+    weigh,
+)
+from ledger.state import DRAFT, SETS, State, state_path
 from ledger.store import Snapshot
 from ledger.types import Hash, Height
 
@@ -34,6 +48,22 @@ class View:
         if draft is not None:
             return SignedHeader(complete_header(draft.header, self.tip.root), ())
         return get_signed_header(self.state)
+
+    def attestors(self, set_hash: Hash) -> tuple[Attestor, ...]:
+        """Return the set that headers name by a hash: the one in force, or an earlier one.
+
+        Empty if it was not in force on this chain, or before the snapshot that filled the store.
+        """
+        members = self.state.one(SETS).current
+        if attestor_set_hash(members) == set_hash:
+            return members
+        raw = self.reader.get(set_key(set_hash))
+        return () if raw is None else ATTESTOR_SET.load(raw).members
+
+    def weigh(self, signed: SignedHeader) -> tuple[int, int]:
+        """Return the weight that signed a header, and that of the set that it names."""
+        members = self.attestors(decode_header(signed.header).set_hash)
+        return weigh(signed, members) if members else (0, 0)
 
     def location(self, tx_hash: Hash) -> Location | None:
         """Return where a committed transaction stands, or None."""

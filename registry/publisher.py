@@ -21,15 +21,11 @@ from typing import Final
 from ledger.chain import Chain
 from ledger.history import final_key
 from ledger.messages.lists import (
-    SignedHeader,
-    attestor_set_hash,
     decode_header,
     decode_signed_header,
     encode_signed_header,
     is_final,
-    weigh,
 )
-from ledger.state import SETS
 from ledger.types import Epoch
 from ledger.views import View
 from registry.files import write_atomically
@@ -75,7 +71,7 @@ class Publisher:
         full, header = self._path(epoch, "full"), self._path(epoch, "header")
         if raw is None or not full.exists():
             return
-        final = self._is_final(view, decode_signed_header(raw))
+        final = is_final(*view.weigh(decode_signed_header(raw)))
         if not (is_recent or final):
             return
         if not header.exists() or header.read_bytes() != raw:
@@ -99,7 +95,7 @@ class Publisher:
         else:
             full = known.full
         await asyncio.to_thread(write_atomically, self._path(epoch, "header"), raw)
-        self._lists[epoch] = PublishedList(epoch, raw, self._is_final(view, signed), False, full)
+        self._lists[epoch] = PublishedList(epoch, raw, is_final(*view.weigh(signed)), False, full)
         forgotten = self._forget()
         if forgotten:
             await asyncio.to_thread(self._prune, forgotten)
@@ -117,7 +113,7 @@ class Publisher:
         raw = None if known is None else view.reader.get(final_key(epoch))
         if known is None or raw is None:
             return
-        final = self._is_final(view, decode_signed_header(raw))
+        final = is_final(*view.weigh(decode_signed_header(raw)))
         self._lists[epoch] = PublishedList(epoch, raw, final, True, known.full)
         write_atomically(self._path(epoch, "header"), raw)
 
@@ -142,14 +138,6 @@ class Publisher:
 
     def _path(self, epoch: Epoch, name: str) -> Path:
         return self._folder / "lists" / str(epoch) / name
-
-    @staticmethod
-    def _is_final(view: View, signed: SignedHeader) -> bool:
-        """Whether enough of the weight signed; the signatures were verified when accepted."""
-        members = view.state.one(SETS).current
-        if attestor_set_hash(members) != decode_header(signed.header).set_hash:
-            return False
-        return is_final(*weigh(signed, members))
 
     @property
     def lists(self) -> list[PublishedList]:

@@ -16,12 +16,10 @@ from ledger.messages.blocks import block_hash
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
-    attestor_set_hash,
     decode_header,
     decode_signed_header,
     has_single_signer,
     is_final,
-    weigh,
 )
 from ledger.messages.state import DECOMMISSIONED, DEREGISTERED, NODE_STATES, AttestorSets
 from ledger.state import (
@@ -131,8 +129,8 @@ class Queries:
             **show_duty(view, self._duties, down),
             "attestors": len(sets.current),
             "single_signer": _is_single_signer(sets),
-            "newest_header": _header_summary(newest, sets),
-            "latest_final": None if latest is None else _header_summary(latest, sets),
+            "newest_header": _header_summary(view, newest),
+            "latest_final": None if latest is None else _header_summary(view, latest),
             "fingerprint": None if latest is None else list(self._fingerprint(latest)),
             "minimum_fee": str(params.minimum_fee),
             "staking_requirement": str(params.staking_requirement),
@@ -142,9 +140,8 @@ class Queries:
 
     def latest_final(self, view: View) -> SignedHeader | None:
         """The newest header that more than two thirds of the weight signed."""
-        sets = view.state.one(SETS)
         newest = view.newest_header()
-        if _is_final(newest, sets):
+        if is_final(*view.weigh(newest)):
             return newest
         last = decode_header(newest.header).epoch - 1
         if last > self._searched[0]:
@@ -154,7 +151,6 @@ class Queries:
 
     def _search(self, view: View, last: Epoch) -> SignedHeader | None:
         """Return the newest final one of the frozen headers up to `last`, which never change."""
-        sets = view.state.one(SETS)
         for epoch in range(last, -1, -1):
             if epoch == self._searched[0]:
                 return self._searched[1]
@@ -162,7 +158,7 @@ class Queries:
             if raw is None:
                 return None
             signed = decode_signed_header(raw)
-            if _is_final(signed, sets):
+            if is_final(*view.weigh(signed)):
                 return signed
         return None
 
@@ -174,10 +170,8 @@ class Queries:
         signed = self._signed_header(view, epoch)
         if signed is None:
             return None
-        sets = view.state.one(SETS)
         header = decode_header(signed.header)
-        # of an earlier set nothing is known but its hash
-        is_known = header.set_hash == attestor_set_hash(sets.current)
+        members = view.attestors(header.set_hash)
         fields = {
             name: value.hex() if isinstance(value, bytes) else value
             for name, value in header._asdict().items()
@@ -188,12 +182,12 @@ class Queries:
             "signatures": [
                 {
                     "index": index,
-                    "list_key": sets.current[index].list_key.hex() if is_known else None,
+                    "list_key": members[index].list_key.hex() if members else None,
                     "signature": signature.hex(),
                 }
                 for index, signature in signed.signatures
             ],
-            "is_final": _is_final(signed, sets),
+            "is_final": is_final(*view.weigh(signed)),
             "fingerprint": list(self._fingerprint(signed)),
         }
 
@@ -380,17 +374,13 @@ QUERIES: Final[dict[str, Callable[..., Answer]]] = {
 # ---------------------------------------------------------------------------------- shapes
 
 
-def _is_final(signed: SignedHeader, sets: AttestorSets) -> bool:
-    return is_final(*weigh(signed, sets.current))
-
-
 def _is_single_signer(sets: AttestorSets) -> bool:
     return has_single_signer([seat.weight for seat in sets.current])
 
 
-def _header_summary(signed: SignedHeader, sets: AttestorSets) -> dict[str, Any]:
+def _header_summary(view: View, signed: SignedHeader) -> dict[str, Any]:
     header: ListHeader = decode_header(signed.header)
-    weight, total = weigh(signed, sets.current)
+    weight, total = view.weigh(signed)
     return {
         "epoch": header.epoch,
         "height": header.height,

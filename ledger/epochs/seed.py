@@ -1,9 +1,10 @@
 """The seed of the next epoch, and the header whose attestations end."""
 
+from ledger.codec import encode
 from ledger.epochs.ending import Ending, Pauses
-from ledger.history import final_key
+from ledger.history import AttestorSet, final_key, set_key
 from ledger.lists import get_signed_header
-from ledger.messages.lists import encode_signed_header, is_final, weigh
+from ledger.messages.lists import attestor_set_hash, encode_signed_header, is_final, weigh
 from ledger.rules.seeds import compute_next_seed
 from ledger.state import ATTESTATIONS, SETS, State
 
@@ -16,9 +17,11 @@ def apply_seed(state: State, ending: Ending) -> Pauses:
 
 
 def freeze_attestations(state: State, ending: Ending) -> Pauses:
-    """Move the header and its attestations from the state to the history."""
+    """Move the header and its attestations from the state to the history, and who may sign it."""
     signed = get_signed_header(state)
-    ending.is_final = is_final(*weigh(signed, state.one(SETS).current))
+    members = state.one(SETS).current
+    ending.is_final = is_final(*weigh(signed, members))
+    state.archived[set_key(attestor_set_hash(members))] = encode(AttestorSet(members))
     state.archived[final_key(ending.epoch - 1)] = encode_signed_header(signed)
     for index, _ in signed.signatures:
         state.delete(ATTESTATIONS, bytes([index]))

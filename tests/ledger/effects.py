@@ -34,7 +34,7 @@ from tests.factory import BLOCK_MS, FEE, Network, public, verify_cached
 
 Dump = dict[bytes, Record]
 
-ARCHIVES = (b"F", b"R", b"V")
+ARCHIVES = (b"A", b"F", b"R", b"V")
 """Letters of the history that rules write: frozen headers, penalties, verdicts."""
 
 

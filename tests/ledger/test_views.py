@@ -6,9 +6,17 @@ from ledger import chain as chain_module
 from ledger.chain import PINNED_HEIGHTS
 from ledger.codec import encode
 from ledger.errors import Refusal
+from ledger.history import final_key
 from ledger.merkle import sparse_verify
+from ledger.messages.lists import (
+    attestor_set_hash,
+    decode_header,
+    decode_signed_header,
+    encode_header,
+)
 from ledger.replay import execute_block
 from tests.factory import FEE, RICH, Network, public, replay, verify_cached
+from tests.life import current, seats, set_attestors
 
 
 @pytest.fixture
@@ -144,3 +152,19 @@ def test_decoded_records_that_are_kept_are_those_of_the_store(network: Network) 
         assert len(kept) > 10
         for key, record in kept.items():
             assert network.store.get(key) == (None if record is None else encode(record))
+
+
+def test_sets_that_were_in_force_are_known_by_their_hash() -> None:
+    network = Network()
+    before = current(network)
+    network.block(set_attestors(network, seats(network, kept=before[1:])))
+    for _ in range(3):
+        network.end_epoch()
+    view = network.view
+    assert view.attestors(attestor_set_hash(before)) == before
+    assert view.attestors(attestor_set_hash(before[1:])) == before[1:] == current(network)
+    assert view.attestors(bytes(32)) == ()
+    frozen = decode_signed_header(view.reader.get(final_key(1)) or b"")
+    assert view.weigh(frozen) == (3, 3)
+    unknown = decode_header(frozen.header)._replace(set_hash=bytes(32))
+    assert view.weigh(frozen._replace(header=encode_header(unknown))) == (0, 0)

@@ -32,7 +32,7 @@ from tests.factory import (
     places,
     public,
 )
-from tests.life import OFFENCE, report, vote_evidence
+from tests.life import OFFENCE, current, report, seats, set_attestors, vote_evidence
 from tests.registry.factory import Node, in_loop, in_states, queries_of
 
 EXACT = 2**53
@@ -190,6 +190,33 @@ async def test_before_the_first_final_list_there_is_none() -> None:
         # nobody attests any more: the newest final one stays
         assert asked("network")["newest_header"]["epoch"] == 3
         assert asked("network")["latest_final"]["epoch"] == 0
+
+
+@in_loop
+async def test_a_header_is_weighed_by_the_set_that_it_names() -> None:
+    """After others took over there is no seat any more at the place of a signature."""
+    async with made() as asked:
+        network, block = asked.network, asked.node.block
+        first, second, third = current(network)
+        order = set_attestors(network, seats(network, kept=(first, second)))
+        await block(order, *(network.attest(index) for index in range(3)))
+        await block(ms=10_000)
+        await block()
+        await block(*(network.attest(index) for index in range(3)))
+        await block(ms=10_000)
+        assert current(network) == (first, second)
+        for epoch in (0, 1):
+            answer = asked("epoch", epoch=epoch)
+            assert answer["is_final"]
+            assert [row["list_key"] for row in answer["signatures"]] == [
+                member.list_key.hex() for member in (first, second, third)
+            ]
+        latest = asked("network")["latest_final"]
+        assert (latest["epoch"], latest["signed_weight"], latest["total_weight"]) == (1, 3, 3)
+        await block()
+        await block(*(network.attest(index) for index in range(2)))
+        latest = asked("network")["latest_final"]
+        assert (latest["epoch"], latest["signed_weight"], latest["total_weight"]) == (2, 2, 2)
 
 
 @in_loop

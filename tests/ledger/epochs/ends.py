@@ -20,10 +20,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ledger.codec import Record, encode
-from ledger.history import final_key
+from ledger.history import AttestorSet, final_key, set_key
 from ledger.lists import build_list, draft_header
 from ledger.merkle import sparse_root
-from ledger.messages.lists import encode_signed_header
+from ledger.messages.lists import attestor_set_hash, encode_signed_header
 from ledger.messages.state import (
     ACTIVE,
     DECOMMISSIONED,
@@ -284,6 +284,8 @@ def expect_frozen(end: End) -> None:
     weights = [seat.weight for seat in end.get(SETS).current]
     end.is_final = 3 * sum(weights[place] for place, _ in signed.signatures) > 2 * sum(weights)
     end.archived[final_key(end.epoch - 1)] = encode_signed_header(signed)
+    members = end.get(SETS).current
+    end.archived[set_key(attestor_set_hash(members))] = encode(AttestorSet(members))
     for key, _ in list(end.rows(ATTESTATIONS)):
         end.drop(ATTESTATIONS, key)
 
