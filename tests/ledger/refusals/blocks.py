@@ -1,7 +1,8 @@
 """Refusals of blocks: where they stand, how much they carry, what they extend."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -17,7 +18,8 @@ from tests.ledger.refusals.rows import Done, Row, Scene, after
 Step = Callable[[Network, Any], object]
 
 
-class Offered(NamedTuple):
+@dataclass(frozen=True)
+class Offered:
     """A block of `make` is given to `step`."""
 
     step: Step
@@ -156,6 +158,13 @@ def by_alice(network: Network, block: Block) -> Block:
     return replace(block, header=header, seal=seal)
 
 
+def for_alice(network: Network, block: Block) -> Block:
+    """The block as alice's, which the producer sealed all the same."""
+    header = replace(block.header, proposer=public("alice"))
+    seal = sign(keys("producer"), seal_bytes(network.hash, header))
+    return replace(block, header=header, seal=seal)
+
+
 def one_bad(network: Network) -> BlockInput:
     """A block whose second transaction has no money behind it."""
     good, bad = network.transfer("alice", "bob"), network.transfer("a stranger", "bob")
@@ -216,6 +225,7 @@ BLOCKS |= {
         "block_seal", sealed(lambda n, b: replace(b, seal=n.blocks[-1].seal)), blocks(1)
     ),
     "block that another producer made and sealed": Done("block_seal", sealed(by_alice)),
+    "block of another producer, with the right one's seal": Done("block_seal", sealed(for_alice)),
     "sealed block that does not follow": Done(
         "block_link", sealed(lambda n, _b: n.blocks[0]), blocks(2)
     ),

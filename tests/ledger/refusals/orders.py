@@ -218,7 +218,7 @@ def with_seat_of_node(network: Network) -> tuple[Seat, ...]:
     return seats(network, kept=(*current(network), Attestor(public("node list"), 1)))
 
 
-OFF_DUTY: dict[str, Callable[[Network], None]] = {
+OFF_DUTY: dict[str, Callable[[Network], object]] = {
     "awaiting stake": lambda n: n.block(n.register(stake=QUARTER, **attestor_roles("node"))),
     "queued": lambda n: n.block(n.register(**attestor_roles("node"))),
     "exited": left,
