@@ -1,11 +1,15 @@
 """Each invariant finds what it is there for, and says which it is."""
 
-from collections.abc import Callable, Mapping
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from ledger import invariants
 from ledger.codec import Record
 from ledger.invariants import INVARIANTS, find_violations
 from ledger.messages.lists import Attestor
@@ -13,7 +17,9 @@ from ledger.messages.state import (
     ACTIVE,
     AWAITING,
     DECOMMISSIONED,
+    DUTY_ROLE,
     EXITED,
+    LIST_ROLE,
     QUEUED,
     Account,
     Attestation,
@@ -50,7 +56,7 @@ from ledger.state import (
     due_key,
     epoch_key,
 )
-from tests.factory import START_MS, Network, founding, make_genesis, public
+from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
 from tests.life import FAULTY, judge, set_keys, townsfolk
 
 NODE = public("node")
@@ -78,7 +84,7 @@ def state() -> State:
     network.block(judge(network, "town 0", FAULTY), judge(network, "town 1", FAULTY))
     network.end_epoch()
     network.end_epoch()
-    network.block(network.register("queued", "bob"), set_keys(network))
+    network.block(network.register("queued", "bob", **attestor_roles("queued")), set_keys(network))
     network.block(network.register("waiting", "carol", stake=25 * 10**9))
     network.block(judge(network, "town 2", FAULTY))
     return network.state
@@ -159,6 +165,21 @@ def set_with(state: State, *added: Attestor) -> Changes:
     return {b"v": replace(sets, next=(*sets.next, *added))}
 
 
+def seated(state: State, name: str, binding: Binding | None) -> Changes:
+    """The attestor set with a key of this name, which has a hash chain, and is bound so."""
+    chain = state.one(CHAINLINKS, state.one(SETS).current[0].list_key)
+    return {
+        **set_with(state, Attestor(public(name), 1)),
+        b"l" + public(name): chain,
+        b"b" + public(name): binding,
+    }
+
+
+def unbound(role: str) -> Break:
+    """A role key of the queued node that is bound to nothing."""
+    return lambda _: {b"b" + public(f"queued{role}"): None}
+
+
 NOBODY = Attestor(public("nobody"), 1)
 LATER = b"q" + bytes([1]) * 12
 RUNNING = 4
@@ -169,18 +190,9 @@ BROKEN: dict[str, tuple[str, Break]] = {
         "supply_is_conserved",
         lambda s: {b"a" + public("new"): Account(1, 0)},
     ),
-    "coin lost": (
-        "supply_is_conserved",
-        lambda s: {b"r": replace(s.one(POOL), balance=s.one(POOL).balance - 1)},
-    ),
-    "supply forgotten": (
-        "supply_is_conserved",
-        lambda s: {b"r": replace(s.one(POOL), supply=0)},
-    ),
-    "active node with less stake": (
-        "stakes_fit_their_state",
-        lambda s: contributions(s, -1),
-    ),
+    "coin lost": ("supply_is_conserved", lambda s: pool(s, balance=-1)),
+    "supply forgotten": ("supply_is_conserved", lambda s: pool(s, supply=-1)),
+    "active node with less stake": ("stakes_fit_their_state", lambda s: contributions(s, -1)),
     "active node with more stake": ("stakes_fit_their_state", lambda s: contributions(s, 1)),
     "funded node that waits": (
         "stakes_fit_their_state",
@@ -188,6 +200,10 @@ BROKEN: dict[str, tuple[str, Break]] = {
             b"q" + next(s.items(QUEUE))[0]: None,
             **other(s, "queued", state=AWAITING),
         },
+    ),
+    "waiting node that paid a penalty": (
+        "stakes_fit_their_state",
+        lambda s: other(s, "waiting", taken=1),
     ),
     "state that nobody knows": (
         "stakes_fit_their_state",
@@ -262,6 +278,10 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "place among the payouts that names another node": (
         "exits_and_payouts_hold_who_leaves",
         lambda s: {b"o" + next(s.items(PAYOUTS))[0]: Due(NODE)},
+    ),
+    "place among the exits that names another node": (
+        "exits_and_payouts_hold_who_leaves",
+        lambda s: {b"x" + due_key(2 * START_MS, public("leaving")): Due(NODE)},
     ),
     "exit of a node that is down": (
         "exits_and_payouts_hold_who_leaves",
@@ -339,6 +359,9 @@ BROKEN: dict[str, tuple[str, Break]] = {
         "every_node_has_its_records",
         lambda s: {b"b" + public("node duty"): None},
     ),
+    "node key that is not bound": ("every_node_has_its_records", unbound("")),
+    "list key that is not bound": ("every_node_has_its_records", unbound(" list")),
+    "consensus key that is not bound": ("every_node_has_its_records", unbound(" consensus")),
     "key that is bound to another node": (
         "every_node_has_its_records",
         lambda s: {b"b" + public("node duty"): Binding(2, public("queued"))},
@@ -362,6 +385,18 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "attestor without a hash chain": (
         "attestations_belong_to_the_set",
         lambda s: set_with(s, NOBODY),
+    ),
+    "seat of a key that is bound to nothing": (
+        "attestations_belong_to_the_set",
+        lambda s: seated(s, "ghost", None),
+    ),
+    "seat of a key that is a duty key": (
+        "attestations_belong_to_the_set",
+        lambda s: seated(s, "node duty", Binding(DUTY_ROLE, NODE)),
+    ),
+    "seat of a node that is gone": (
+        "attestations_belong_to_the_set",
+        lambda s: seated(s, "ghost list", Binding(LIST_ROLE, public("ghost"))),
     ),
     "hash chain lost": (
         "attestations_belong_to_the_set",
@@ -421,3 +456,38 @@ def test_every_invariant_is_broken_by_some_case() -> None:
     assert {invariant for invariant, _ in BROKEN.values()} == {
         check.__name__ for check in INVARIANTS
     }
+
+
+def sentences() -> Iterator[tuple[str, str]]:
+    """`(invariant, pattern)` of every text that the checks can say, in the order of their code."""
+    for check in INVARIANTS:
+        for part in ast.walk(ast.parse(inspect.getsource(check))):
+            if isinstance(part, ast.Yield):
+                pieces: list[ast.expr] = getattr(part.value, "values", [part.value])
+                said = [str(p.value) if isinstance(p, ast.Constant) else "" for p in pieces]
+                yield check.__name__, ".*".join(map(re.escape, said))
+
+
+def test_every_sentence_of_every_invariant_is_said_of_some_case(state: State) -> None:
+    found = [
+        text
+        for _, change in BROKEN.values()
+        for text in find_violations(broken(state, change(state)))
+    ]
+    unsaid = [
+        (name, said)
+        for name, said in sentences()
+        if not any(re.fullmatch(f"{name}: {said}", text) for text in found)
+    ]
+    assert unsaid == []
+
+
+def test_every_check_of_the_file_is_in_the_table() -> None:
+    """A check takes a state and yields texts; whoever adds one adds it to the table."""
+    checks = [
+        function
+        for name, function in inspect.getmembers(invariants, inspect.isgeneratorfunction)
+        if function.__module__ == invariants.__name__
+    ]
+    assert sorted(check.__name__ for check in checks) == sorted(c.__name__ for c in INVARIANTS)
+    assert len(set(INVARIANTS)) == len(INVARIANTS)

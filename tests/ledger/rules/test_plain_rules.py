@@ -1,19 +1,55 @@
 """Rules that are functions of plain values: addresses, queues, stakes, seeds."""
 
 from hashlib import sha256
+from importlib import import_module
+from inspect import getmembers, isfunction
+from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ledger import rules
 from ledger.rules.queues import activation_limit, order_by_turns
-from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, compute_unroutable_reason
+from ledger.rules.routable import (
+    LOOPBACK,
+    UNROUTABLE_IPV4,
+    UNROUTABLE_IPV6,
+    Prefix,
+    compute_unroutable_reason,
+)
 from ledger.rules.seeds import compute_next_seed, is_next_link, swarm_seed
 from ledger.rules.stakes import (
     Open,
     compute_open,
+    is_reserved,
     minimum_contribution,
     minimum_operator_stake,
 )
+from tests.factory import START_MS
 from tests.ledger.refusals.contact import UNROUTABLE, packed
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_every_rule_has_a_test() -> None:
+    """Each public function is called in some test file of the ledger, under its name.
+
+    Swarms and their random numbers are held to vectors as a whole, in test_swarms.py.
+    """
+    tests = "".join(path.read_text() for path in sorted(TESTS.rglob("test_*.py")))
+    files = {row.name for row in iter_modules(rules.__path__)} - {"swarms", "mt19937_64"}
+    modules = [import_module(f"ledger.rules.{name}") for name in sorted(files)]
+    names = [
+        name
+        for module in modules
+        for name, function in getmembers(module, isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    assert len(names) > 30
+    assert [name for name in names if f"{name}(" not in tests] == []
+
 
 # ---- addresses ----
 
@@ -71,6 +107,16 @@ def test_every_range_of_the_table_has_a_case() -> None:
         assert last in cases, prefix.why
 
 
+@given(st.sampled_from((*UNROUTABLE_IPV4, *UNROUTABLE_IPV6)), st.integers(0, 2**128 - 1))
+def test_nothing_in_a_range_of_the_table_is_reached(prefix: Prefix, rest: int) -> None:
+    shift = 8 * len(prefix.address) - prefix.bits
+    number = int.from_bytes(prefix.address, "big") + rest % (1 << shift)
+    address = number.to_bytes(len(prefix.address), "big")
+    assert compute_unroutable_reason(address, allow_loopback=False) != ""
+    if prefix.why != LOOPBACK:
+        assert compute_unroutable_reason(address, allow_loopback=True) != ""
+
+
 @pytest.mark.parametrize("size", [0, 3, 5, 15, 17])
 def test_addresses_have_two_lengths(size: int) -> None:
     assert compute_unroutable_reason(bytes([33]) * size, allow_loopback=True) != ""
@@ -96,6 +142,16 @@ def test_activation_limit(active: int, floor: int, share: int, most: int, limit:
     assert activation_limit(active, floor, share, most) == limit
 
 
+@given(*[st.integers(0, 2**18)] * 2, st.integers(0, 10_000), st.integers(0, 2**18))
+def test_activations_never_go_beyond_what_a_list_holds(
+    active: int, floor: int, share: int, most: int
+) -> None:
+    limit = activation_limit(active, floor, share, most)
+    assert limit >= 0
+    assert active + limit <= max(active, most)
+    assert limit <= max(floor, active * share // 10_000)
+
+
 TURNS = {
     "": "",
     "a1": "a1",
@@ -110,6 +166,24 @@ TURNS = {
 def test_operators_take_turns(queue: str) -> None:
     rows = [(node.encode(), node[:1].encode()) for node in queue.split()]
     assert [node.decode() for node in order_by_turns(rows)] == TURNS[queue].split()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10**6)), max_size=30, unique=True))
+def test_turns_keep_the_order_of_each_operator_and_leave_nobody_out(
+    rows: list[tuple[int, int]],
+) -> None:
+    queue = [(bytes([who]) + number.to_bytes(31, "big"), bytes([who])) for who, number in rows]
+    order = order_by_turns(queue)
+    assert sorted(order) == sorted(node for node, _ in queue)
+    seen: dict[bytes, list[bytes]] = {}
+    turns = []
+    for node in order:
+        own = seen.setdefault(node[:1], [])
+        own.append(node)
+        turns.append(len(own))
+    assert turns == sorted(turns), "nobody is served again while another waits for his turn"
+    for who, own in seen.items():
+        assert own == [node for node, operator in queue if operator == who]
 
 
 # ---- stakes ----
@@ -136,6 +210,28 @@ def test_what_is_open_to_all() -> None:
 )
 def test_least_contribution_is_an_equal_part(amount: int, places: int, least: int) -> None:
     assert minimum_contribution(Open(amount, places)) == least
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9))
+def test_least_contributions_fill_a_node_in_as_many_places_as_there_are(
+    amount: int, places: int
+) -> None:
+    free, taken = Open(amount, places), 0
+    while free.amount:
+        least = minimum_contribution(free)
+        taken += 1
+        free = Open(free.amount - least, free.places - 1)
+    assert taken <= places
+
+
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "is_kept"), [(0, True), (DAY_MS - 1, True), (DAY_MS, False), (DAY_MS + 1, False)]
+)
+def test_a_place_is_kept_for_its_time_and_no_longer(late_ms: int, is_kept: bool) -> None:
+    assert is_reserved(START_MS, START_MS + late_ms, DAY_MS) is is_kept
 
 
 # ---- seeds ----
