@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Generator
 from functools import wraps
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 
 import hypothesis
@@ -174,3 +175,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         _ran or is_worker or session.config.option.collectonly
     ):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+# ---- What a test has to tell ----
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the property `table` of each test that recorded one, since output is captured."""
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and report.when == "call":
+            for name, value in report.user_properties:
+                if name == "table":
+                    terminalreporter.section(report.nodeid)
+                    terminalreporter.line(str(value))

@@ -5,7 +5,7 @@ here, from the transactions that were applied and from the rules as the specific
 After every block each account, each stake and the pool have to be what this book says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
@@ -25,7 +25,7 @@ from ledger.messages.state import (
     QUEUED,
 )
 from ledger.params import Params
-from ledger.state import ACCOUNTS, BINDINGS, EPOCH, NODES, POOL
+from ledger.state import ACCOUNTS, BINDINGS, EPOCH, NODES, POOL, SETS
 from ledger.transactions import WIRE
 from ledger.transactions.report import identify
 from tests.factory import Network
@@ -52,8 +52,8 @@ class Stake:
 
     fee: int
     requirement: int
-    epoch: int
-    """In which it was registered."""
+    liable_from: int
+    """First epoch whose offences it pays for, once it is funded."""
     parts: list[Part]
     """The operator's first."""
     state: int
@@ -90,6 +90,12 @@ class Book:
     supply: int = 0
     starts: dict[int, int] = field(default_factory=dict)
     """When each epoch started, by block time."""
+    seated: list[bytes] = field(default_factory=list)
+    """List keys that hold a seat among the attestors."""
+    following: list[bytes] = field(default_factory=list)
+    """Those of the next set."""
+    ordered: list[bytes] = field(default_factory=list)
+    """Those of an order that waits."""
     tombstoned: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -103,6 +109,7 @@ class Book:
         self.pool = genesis.pool
         self.supply = self.total()
         self.starts = {0: genesis.start_ms, 1: genesis.start_ms}
+        self.read_seats()
 
     def total(self) -> int:
         """Every atomic unit that is anywhere."""
@@ -150,7 +157,7 @@ class Book:
         part = Part(tx.sender, registration.beneficiary, tx.body.stake)
         assert registration.node not in self.stakes
         self.stakes[registration.node] = Stake(
-            registration.fee, params.staking_requirement, max(self.starts), [part], AWAITING
+            registration.fee, params.staking_requirement, 0, [part], AWAITING
         )
 
     def contribute(self, tx: Any, params: Params) -> None:
@@ -167,6 +174,10 @@ class Book:
         stake.parts.remove(own)
         self.give(tx.sender, own.amount)
 
+    def set_attestors(self, tx: Any, params: Params) -> None:
+        """Whoever is to have a seat is not paid out; the order before is forgotten."""
+        self.ordered = [seat.list_key for seat in tx.body.seats]
+
     def claim_rewards(self, tx: Any, params: Params) -> None:
         """What waits for the sender goes to the beneficiaries."""
         stake = self.stakes[tx.body.node]
@@ -180,6 +191,7 @@ class Book:
         for stake in self.stakes.values():
             if stake.state == AWAITING and stake.amount + stake.taken == stake.requirement:
                 stake.state = QUEUED
+                stake.liable_from = max(self.starts) + 1
 
     # -------------------------------------------------------------------- penalties
 
@@ -227,7 +239,7 @@ class Book:
         """The life that held the key pays: the operator first, the others in proportion."""
         node = self.network.state.one(BINDINGS, key).node
         stake = self.stakes.get(node)
-        is_liable = stake is not None and epoch >= stake.epoch
+        is_liable = stake is not None and stake.state != AWAITING and epoch >= stake.liable_from
         # a heavier offence costs what it costs more than those before; so does all that comes then
         is_difference = number in (LISTS, BLOCKS) or node in self.tombstoned
         if number in (LISTS, BLOCKS) and (is_liable or stake is None):
@@ -266,8 +278,10 @@ class Book:
     def end_epoch(self, time_ms: int, params: Params) -> None:
         """Rewards for who is still on duty, then the payouts; who comes and who goes is read."""
         nodes = dict(self.network.state.items(NODES))
+        waiting = self.nodes_of([*self.seated, *self.following, *self.ordered])
         self.pay(time_ms, params, {key: node.state for key, node in nodes.items()})
         for key in sorted(self.stakes.keys() - nodes.keys()):
+            assert key not in waiting, "an attestor was paid out"
             self.pay_out(self.stakes.pop(key), time_ms)
         for key, node in nodes.items():
             stake = self.stakes[key]
@@ -277,9 +291,27 @@ class Book:
                 wait_ms = params.unbonding_ms if node.state == EXITED else params.lock_ms
                 stake.due_ms = time_ms + wait_ms
             assert stake.state not in GONE or stake.state == node.state
-            assert stake.state not in GONE or time_ms < stake.due_ms, "a payout is late"
+            is_late = stake.state in GONE and time_ms >= stake.due_ms and key not in waiting
+            assert not is_late, "a payout is late"
             stake.state = node.state
+        seats = self.seated
+        self.read_seats()
+        for key in self.nodes_of([key for key in seats if key not in self.seated]):
+            if key in self.stakes and self.stakes[key].state in GONE:
+                stake = self.stakes[key]
+                stake.due_ms = max(stake.due_ms, time_ms + params.unbonding_ms)
         self.starts[max(self.starts) + 1] = time_ms
+
+    def read_seats(self) -> None:
+        """Who has a seat is read; what that means for payouts is worked out here."""
+        sets = self.network.state.one(SETS)
+        self.seated = [member.list_key for member in sets.current]
+        self.following = [member.list_key for member in sets.next]
+        self.ordered = [seat.list_key for seat in sets.ordered]
+
+    def nodes_of(self, list_keys: Sequence[bytes]) -> list[bytes]:
+        """The nodes whose keys these are; a key without a node is its own."""
+        return [self.network.state.one(BINDINGS, key).node for key in list_keys]
 
     def pay(self, time_ms: int, params: Params, states: dict[bytes, int]) -> None:
         """Equal shares to those who were active all the epoch and are after the verdicts."""
@@ -337,8 +369,9 @@ MOVES: Final[dict[str, Callable[[Book, Any, Params], None]]] = {
     "contribute": Book.contribute,
     "withdraw": Book.withdraw,
     "claim_rewards": Book.claim_rewards,
+    "set_attestors": Book.set_attestors,
 }
-"""What moves more than its fee; a report is written down where it is met."""
+"""What does more than cost its fee; a report is written down where it is met."""
 
 
 def take_from(parts: list[Part], penalty: int) -> None:
