@@ -10,11 +10,13 @@ from ledger.codec import Codec, Record, encode
 from ledger.errors import Refusal
 from ledger.genesis import load_genesis
 from ledger.history import (
+    ATTESTOR_SET,
     CHUNK,
     MANIFEST,
     PENALTY_ROW,
     TIP,
     VERDICT_ROW,
+    AttestorSet,
     PenaltyRow,
     VerdictRow,
     iterate_chunks,
@@ -24,7 +26,7 @@ from ledger.merkle import SparseProof
 from ledger.messages.blocks import BLOCK
 from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
-from ledger.messages.lists import decode_header, decode_signed_header, unpack_columns
+from ledger.messages.lists import Attestor, decode_header, decode_signed_header, unpack_columns
 from ledger.messages.state import Due, Failing, Punished, Verdict
 from ledger.messages.transactions import Report
 from ledger.offences import list_equivocation, vote_equivocation
@@ -130,6 +132,9 @@ LEDGER: Final[dict[str, Decoder]] = {
     "vote equivocation": of_codec(encode(VOTES), vote_equivocation.CODEC),
     "list equivocation": of_codec(encode(FORK), list_equivocation.CODEC),
     "misbehaviour": of_codec(encode(Misbehaviour(bytes(20), 300, 2**40)), MISBEHAVIOUR),
+    "archived attestor set": of_codec(
+        encode(AttestorSet((Attestor(public("attestor 0"), 1),))), ATTESTOR_SET
+    ),
     "archived penalty": of_codec(
         encode(PenaltyRow(1, public("node"), 7, 2**40, 2**30)), PENALTY_ROW
     ),
