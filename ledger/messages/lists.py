@@ -11,7 +11,8 @@ These are fixed binary layouts, big-endian, hashed and signed as the bytes they 
 
 import struct
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import islice
+from operator import lt
 from typing import Final, NamedTuple
 
 from ledger.codec import U32, Bytes32, Record
@@ -246,8 +247,10 @@ def pack_swarm_leaf(before: int, swarm_id: int, after: int, members: Iterable[by
 
 # -------------------------------------------------------------------------------- columns
 
+KEY_BYTES: Final = 32
+
 COLUMNS: Final = (
-    ("key", 32),
+    ("key", KEY_BYTES),
     ("flags", 1),
     ("ipv4", IPV4_BYTES),
     ("ipv6", IPV6_BYTES),
@@ -259,6 +262,13 @@ COLUMNS: Final = (
 )
 """The columns in order, with the bytes of one cell. The two address columns have cells only for
 the nodes whose flags say so; `swarm_index` is the place of the swarm's id in the header part."""
+
+_KEYS, _FLAGS = 0, 1
+_FLAG_OF: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
+"""The flag that says whether an entry has a cell in a column."""
+_ADDRESSED: Final = bytes((HAS_IPV4, HAS_IPV6, HAS_IPV4 | HAS_IPV6))
+"""Every value that flags may have."""
+_COUNTS: Final = struct.Struct(">II")
 
 
 def pack_columns(entries: Sequence[Entry], packed: Sequence[tuple[bytes, ...]] = ()) -> bytes:
@@ -279,75 +289,115 @@ def pack_columns(entries: Sequence[Entry], packed: Sequence[tuple[bytes, ...]] =
     return b"".join(columns)
 
 
-def unpack_columns(raw: bytes) -> list[Entry]:
-    """Return the entries of packed columns, sorted by key.
+class Columns(NamedTuple):
+    """A list as its columns, checked: whoever needs no single entry makes none."""
+
+    swarm_ids: tuple[int, ...]
+    cells: tuple[bytes, ...]
+    """The bytes of each column, in the order of `COLUMNS`."""
+
+    @property
+    def node_count(self) -> int:
+        """Number of entries."""
+        return len(self.cells[_FLAGS])
+
+    def split(self) -> list[Sequence[bytes]]:
+        """Return the cells of each column by entry; an address that an entry has not is empty."""
+        flags = self.cells[_FLAGS]
+        return [
+            _spread(_cut(cells, width), flags, _FLAG_OF[name]) if name in _FLAG_OF
+            else _cut(cells, width)
+            for (name, width), cells in zip(COLUMNS, self.cells, strict=True)
+        ]  # fmt: skip
+
+
+def _cut(cells: bytes, width: int) -> list[bytes]:
+    return [cell for (cell,) in struct.iter_unpack(f"{width}s", cells)]
+
+
+def _spread(cells: list[bytes], flags: bytes, bit: int) -> list[bytes]:
+    if len(cells) == len(flags):
+        return cells
+    own = iter(cells)
+    return [next(own) if flag & bit else b"" for flag in flags]
+
+
+def join_columns(columns: Columns) -> bytes:
+    """Return the bytes that `list_hash` covers."""
+    swarm_ids, node_count = columns.swarm_ids, columns.node_count
+    head = struct.pack(f">II{len(swarm_ids)}Q", node_count, len(swarm_ids), *swarm_ids)
+    return b"".join((head, *columns.cells))
+
+
+def read_columns(raw: bytes) -> Columns:
+    """Return the columns of a list, looked through without making its entries.
 
     Refuses with `bad_list` whatever `pack_columns` could not have made.
     """
-    reader = _Cells(raw)
-    count, swarms = struct.unpack(">II", reader.take(8))
+    if len(raw) < _COUNTS.size:
+        raise Refusal("bad_list", why="it is cut off")
+    count, swarms = _COUNTS.unpack_from(raw)
     if count > MAX_NODES or swarms > min(count, MAX_SWARMS):
         raise Refusal("bad_list", why="its counts are out of range")
-    swarm_ids = struct.unpack(f">{swarms}Q", reader.take(8 * swarms))
-    keys = reader.column(count, 32)
-    flags = reader.take(count)
-    v4 = iter(reader.column(sum(flag & HAS_IPV4 for flag in flags), IPV4_BYTES))
-    v6 = iter(reader.column(sum(flag >> 1 & 1 for flag in flags), IPV6_BYTES))
-    storage_ports, router_ports = reader.column(count, 2), reader.column(count, 2)
-    storage_versions, router_versions = reader.column(count, 3), reader.column(count, 3)
-    places = [int.from_bytes(cell, "big") for cell in reader.column(count, 2)]
-    reader.finish()
-    _check_columns(keys, flags, swarm_ids, places)
+    start = _COUNTS.size + 8 * swarms
+    if len(raw) < start:
+        raise Refusal("bad_list", why="it is cut off")
+    swarm_ids = struct.unpack_from(f">{swarms}Q", raw, _COUNTS.size)
+    cells: list[bytes] = []
+    for name, width in COLUMNS:
+        cell_count = count
+        if name in _FLAG_OF:
+            bit, flags = _FLAG_OF[name], cells[_FLAGS]
+            if flags.translate(None, _ADDRESSED):
+                raise Refusal("bad_list", why="a node has no address or unknown flags")
+            cell_count = sum(flags.count(value) for value in _ADDRESSED if value & bit)
+        cells.append(raw[start : start + cell_count * width])
+        start += cell_count * width
+        if len(raw) < start:
+            raise Refusal("bad_list", why="it is cut off")
+    if start != len(raw):
+        raise Refusal("bad_list", why="bytes are left over")
+    columns = Columns(swarm_ids, tuple(cells))
+    _check_columns(columns)
+    return columns
+
+
+def unpack_columns(raw: bytes) -> list[Entry]:
+    """Return the entries of packed columns, sorted by key. Refuses with `bad_list`."""
+    return make_entries(read_columns(raw))
+
+
+def make_entries(columns: Columns) -> list[Entry]:
+    """Return the entries of a list, sorted by key."""
+    rows = zip(*columns.split(), strict=True)
     return [
         Entry(
-            keys[i],
+            key,
             Contact(
-                next(v4) if flags[i] & HAS_IPV4 else b"",
-                next(v6) if flags[i] & HAS_IPV6 else b"",
-                int.from_bytes(storage_ports[i], "big"),
-                int.from_bytes(router_ports[i], "big"),
-                Version(*storage_versions[i]),
-                Version(*router_versions[i]),
+                ipv4,
+                ipv6,
+                int.from_bytes(storage_port, "big"),
+                int.from_bytes(router_port, "big"),
+                Version(*storage_version),
+                Version(*router_version),
             ),
-            swarm_ids[places[i]],
+            columns.swarm_ids[int.from_bytes(place, "big")],
         )
-        for i in range(count)
-    ]
+        for (
+            key, _, ipv4, ipv6, storage_port, router_port, storage_version, router_version, place,
+        ) in rows
+    ]  # fmt: skip
 
 
-def _check_columns(
-    keys: Sequence[bytes], flags: bytes, swarm_ids: Sequence[int], places: Sequence[int]
-) -> None:
-    if any(a >= b for a, b in pairwise(keys)):
+def _check_columns(columns: Columns) -> None:
+    keys, swarm_ids = _cut(columns.cells[_KEYS], KEY_BYTES), columns.swarm_ids
+    if not all(map(lt, keys, islice(keys, 1, None))):
         raise Refusal("bad_list", why="its keys are not in ascending order")
-    if any(a >= b for a, b in pairwise(swarm_ids)):
+    if not all(map(lt, swarm_ids, swarm_ids[1:])):
         raise Refusal("bad_list", why="its swarm ids are not in ascending order")
     if swarm_ids and swarm_ids[-1] == 2**64 - 1:
         raise Refusal("bad_list", why="a node has no swarm")
-    if any(not 1 <= flag <= HAS_IPV4 + HAS_IPV6 for flag in flags):
-        raise Refusal("bad_list", why="a node has no address or unknown flags")
-    if sorted(set(places)) != list(range(len(swarm_ids))):
+    places = set(struct.unpack(f">{len(keys)}H", columns.cells[-1]))
+    # places are no negative numbers, so as many of them below the count are all of them
+    if len(places) != len(swarm_ids) or (places and max(places) >= len(swarm_ids)):
         raise Refusal("bad_list", why="swarms and their members do not match")
-
-
-class _Cells:
-    """Cuts a byte string into columns and refuses what is cut off or left over."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        piece = self._raw[self._at : self._at + size]
-        if len(piece) != size:
-            raise Refusal("bad_list", why="it is cut off")
-        self._at += size
-        return piece
-
-    def column(self, count: int, width: int) -> list[bytes]:
-        cells = self.take(count * width)
-        return [cells[i : i + width] for i in range(0, count * width, width)]
-
-    def finish(self) -> None:
-        if self._at != len(self._raw):
-            raise Refusal("bad_list", why="bytes are left over")

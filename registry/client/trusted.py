@@ -27,6 +27,7 @@ from ledger.messages.lists import (
     HEADER_BYTES,
     MAX_ATTESTORS,
     Attestor,
+    Columns,
     Entry,
     ListHeader,
     SignedHeader,
@@ -37,11 +38,13 @@ from ledger.messages.lists import (
     encode_signed_header,
     has_single_signer,
     is_final,
+    make_entries,
     weigh,
 )
 from ledger.params import MINUTE, Params, validate_params
 from ledger.rules.swarms import nearest_swarm, position_of
 from ledger.types import Epoch, Hash, TimeMs
+from registry.formats.delta import apply_delta
 from registry.formats.fingerprint import fingerprint_words
 from registry.formats.full import compute_columns_bound, decode_full
 
@@ -83,6 +86,15 @@ class Anchor(NamedTuple):
     next_set_hash: Hash
 
 
+class Held(NamedTuple):
+    """A list that was loaded."""
+
+    epoch: Epoch
+    """The newest epoch whose header names it."""
+    list_hash: Hash
+    columns: Columns
+
+
 class TrustedLists:
     """The newest header that was verified, and its list.
 
@@ -117,8 +129,9 @@ class TrustedLists:
         self._sets = {self._founders: members}
         self._header: ListHeader | None = None
         self._signed = SignedHeader(b"", ())
+        # The newest list that was loaded, maybe of an earlier header: a delta begins there.
+        self._held: Held | None = None
         self._entries: list[Entry] | None = None
-        self._swarms: dict[int, list[Entry]] = {}
 
     def start_update(self, now_ms: int) -> None:
         """Go on at another reference time, Unix milliseconds."""
@@ -144,18 +157,26 @@ class TrustedLists:
         """
         return self._take(header_and_signatures, may_be_expired=True)
 
-    def load_full(self, data: bytes) -> list[Entry]:
-        """Take a `full` file as the list of the newest header; return its entries by key.
+    def load_full(self, data: bytes) -> None:
+        """Take a `full` file as the list of the newest header.
 
         Refuses with `too_large`, `unknown_format`, `bad_list`, and like all that reads.
         """
         header = self._readable_header()
         bound = compute_columns_bound(header.node_count, header.swarm_count)
-        entries = decode_full(data, header.list_hash, bound)
-        swarms = group_by_swarm(entries)
-        check_list(header, len(entries), len(swarms))
-        self._entries, self._swarms = entries, swarms
-        return list(entries)
+        self._hold_list(header, decode_full(data, header.list_hash, bound))
+
+    def load_delta(self, data: bytes) -> None:
+        """Take a `delta` file from the list that is held, that of `list_epoch`, to the newest one.
+
+        Refuses with `list_missing` if none is held, with `too_large`, `unknown_format`, `bad_list`,
+        and like all that reads. What is held stays then, for a file from another source.
+        """
+        header = self._readable_header()
+        if self._held is None:
+            raise Refusal("list_missing")
+        counts = header.node_count, header.swarm_count
+        self._hold_list(header, apply_delta(self._held.columns, data, header.list_hash, counts))
 
     @property
     def is_empty(self) -> bool:
@@ -203,7 +224,20 @@ class TrustedLists:
     @property
     def needs_list(self) -> bool:
         """Whether there is a header whose list was not loaded."""
-        return self._header is not None and self._entries is None
+        return self._header is not None and not self._is_current()
+
+    @property
+    def list_epoch(self) -> Epoch | None:
+        """Epoch of the newest list that was loaded, where a delta has to begin; None if none."""
+        return None if self._held is None else self._held.epoch
+
+    @property
+    def columns(self) -> Columns:
+        """The newest header's list as columns: what costs least to look at."""
+        self._readable_header()
+        if self._held is None or not self._is_current():
+            raise Refusal("list_missing")
+        return self._held.columns
 
     @property
     def entries(self) -> list[Entry]:
@@ -213,8 +247,7 @@ class TrustedLists:
     @property
     def swarm_ids(self) -> list[int]:
         """The swarms of that list, ascending."""
-        self._readable_entries()
-        return list(self._swarms)
+        return list(self.columns.swarm_ids)
 
     def swarm_of(self, account_id: bytes) -> list[Entry]:
         """Return the nodes of the swarm that serves an account, by ascending key.
@@ -224,7 +257,7 @@ class TrustedLists:
         if len(account_id) not in (32, 33):
             raise Misuse(f"an account id has 33 bytes, or 32 without its prefix: {len(account_id)}")
         swarm_id = nearest_swarm(self.swarm_ids, position_of(account_id[-32:]))
-        return list(self._swarms.get(swarm_id, ()))
+        return [entry for entry in self._readable_entries() if entry.swarm_id == swarm_id]
 
     # ---- What verifies, and what may be read ----
 
@@ -262,9 +295,16 @@ class TrustedLists:
             known = dict(signed.signatures) | dict(self._signed.signatures)
             self._signed = SignedHeader(signed.header, tuple(sorted(known.items())))
             return
-        if self._header is None or self._header.list_hash != header.list_hash:
-            self._entries, self._swarms = None, {}
+        if self._held is not None and self._held.list_hash == header.list_hash:
+            self._held = self._held._replace(epoch=header.epoch)
         self._header, self._signed = header, signed
+
+    def _hold_list(self, header: ListHeader, columns: Columns) -> None:
+        check_list(header, columns.node_count, len(columns.swarm_ids))
+        self._held, self._entries = Held(header.epoch, header.list_hash, columns), None
+
+    def _is_current(self) -> bool:
+        return self._held is not None and self._held.list_hash == self.header.list_hash
 
     def _check_not_stopped(self) -> None:
         if self.evidence is not None:
@@ -282,9 +322,9 @@ class TrustedLists:
         return self.header
 
     def _readable_entries(self) -> list[Entry]:
-        self._readable_header()
+        columns = self.columns
         if self._entries is None:
-            raise Refusal("list_missing")
+            self._entries = make_entries(columns)
         return self._entries
 
 
@@ -384,13 +424,3 @@ def check_list(header: ListHeader, node_count: int, swarm_count: int) -> None:
     # A list is the one that the header names: its hash, and as many nodes and swarms.
     if (node_count, swarm_count) != (header.node_count, header.swarm_count):
         raise Refusal("bad_list", why="it has not as many nodes and swarms as its header says")
-
-
-def group_by_swarm(entries: Sequence[Entry]) -> dict[int, list[Entry]]:
-    """Return the entries of each swarm in their order, by ascending swarm id."""
-    swarms: dict[int, list[Entry]] = {
-        swarm_id: [] for swarm_id in sorted({entry.swarm_id for entry in entries})
-    }
-    for entry in entries:
-        swarms[entry.swarm_id].append(entry)
-    return swarms

@@ -1,6 +1,7 @@
 """The files in which lists travel, one module for each.
 
     full              all columns of a list, compressed
+    delta             what changed between two lists
     session_json      its nodes as clients of the Session network bundle them
     session_binary    its nodes as storage servers of that network hand them out
     session           how that network shows a node
@@ -12,7 +13,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from ledger.messages.lists import Entry
+from ledger.messages.lists import Columns
 from ledger.types import Hash, Height
 from registry.formats.full import MAX_FULL_BYTES, decode_full, encode_full
 from registry.formats.session import SessionNode
@@ -42,8 +43,8 @@ class Format(NamedTuple):
     parts: tuple[str, ...]
     """Fields of `Source` that `encode` takes."""
     encode: Callable[..., bytes]
-    decode: Callable[[bytes, Hash], list[Entry]] | None
-    """From the file and the list hash of a verified header to the entries; refuses with a code.
+    decode: Callable[[bytes, Hash], Columns] | None
+    """From the file and the list hash of a verified header to the columns; refuses with a code.
 
     None if the file proves nothing: then it is for clients that trust whoever serves it.
     """

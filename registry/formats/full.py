@@ -11,7 +11,7 @@ from typing import Final
 
 from ledger.crypto import sha256
 from ledger.errors import Refusal
-from ledger.messages.lists import COLUMNS, MAX_NODES, MAX_SWARMS, Entry, unpack_columns
+from ledger.messages.lists import COLUMNS, MAX_NODES, MAX_SWARMS, Columns, read_columns
 from ledger.types import Hash
 
 FORMAT_BYTE: Final = 1
@@ -46,10 +46,8 @@ def encode_full(columns: bytes) -> bytes:
     return bytes([FORMAT_BYTE]) + deflate.compress(columns) + deflate.flush()
 
 
-def decode_full(
-    data: bytes, expected_hash: Hash, max_columns: int = MAX_COLUMNS_BYTES
-) -> list[Entry]:
-    """Return the entries of a file whose columns have `expected_hash`, sorted by key.
+def decode_full(data: bytes, expected_hash: Hash, max_columns: int = MAX_COLUMNS_BYTES) -> Columns:
+    """Return the columns of a file, which have `expected_hash`.
 
     `max_columns` bounds the bytes that come out; who knows a header's counts passes their
     `compute_columns_bound`. Never holds more than that and the file.
@@ -64,13 +62,14 @@ def decode_full(
         raise Refusal("bad_list", why="the file is empty")
     if data[0] != FORMAT_BYTE:
         raise Refusal("unknown_format", version=data[0])
-    columns = _inflate(memoryview(data)[1:], max_columns)
+    columns = inflate(memoryview(data)[1:], max_columns)
     if sha256(columns) != expected_hash:
         raise Refusal("bad_list", why="its hash is not the one that the header names")
-    return unpack_columns(columns)
+    return read_columns(columns)
 
 
-def _inflate(data: memoryview, limit: int) -> bytes:
+def inflate(data: memoryview, limit: int) -> bytes:
+    """Return what one deflate stream holds, at most `limit` bytes. Refuses with `bad_list`."""
     stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         # One byte more than allowed is room enough to see that there is more.

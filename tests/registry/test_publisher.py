@@ -15,6 +15,7 @@ from ledger.messages.lists import (
     decode_header,
     decode_signed_header,
     encode_signed_header,
+    make_entries,
 )
 from ledger.types import Epoch
 from registry import publisher as publisher_module
@@ -92,7 +93,7 @@ class Served:
             signed = decode_signed_header(row.header)
             header = decode_header(signed.header)
             assert header.epoch == row.epoch
-            entries = decode_full(row.full, header.list_hash)
+            entries = make_entries(decode_full(row.full, header.list_hash))
             assert len(entries) == header.node_count
             self.check_session_forms(header, entries)
             assert row.is_final == (3 * len(signed.signatures) > 2 * 3)

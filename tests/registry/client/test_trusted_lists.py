@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import pytest
 from ledger.codec import encode
 from ledger.errors import Misuse
 from ledger.messages.genesis import GENESIS
-from ledger.messages.lists import pack_columns
+from ledger.messages.lists import join_columns, pack_columns
 from ledger.params import PARAMETERS, preset
 from ledger.rules.swarms import nearest_swarm, position_of
 from registry.client import TrustedLists, trusted
+from registry.formats.delta import encode_delta
 from registry.formats.full import encode_full
 from tests.registry.client import factory
 from tests.registry.client.clients import holding, refused, snapshot, start
 from tests.registry.client.factory import (
+    EPOCH,
+    EPOCH_MS,
     NOW_MS,
     make_entries,
     make_genesis,
@@ -185,3 +189,60 @@ def test_the_core_loads_neither_files_nor_the_network() -> None:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert not loaded & {"httpx2", "socket", "ssl", "numpy", "mnemonic", "fcntl", "asyncio"}
+
+
+# ---- deltas ----
+
+
+def test_a_delta_leads_from_the_list_that_is_held_to_the_newest() -> None:
+    old, new = make_list(), make_list(EPOCH + 1, entries=make_entries(28, 4))
+    client = holding(old)
+    client.start_update(NOW_MS + EPOCH_MS)
+    client.update(new.signed)
+    assert (client.list_epoch, client.needs_list) == (EPOCH, True)
+    client.load_delta(encode_delta(old.columns, new.columns))
+    assert (client.list_epoch, client.needs_list) == (EPOCH + 1, False)
+    assert client.entries == new.entries
+    assert len(client.swarm_ids) == 4
+
+
+def test_a_delta_that_is_refused_takes_nothing_away() -> None:
+    old, new = make_list(), make_list(EPOCH + 1, entries=make_entries(28, 4))
+    client = holding(old)
+    client.start_update(NOW_MS + EPOCH_MS)
+    client.update(new.signed)
+    other = make_list(EPOCH + 1, entries=make_entries(29, 4))
+    to_another, from_another = (
+        encode_delta(old.columns, other.columns),
+        encode_delta(new.columns, new.columns),
+    )
+    for data in (to_another, from_another, b""):
+        refused("bad_list", partial(client.load_delta, data))
+        assert (client.list_epoch, client.needs_list) == (EPOCH, True)
+    client.load_delta(encode_delta(old.columns, new.columns))
+    assert client.entries == new.entries
+
+
+def test_a_list_that_stayed_the_same_counts_for_the_newest_epoch() -> None:
+    client = holding(make_list())
+    client.start_update(NOW_MS + EPOCH_MS)
+    client.update(make_list(EPOCH + 1).signed)
+    assert client.list_epoch == EPOCH + 1
+
+
+def test_a_delta_needs_a_list_to_begin_with() -> None:
+    made = make_list()
+    client = start(made)
+    assert client.list_epoch is None
+    refused("list_missing", lambda: client.load_delta(b""))
+    client.update(made.signed)
+    refused("list_missing", lambda: client.load_delta(encode_delta(made.columns, made.columns)))
+
+
+def test_columns_and_entries_are_of_one_list() -> None:
+    made = make_list()
+    client = start(made)
+    client.update(made.signed)
+    refused("list_missing", lambda: client.columns)
+    client.load_full(made.full)
+    assert join_columns(client.columns) == made.columns
