@@ -5,18 +5,25 @@
     publish/lists/<epoch>/session-json       its nodes for the Session network, not signed
     publish/lists/<epoch>/session-binary     the same, shorter
     publish/lists/<epoch>/header             the signed header; it gains signatures for one epoch
+    publish/lists/<epoch>/delta/<earlier>    what changed since the list of an earlier epoch
 
 - Files are replaced atomically. Whoever serves the folder serves what this service serves.
-- What is signed stays for ever. What proves nothing is of use while it is new, and many times as
+- A signed header stays for ever. The list and its deltas stay for `KEPT` epochs, so that whoever is
+  on the way finds what he needs. What proves nothing is of use while it is new, and many times as
   long: it is removed once its list is not in memory any more.
+- Deltas are made after the list was published, on a thread. One that is not there, or would not be
+  shorter than the list, is missed by nobody: the whole list leads to the same.
 - Contacts and swarms in it are those of its list: they stay the same for an epoch. Whether a node
   is to leave may be told anew after a restart.
 """
 
 import asyncio
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from ledger.chain import Chain
 from ledger.history import final_key
@@ -30,8 +37,16 @@ from ledger.types import Epoch
 from ledger.views import View
 from registry.files import write_atomically
 from registry.formats import FORMATS, Source
+from registry.formats.delta import encode_delta
+from registry.formats.full import read_file
+from registry.formats.ladder import MOST_BEHIND, list_starts
 from registry.roster import Roster
 from registry.view import PublishedList
+
+KEPT: Final = MOST_BEHIND + 1
+"""Epochs whose lists and deltas are kept, the newest one included."""
+
+log = structlog.get_logger()
 
 IN_MEMORY: Final = 3
 """Epochs kept in memory beside the newest final one; older ones are files."""
@@ -48,6 +63,7 @@ class Publisher:
         self._roster = roster
         self._folder = folder
         self._lists: dict[Epoch, PublishedList] = {}
+        self._ladder: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Publish what the chain holds now, and take up what was published before."""
@@ -97,8 +113,32 @@ class Publisher:
         await asyncio.to_thread(write_atomically, self._path(epoch, "header"), raw)
         self._lists[epoch] = PublishedList(epoch, raw, is_final(*view.weigh(signed)), False, full)
         forgotten = self._forget()
+        if known is None:
+            await self.finish()
+            self._ladder = asyncio.create_task(asyncio.to_thread(self._climb, epoch, columns, full))
         if forgotten:
-            await asyncio.to_thread(self._prune, forgotten)
+            await asyncio.to_thread(self._prune, [*forgotten, epoch - KEPT])
+
+    async def finish(self) -> None:
+        """Wait until the deltas of the newest list are there, or could not be made."""
+        if self._ladder is not None:
+            await self._ladder
+
+    def _climb(self, epoch: Epoch, columns: bytes, full: bytes) -> None:
+        """Write the deltas that lead to a list."""
+        for start in list_starts(epoch):
+            try:
+                before = read_file(self._path(start, "full").read_bytes())
+            except FileNotFoundError:
+                continue
+            delta = encode_delta(before, columns)
+            if len(delta) >= len(full):
+                continue
+            try:
+                write_atomically(self._path(epoch, f"delta/{start}"), delta)
+            except OSError as error:
+                log.warning("delta not written", epoch=epoch, start=start, why=str(error))
+                return
 
     def _write(self, epoch: Epoch, source: Source) -> bytes:
         """Write the files of a list but its header, and return the full one."""
@@ -135,6 +175,12 @@ class Publisher:
         for epoch in epochs:
             for form in UNPROVEN:
                 self._path(epoch, form.name).unlink(missing_ok=True)
+            if epoch <= self._newest() - KEPT:
+                self._path(epoch, "full").unlink(missing_ok=True)
+                shutil.rmtree(self._path(epoch, "delta"), ignore_errors=True)
+
+    def _newest(self) -> Epoch:
+        return max(self._lists, default=0)
 
     def _path(self, epoch: Epoch, name: str) -> Path:
         return self._folder / "lists" / str(epoch) / name

@@ -2,6 +2,7 @@
 
     GET /v1/lists/{epoch}             signed header of one epoch
     GET /v1/lists/{epoch}/{format}    its list in one of `FORMATS`
+    GET /v1/lists/{epoch}/delta/{from}    what changed since the list of an earlier epoch
     GET /v1/lists/latest, /v1/lists/latest/{format}     the same of the newest final list
 
 - Answers with headers and full lists are made when a view arrives. Older ones, and the formats
@@ -15,6 +16,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,6 +37,9 @@ MAX_SHORT_S: Final = 10
 # no sign and no leading zeros, so that a list has one name in every cache
 _PATH: Final = re.compile(
     re.escape(PREFIX) + rf"(latest|0|[1-9][0-9]{{0,18}})(?:/({'|'.join(FORMATS)}))?\Z", re.ASCII
+)
+_DELTA_PATH: Final = re.compile(
+    re.escape(PREFIX) + r"(0|[1-9][0-9]{0,18})/(delta/(?:0|[1-9][0-9]{0,18}))\Z", re.ASCII
 )
 
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
@@ -109,7 +114,7 @@ class Lists:
         view = self._view
         if view is None:
             return make_problem("unavailable")
-        match = _PATH.match(path)
+        match = _PATH.match(path) or _DELTA_PATH.match(path)
         if match is None:
             return make_problem("not_found", {"what": f"path {path}"})
         name, form = match.groups()
@@ -119,7 +124,7 @@ class Lists:
             return make_problem("not_found", {"what": "final list yet"}, headers=headers)
         if epoch > max((each.epoch for each in view.lists), default=-1):
             return self._not_due(view, epoch)
-        if form is None or FORMATS[form].decode is not None:
+        if form is None or form not in FORMATS or FORMATS[form].decode is not None:
             found = await self._library.get(epoch, form or "header", FOREVER)
         elif any(each.epoch == epoch for each in view.lists):
             found = await self._library.get(epoch, form, _short(view))
@@ -204,6 +209,14 @@ _FORMS: Final = {
         _BYTES,
         "01c7",
     ),
+    "delta": _Shown(
+        "list_delta",
+        "What changed since an earlier list",
+        "Format byte 1, keys that join, the rest as raw deflate; right if its result has the hash "
+        "that the header names.",
+        _BYTES,
+        "0100",
+    ),
     "session-json": _Shown(
         "session_json",
         "The list as Session clients bundle it",
@@ -273,5 +286,18 @@ def _describe_both(form: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield f"{PREFIX}{{epoch}}{last}", {"parameters": [_EPOCH_PARAMETER]} | own
 
 
-PATHS: Final = dict(shown for form in MEDIA_TYPES for shown in _describe_both(form))
+def _describe_delta() -> Iterator[tuple[str, dict[str, Any]]]:
+    start = _EPOCH_PARAMETER | {
+        "name": "from",
+        "description": "The epoch of the list where it begins: 1, 2, 4, … 256 before.",
+        "example": EPOCH - 1,
+    }
+    shown = _describe("delta", "of one epoch", "get", "not_due", "not_kept", "unavailable")
+    parameters = {"parameters": [_EPOCH_PARAMETER, start]}
+    yield f"{PREFIX}{{epoch}}/delta/{{from}}", parameters | shown
+
+
+PATHS: Final = dict(
+    chain(*(_describe_both(form) for form in ("header", *FORMATS)), _describe_delta())
+)
 """How OpenAPI shows what the framework never sees."""

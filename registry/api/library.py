@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from starlette.types import Message
 
-from registry.formats import FORMATS, HEADER_MEDIA_TYPE
+from registry.formats import DELTA_MEDIA_TYPE, FORMATS, HEADER_MEDIA_TYPE
 
 CACHE_BYTES: Final = 2**25
 """Files of older epochs that are kept in memory, together."""
@@ -25,9 +25,10 @@ CORS: Final = (
 
 MEDIA_TYPES: Final = {
     "header": HEADER_MEDIA_TYPE.encode(),
+    "delta": DELTA_MEDIA_TYPE.encode(),
     **{row.name: row.media_type.encode() for row in FORMATS.values()},
 }
-"""By name of the file, which is that of its form too."""
+"""By name of the file, or of the folder that holds many of one form."""
 
 
 class Ready(NamedTuple):
@@ -45,7 +46,7 @@ class Ready(NamedTuple):
 
 
 def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
-    """Return the answer for a file; `form` is `header` or the name of a format."""
+    """Return the answer for a file; `form` is a name in `MEDIA_TYPES`."""
     etag = b'"%s"' % hashlib.sha256(body).digest()[:16].hex().encode()
     shared = [(b"etag", etag), (b"cache-control", caching), *CORS]
     own = [
@@ -77,7 +78,7 @@ class Library:
         self._reading: dict[tuple[int, str], asyncio.Task[Ready | None]] = {}
 
     async def get(self, epoch: int, form: str, caching: bytes = FOREVER) -> Ready | None:
-        """Return the answer for a file; None if there is no such file.
+        """Return the answer for a file such as `full` or `delta/7`; None if there is none.
 
         A form has the same `caching` each time.
         """
@@ -100,7 +101,7 @@ class Library:
         body = await asyncio.to_thread(_read_bounded, path)
         if body is None:
             return None
-        ready = make_ready(form, body, caching)
+        ready = make_ready(form.partition("/")[0], body, caching)
         self._keep(name, ready)
         return ready
 

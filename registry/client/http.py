@@ -2,7 +2,8 @@
 
 - Sources are asked in the order given, until one has a header that holds and is fresh. One that
   keeps newer lists back is found out when its list is no longer fresh, and the next one is asked.
-- The list may come from any source, since its header names it.
+- The list may come from any source, since its header names it. Who holds an earlier one asks for
+  what changed since, in a few small files; whatever is wrong with them, it asks for all of it.
 - Every answer is bounded, in bytes and in time, whatever the source sends and however slowly.
 - A fork ends it at once: what is wrong then is not the source.
 """
@@ -14,9 +15,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 from ledger.errors import Misuse, Refusal, WaypostError
+from ledger.messages.lists import join_columns
 from registry.client.cache import EVIDENCE, ListCache
 from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, Status, TrustedLists
-from registry.formats.full import compute_columns_bound, compute_full_bound
+from registry.formats.full import compute_columns_bound, compute_full_bound, encode_full
+from registry.formats.ladder import plan_steps
 
 if TYPE_CHECKING:
     import httpx2
@@ -80,7 +83,9 @@ def fetch_lists(
         if cache is not None:
             cache.save(trusted)
         if trusted.needs_list and not (cache is not None and cache.load_list(trusted)):
-            full = _fetch_full([source, *urls], trusted, get, failures)
+            full = _fetch_deltas(source, trusted, get) or _fetch_full(
+                [source, *urls], trusted, get, failures
+            )
             if cache is not None:
                 cache.save(trusted, full)
     return Fetched(source, failures)
@@ -116,6 +121,24 @@ def _fetch_header(
     if not source:
         _give_up(failures)
     return source
+
+
+def _fetch_deltas(url: str, trusted: TrustedLists, get: _Get) -> bytes:
+    """Go on from the list that is held; return the `full` file of the new one, empty if it fails.
+
+    Nothing depends on it: the whole list leads to the same.
+    """
+    start, header = trusted.list_epoch, trusted.header
+    steps = [] if start is None else plan_steps(start, header.epoch)
+    if not steps:
+        return b""
+    limit = compute_full_bound(compute_columns_bound(header.node_count, header.swarm_count))
+    try:
+        files = [get(_join(url, f"{step.end}/delta/{step.start}"), limit) for step in steps]
+        trusted.load_deltas(*files)
+    except (Refusal, Unavailable):
+        return b""
+    return encode_full(join_columns(trusted.columns))
 
 
 def _fetch_full(

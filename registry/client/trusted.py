@@ -166,17 +166,21 @@ class TrustedLists:
         bound = compute_columns_bound(header.node_count, header.swarm_count)
         self._hold_list(header, decode_full(data, header.list_hash, bound))
 
-    def load_delta(self, data: bytes) -> None:
-        """Take a `delta` file from the list that is held, that of `list_epoch`, to the newest one.
+    def load_deltas(self, *files: bytes) -> None:
+        """Take `delta` files that lead from the list that is held, of `list_epoch`, to the newest.
 
         Refuses with `list_missing` if none is held, with `too_large`, `unknown_format`, `bad_list`,
-        and like all that reads. What is held stays then, for a file from another source.
+        and like all that reads. What is held stays then, for files from another source.
         """
         header = self._readable_header()
-        if self._held is None:
+        if self._held is None or not files:
             raise Refusal("list_missing")
+        columns = self._held.columns
+        for data in files[:-1]:
+            # what lies in between is not signed for: the last list has to be right
+            columns = apply_delta(columns, data)
         counts = header.node_count, header.swarm_count
-        self._hold_list(header, apply_delta(self._held.columns, data, header.list_hash, counts))
+        self._hold_list(header, apply_delta(columns, files[-1], header.list_hash, counts))
 
     @property
     def is_empty(self) -> bool:

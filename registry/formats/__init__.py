@@ -2,6 +2,7 @@
 
     full              all columns of a list, compressed
     delta             what changed between two lists
+    ladder            which deltas there are
     session_json      its nodes as clients of the Session network bundle them
     session_binary    its nodes as storage servers of that network hand them out
     session           how that network shows a node
@@ -22,6 +23,9 @@ from registry.formats.session_json import MAX_SESSION_JSON_BYTES, encode_session
 
 HEADER_MEDIA_TYPE: Final = "application/vnd.waypost.header"
 """Type of a signed header, which stands beside every format."""
+
+DELTA_MEDIA_TYPE: Final = "application/vnd.waypost.delta"
+"""Type of a delta, which leads from one list to another, and so is no format of a list alone."""
 
 
 class Source(NamedTuple):

@@ -15,12 +15,15 @@ from ledger.messages.lists import (
     decode_header,
     decode_signed_header,
     encode_signed_header,
+    join_columns,
     make_entries,
+    read_columns,
 )
 from ledger.types import Epoch
 from registry import publisher as publisher_module
 from registry.files import write_atomically
-from registry.formats.full import decode_full
+from registry.formats.delta import apply_delta
+from registry.formats.full import decode_full, read_file
 from registry.formats.session import SessionNode
 from registry.formats.session_binary import decode_session_binary
 from registry.formats.session_json import decode_session_json
@@ -371,3 +374,67 @@ async def test_the_loop_goes_on_while_a_list_is_packed(tmp_path: Path) -> None:
         await served.end_epoch()
         assert turns > 3
         counting.cancel()
+
+
+# ---- deltas ----
+
+
+def deltas(served: Served, epoch: Epoch) -> list[Epoch]:
+    """The epochs from which deltas lead to the list of an epoch."""
+    folder = served.folder / "lists" / str(epoch) / "delta"
+    return sorted(int(path.name) for path in folder.iterdir()) if folder.exists() else []
+
+
+@in_loop
+async def test_deltas_lead_to_each_list_from_those_before(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for number in range(6):
+            name = f"new {number}"
+            await served.block(served.network.register(name, "alice"))
+            await served.end_epoch()
+        await served.publisher.finish()
+        assert deltas(served, 0) == []
+        assert deltas(served, 1) == [0]
+        assert deltas(served, 6) == [2, 4, 5]
+        for end in range(1, 7):
+            header = decode_header(decode_signed_header(served.file(end, "header")).header)
+            for start in deltas(served, end):
+                before = read_columns(read_file(served.file(start, "full")))
+                delta = served.file(end, f"delta/{start}")
+                assert len(delta) < len(served.file(end, "full"))
+                after = apply_delta(before, delta, header.list_hash)
+                assert join_columns(after) == read_file(served.file(end, "full"))
+
+
+@in_loop
+async def test_lists_and_deltas_are_kept_for_so_many_epochs_and_headers_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "KEPT", 5)
+    async with serving(tmp_path) as served:
+        for _ in range(8):
+            await served.end_epoch()
+        await served.publisher.finish()
+        lists = tmp_path / "lists"
+        assert sorted(int(path.parent.name) for path in lists.glob("*/full")) == [4, 5, 6, 7, 8]
+        assert sorted(int(path.parent.name) for path in lists.glob("*/header")) == [*range(9)]
+        assert sorted(int(path.parent.name) for path in lists.glob("*/delta")) == [4, 5, 6, 7, 8]
+        assert deltas(served, 8) == [4, 6, 7]
+
+
+@in_loop
+async def test_a_delta_that_cannot_be_written_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        if path.parent.name == "delta":
+            raise OSError("no space left")
+        write_atomically(path, data)
+
+    monkeypatch.setattr(publisher_module, "write_atomically", fail)
+    async with serving(tmp_path) as served:
+        for _ in range(2):
+            await served.end_epoch()
+        await served.publisher.finish()
+        assert deltas(served, 2) == []
+        assert served.publisher.latest == 1

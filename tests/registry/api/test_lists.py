@@ -25,6 +25,7 @@ FOREVER = "public, max-age=31536000, immutable"
 SHORT = "public, max-age=10"
 HEADER = "application/vnd.waypost.header"
 FULL = "application/vnd.waypost.full"
+DELTA = "application/vnd.waypost.delta"
 JSON = "application/json"
 BYTES = "application/octet-stream"
 
@@ -50,6 +51,8 @@ LISTS: dict[str, tuple[bytes, str, str]] = {
     "/v1/lists/7": (make_header(7), HEADER, FOREVER),
     "/v1/lists/7/full": (make_full(7), FULL, FOREVER),
     "/v1/lists/0": (make_header(0), HEADER, FOREVER),
+    "/v1/lists/7/delta/5": (make_file(7, "delta"), DELTA, FOREVER),
+    f"/v1/lists/{EPOCH}/delta/{EPOCH - 1}": (make_file(EPOCH, "delta"), DELTA, FOREVER),
 }
 
 
@@ -60,6 +63,9 @@ def stocked(site: Site) -> Site:
         folder = site.publish / "lists" / str(epoch)
         write_atomically(folder / "header", make_header(epoch))
         write_atomically(folder / "full", make_full(epoch))
+    for epoch, start in ((7, 5), (EPOCH, EPOCH - 1)):
+        path = site.publish / "lists" / str(epoch) / "delta" / str(start)
+        write_atomically(path, make_file(epoch, "delta"))
     for epoch in (EPOCH - 1, EPOCH):
         for form in ("session-json", "session-binary"):
             path = site.publish / "lists" / str(epoch) / form
@@ -100,6 +106,12 @@ NOT_THERE: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/lists/7/session-json": ("not_kept", {"epoch": 7}),
     "/v1/lists/7/session-binary": ("not_kept", {"epoch": 7}),
     "/v1/lists/8/full": ("not_kept", {"epoch": 8}),
+    "/v1/lists/7/delta/4": ("not_kept", {"epoch": 7}),
+    f"/v1/lists/{EPOCH + 1}/delta/{EPOCH}": ("not_due", {"epoch": EPOCH + 1}),
+    "/v1/lists/7/delta": ("not_found", {}),
+    "/v1/lists/7/delta/05": ("not_found", {}),
+    "/v1/lists/7/delta/../full": ("not_found", {}),
+    "/v1/lists/latest/delta/5": ("not_found", {}),
     f"/v1/lists/{EPOCH + 1}/session-json": ("not_due", {"epoch": EPOCH + 1}),
     f"/v1/lists/{EPOCH}/session": ("not_found", {}),
     f"/v1/lists/{EPOCH}/header": ("not_found", {}),

@@ -474,6 +474,9 @@ CASES: dict[str, Case] = {
         "GET /v1/lists/3", 404, "not_kept", headers={"access-control-allow-origin": "*"}
     ),
     "a whole list that is not kept": Case("GET /v1/lists/3/full", 404, "not_kept"),
+    "a delta that is not due": Case("GET /v1/lists/49/delta/48", 404, "not_due", "ask"),
+    "a delta that is not kept": Case("GET /v1/lists/3/delta/2", 404, "not_kept", "mirror"),
+    "a delta with leading zeros": Case("GET /v1/lists/3/delta/02", 404, "not_found", "path"),
     "the newest list before the first": Case(
         "GET /v1/lists/latest", 404, "not_found", "final list yet", prepare=unfinal,
         headers={"retry-after": "10"},
@@ -581,6 +584,7 @@ BEFORE_A_VIEW = (
     *("/v1/reports", "/v1/reports/1/0", "/v1/rules", "/v1/participation"),
     *("/v1/verdicts", f"/v1/verdicts/1/{NODE}"),
     *(f"/v1/lists/{epoch}{form}" for epoch in ("latest", "1") for form in FORMS),
+    "/v1/lists/1/delta/0",
 )
 
 

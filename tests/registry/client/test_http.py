@@ -14,6 +14,7 @@ from ledger.errors import Misuse, Refusal
 from registry.client import Status, TrustedLists
 from registry.client.cache import EVIDENCE, HEADER, ListCache
 from registry.client.http import Fetched, Unavailable, fetch_lists
+from registry.formats.delta import encode_delta
 from tests.registry.client.factory import (
     EPOCH,
     EPOCH_MS,
@@ -28,7 +29,9 @@ MADE = make_list()
 NEW = make_list(EPOCH + 1, entries=make_entries(28, 4))
 LATER_MS = NOW_MS + EPOCH_MS
 LATEST = "/v1/lists/latest"
+PATH = "/v1/lists"
 FULL = f"/v1/lists/{EPOCH}/full"
+DELTA = f"/v1/lists/{EPOCH + 1}/delta/{EPOCH}"
 NOBODY = "http://127.0.0.1:1"
 """A port on which no program listens."""
 
@@ -91,6 +94,58 @@ def test_a_newer_list_takes_over(source: Source, trusted: TrustedLists) -> None:
     source.serve(NEW)
     fetch(trusted, source)
     assert trusted.entries == NEW.entries
+
+
+def test_who_holds_a_list_asks_for_what_changed(source: Source, trusted: TrustedLists) -> None:
+    fetch(trusted, source)
+    source.serve(NEW)
+    source.answers[DELTA] = encode_delta(MADE.columns, NEW.columns)
+    fetch(trusted, source)
+    assert trusted.entries == NEW.entries
+    assert source.asked == [LATEST, FULL, LATEST, DELTA]
+
+
+def test_who_was_away_takes_a_few_deltas(source: Source, tmp_path: Path) -> None:
+    """Three epochs: one delta for two of them and one for the third, of lists nobody signed for."""
+    cache = ListCache(tmp_path, MADE.genesis)
+    fetch(TrustedLists(MADE.genesis, NOW_MS), source, cache=cache)
+    between = make_list(EPOCH + 2, entries=make_entries(60, 5))
+    newest = make_list(EPOCH + 3, entries=make_entries(40, 4))
+    source.serve(newest)
+    first, second = f"{PATH}/{EPOCH + 2}/delta/{EPOCH}", f"{PATH}/{EPOCH + 3}/delta/{EPOCH + 2}"
+    source.answers[first] = encode_delta(MADE.columns, between.columns)
+    source.answers[second] = encode_delta(between.columns, newest.columns)
+    later_ms = NOW_MS + 3 * EPOCH_MS
+    restarted = TrustedLists(MADE.genesis, later_ms)
+    fetch(restarted, source, cache=cache)
+    assert restarted.entries == newest.entries
+    assert source.asked[2:] == [LATEST, first, second]
+    # what is kept is as good as a file that was fetched
+    again = TrustedLists(MADE.genesis, later_ms)
+    cache.resume(again)
+    assert again.entries == newest.entries
+
+
+BAD_DELTAS: dict[str, Answer] = {
+    "it is not there": 404,
+    "it is damaged": encode_delta(MADE.columns, NEW.columns)[:-3],
+    "it leads elsewhere": encode_delta(MADE.columns, make_list(entries=make_entries(29)).columns),
+    "it begins elsewhere": encode_delta(NEW.columns, MADE.columns),
+    "it is another format": b"\2",
+    "it has no end": send_without_end,
+}
+
+
+@pytest.mark.parametrize("answer", BAD_DELTAS.values(), ids=BAD_DELTAS.keys())
+def test_a_delta_that_is_of_no_use_costs_the_whole_list(
+    source: Source, trusted: TrustedLists, answer: Answer
+) -> None:
+    fetch(trusted, source)
+    source.serve(NEW)
+    source.answers[DELTA] = answer
+    assert fetch(trusted, source) == Fetched(source.url, {})
+    assert trusted.entries == NEW.entries
+    assert source.asked[2:] == [LATEST, DELTA, f"{PATH}/{EPOCH + 1}/full"]
 
 
 def test_a_proxy_is_not_asked_for_this_machine(

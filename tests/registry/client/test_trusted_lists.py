@@ -200,7 +200,7 @@ def test_a_delta_leads_from_the_list_that_is_held_to_the_newest() -> None:
     client.start_update(NOW_MS + EPOCH_MS)
     client.update(new.signed)
     assert (client.list_epoch, client.needs_list) == (EPOCH, True)
-    client.load_delta(encode_delta(old.columns, new.columns))
+    client.load_deltas(encode_delta(old.columns, new.columns))
     assert (client.list_epoch, client.needs_list) == (EPOCH + 1, False)
     assert client.entries == new.entries
     assert len(client.swarm_ids) == 4
@@ -217,9 +217,9 @@ def test_a_delta_that_is_refused_takes_nothing_away() -> None:
         encode_delta(new.columns, new.columns),
     )
     for data in (to_another, from_another, b""):
-        refused("bad_list", partial(client.load_delta, data))
+        refused("bad_list", partial(client.load_deltas, data))
         assert (client.list_epoch, client.needs_list) == (EPOCH, True)
-    client.load_delta(encode_delta(old.columns, new.columns))
+    client.load_deltas(encode_delta(old.columns, new.columns))
     assert client.entries == new.entries
 
 
@@ -234,9 +234,9 @@ def test_a_delta_needs_a_list_to_begin_with() -> None:
     made = make_list()
     client = start(made)
     assert client.list_epoch is None
-    refused("list_missing", lambda: client.load_delta(b""))
+    refused("list_missing", lambda: client.load_deltas(b""))
     client.update(made.signed)
-    refused("list_missing", lambda: client.load_delta(encode_delta(made.columns, made.columns)))
+    refused("list_missing", lambda: client.load_deltas(encode_delta(made.columns, made.columns)))
 
 
 def test_columns_and_entries_are_of_one_list() -> None:
