@@ -44,12 +44,15 @@ def node_hash(left: Hash, right: Hash) -> Hash:
 
 def tree_root(leaf_hashes: Sequence[Hash]) -> Hash:
     """Return the root over any number of leaf hashes; without a leaf it is SHA-256 of nothing."""
-    if not leaf_hashes:
-        return EMPTY_TREE_ROOT
-    level = leaf_hashes
-    while len(level) > 1:
-        level = _level_above(level)
-    return level[0]
+    return tree_levels(leaf_hashes)[-1][0] if leaf_hashes else EMPTY_TREE_ROOT
+
+
+def tree_levels(leaf_hashes: Sequence[Hash]) -> list[Sequence[Hash]]:
+    """Return the hashes of a tree, from its leaves to its root: for who wants many audit paths."""
+    levels = [leaf_hashes]
+    while len(levels[-1]) > 1:
+        levels.append(_level_above(levels[-1]))
+    return levels
 
 
 def audit_path(leaf_hashes: Sequence[Hash], index: int) -> list[Hash]:
@@ -57,15 +60,18 @@ def audit_path(leaf_hashes: Sequence[Hash], index: int) -> list[Hash]:
 
     `index` is 0 to the number of leaves − 1; anything else is a caller's mistake.
     """
-    if not 0 <= index < len(leaf_hashes):
-        raise Misuse(f"leaf {index} of {len(leaf_hashes)}")
+    return audit_path_in(tree_levels(leaf_hashes), index)
+
+
+def audit_path_in(levels: Sequence[Sequence[Hash]], index: int) -> list[Hash]:
+    """Return the audit path of a leaf of the tree that has these `tree_levels`."""
+    if not 0 <= index < len(levels[0]):
+        raise Misuse(f"leaf {index} of {len(levels[0])}")
     path = []
-    level = leaf_hashes
-    while len(level) > 1:
+    for level in levels[:-1]:
         sibling = index ^ 1
         if sibling < len(level):
             path.append(level[sibling])
-        level = _level_above(level)
         index >>= 1
     return path
 

@@ -11,7 +11,7 @@ These are fixed binary layouts, big-endian, hashed and signed as the bytes they 
 
 import struct
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from operator import lt
 from typing import Final, NamedTuple
 
@@ -208,6 +208,33 @@ def attestation(genesis_hash: Hash, header: bytes, key: Key, signature: bytes) -
 
 # -------------------------------------------------------------------------------- entries
 
+KEY_BYTES: Final = 32
+
+COLUMNS: Final = (
+    ("key", KEY_BYTES),
+    ("flags", 1),
+    ("ipv4", IPV4_BYTES),
+    ("ipv6", IPV6_BYTES),
+    ("storage_port", 2),
+    ("router_port", 2),
+    ("storage_version", 3),
+    ("router_version", 3),
+    ("swarm_index", 2),
+)
+"""The columns in order, with the bytes of one cell. The two address columns have cells only for
+the nodes whose flags say so; `swarm_index` is the place of the swarm's id in the header part."""
+
+_KEYS, _FLAGS = 0, 1
+_FLAG_OF: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
+"""The flag that says whether an entry has a cell in a column."""
+_ADDRESSED: Final = bytes((HAS_IPV4, HAS_IPV6, HAS_IPV4 | HAS_IPV6))
+"""Every value that flags may have."""
+_COUNTS: Final = struct.Struct(">II")
+
+MAX_ENTRY_BYTES: Final = sum(width for _, width in COLUMNS[:-1])
+"""Length of a packed entry with both addresses."""
+_LEAF_HEAD: Final = struct.Struct(">QQQH")
+
 
 class Entry(NamedTuple):
     """One active node in the list; entries are sorted by `key`."""
@@ -242,33 +269,86 @@ def contact_cells(contact: Contact) -> tuple[bytes, ...]:
 def pack_swarm_leaf(before: int, swarm_id: int, after: int, members: Iterable[bytes]) -> bytes:
     """Return the leaf of one swarm from its members' packed entries, by ascending key."""
     entries = list(members)
-    return struct.pack(">QQQH", before, swarm_id, after, len(entries)) + b"".join(entries)
+    return _LEAF_HEAD.pack(before, swarm_id, after, len(entries)) + b"".join(entries)
+
+
+SWARM_LEAF_HEAD_BYTES: Final = _LEAF_HEAD.size
+"""Length of a leaf without its members."""
+
+
+class SwarmLeaf(NamedTuple):
+    """One swarm as its leaf tells it."""
+
+    before: int
+    swarm_id: int
+    after: int
+    members: tuple[Entry, ...]
+    """By ascending key."""
+
+
+def measure_swarm_leaf(raw: bytes) -> int:
+    """Return the length of the leaf with which `raw` begins. Refuses with `bad_list`."""
+    at = SWARM_LEAF_HEAD_BYTES
+    if len(raw) < at:
+        raise Refusal("bad_list", why="it is cut off")
+    for _ in range(_LEAF_HEAD.unpack_from(raw)[3]):
+        if len(raw) <= at + KEY_BYTES:
+            raise Refusal("bad_list", why="it is cut off")
+        at += _entry_bytes(raw[at + KEY_BYTES])
+    if len(raw) < at:
+        raise Refusal("bad_list", why="it is cut off")
+    return at
+
+
+def unpack_swarm_leaf(raw: bytes) -> SwarmLeaf:
+    """Return the swarm of a leaf. Refuses with `bad_list` whatever no leaf of a list can be."""
+    if measure_swarm_leaf(raw) != len(raw):
+        raise Refusal("bad_list", why="bytes are left over")
+    before, swarm_id, after, count = _LEAF_HEAD.unpack_from(raw)
+    members: list[Entry] = []
+    at = SWARM_LEAF_HEAD_BYTES
+    for _ in range(count):
+        size = _entry_bytes(raw[at + KEY_BYTES])
+        members.append(_unpack_entry(raw[at : at + size], swarm_id))
+        at += size
+    if not members or any(a.key >= b.key for a, b in pairwise(members)):
+        raise Refusal("bad_list", why="a swarm has no members, or not in ascending order")
+    if swarm_id == 2**64 - 1:
+        raise Refusal("bad_list", why="a node has no swarm")
+    return SwarmLeaf(before, swarm_id, after, tuple(members))
+
+
+def _entry_bytes(flags: int) -> int:
+    """Return the length of a packed entry with these flags."""
+    if flags not in _ADDRESSED:
+        raise Refusal("bad_list", why="a node has no address or unknown flags")
+    has_ipv4, has_ipv6 = bool(flags & HAS_IPV4), bool(flags & HAS_IPV6)
+    return MAX_ENTRY_BYTES - IPV4_BYTES * (not has_ipv4) - IPV6_BYTES * (not has_ipv6)
+
+
+def _unpack_entry(raw: bytes, swarm_id: int) -> Entry:
+    flags, at = raw[KEY_BYTES], KEY_BYTES + 1
+    cells = []
+    for name, width in COLUMNS[2:-1]:
+        present = name not in _FLAG_OF or flags & _FLAG_OF[name]
+        cells.append(raw[at : at + width] if present else b"")
+        at += len(cells[-1])
+    ipv4, ipv6, storage_port, router_port, storage_version, router_version = cells
+    return Entry(
+        raw[:KEY_BYTES],
+        Contact(
+            ipv4,
+            ipv6,
+            int.from_bytes(storage_port, "big"),
+            int.from_bytes(router_port, "big"),
+            Version(*storage_version),
+            Version(*router_version),
+        ),
+        swarm_id,
+    )
 
 
 # -------------------------------------------------------------------------------- columns
-
-KEY_BYTES: Final = 32
-
-COLUMNS: Final = (
-    ("key", KEY_BYTES),
-    ("flags", 1),
-    ("ipv4", IPV4_BYTES),
-    ("ipv6", IPV6_BYTES),
-    ("storage_port", 2),
-    ("router_port", 2),
-    ("storage_version", 3),
-    ("router_version", 3),
-    ("swarm_index", 2),
-)
-"""The columns in order, with the bytes of one cell. The two address columns have cells only for
-the nodes whose flags say so; `swarm_index` is the place of the swarm's id in the header part."""
-
-_KEYS, _FLAGS = 0, 1
-_FLAG_OF: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
-"""The flag that says whether an entry has a cell in a column."""
-_ADDRESSED: Final = bytes((HAS_IPV4, HAS_IPV6, HAS_IPV4 | HAS_IPV6))
-"""Every value that flags may have."""
-_COUNTS: Final = struct.Struct(">II")
 
 
 def pack_columns(entries: Sequence[Entry], packed: Sequence[tuple[bytes, ...]] = ()) -> bytes:
@@ -387,6 +467,18 @@ def make_entries(columns: Columns) -> list[Entry]:
             key, _, ipv4, ipv6, storage_port, router_port, storage_version, router_version, place,
         ) in rows
     ]  # fmt: skip
+
+
+def make_swarm_leaves(columns: Columns) -> list[bytes]:
+    """Return the leaves of a list's swarms, by ascending swarm id."""
+    ids = columns.swarm_ids
+    members: list[list[bytes]] = [[] for _ in ids]
+    for *cells, place in zip(*columns.split(), strict=True):
+        members[int.from_bytes(place, "big")].append(b"".join(cells))
+    return [
+        pack_swarm_leaf(ids[place - 1], swarm_id, ids[(place + 1) % len(ids)], members[place])
+        for place, swarm_id in enumerate(ids)
+    ]
 
 
 def _check_columns(columns: Columns) -> None:

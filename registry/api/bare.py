@@ -3,10 +3,12 @@
     GET /v1/lists/{epoch}             signed header of one epoch
     GET /v1/lists/{epoch}/{format}    its list in one of `FORMATS`
     GET /v1/lists/{epoch}/delta/{from}    what changed since the list of an earlier epoch
-    GET /v1/lists/latest, /v1/lists/latest/{format}     the same of the newest final list
+    GET /v1/lists/{epoch}/swarm/{account id}    the swarm that serves an account, with its proof
+    GET /v1/lists/latest, /v1/lists/latest/…    the same of the newest final list, but for deltas
 
 - Answers with headers and full lists are made when a view arrives. Older ones, and the formats
   that prove nothing, come from the publication directory, through a small cache.
+- Slices are made when they are asked for, of the lists in memory.
 - What cannot change any more may be kept for ever; `latest`, and a header that still takes
   attestations, for about a block. So may what proves nothing: whoever reads it cannot tell how old
   it is, so no cache may pass it on for long, and the service lets go of it after some epochs.
@@ -25,6 +27,7 @@ from registry.api.answers import problem_responses
 from registry.api.library import CORS, FOREVER, MEDIA_TYPES, Library, Ready, make_ready
 from registry.api.models import EPOCH, HEIGHT
 from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
+from registry.api.slices import Slices
 from registry.formats import FORMATS
 from registry.view import PushedView
 
@@ -40,6 +43,11 @@ _PATH: Final = re.compile(
 )
 _DELTA_PATH: Final = re.compile(
     re.escape(PREFIX) + r"(0|[1-9][0-9]{0,18})/(delta/(?:0|[1-9][0-9]{0,18}))\Z", re.ASCII
+)
+
+_SWARM_PATH: Final = re.compile(
+    re.escape(PREFIX) + r"(latest|0|[1-9][0-9]{0,18})/swarm/((?:[0-9a-f]{2})?[0-9a-f]{64})\Z",
+    re.ASCII,
 )
 
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
@@ -65,6 +73,7 @@ class Lists:
         self._clock = clock
         self._view: PushedView | None = None
         self._ready: dict[str, Ready] = {}
+        self._slices = Slices()
 
     def show(self, view: PushedView) -> None:
         """Make the answers of a view; bytes that did not change keep what was made of them."""
@@ -81,6 +90,7 @@ class Lists:
                 full = f"{LATEST}/full"
                 ready[full] = self._make(full, "full", each.full, short)
         self._ready, self._view = ready, view
+        self._slices.keep([each.epoch for each in view.lists])
 
     def _make(self, path: str, form: str, body: bytes, caching: bytes) -> Ready:
         old = self._ready.get(path)
@@ -114,7 +124,7 @@ class Lists:
         view = self._view
         if view is None:
             return make_problem("unavailable")
-        match = _PATH.match(path) or _DELTA_PATH.match(path)
+        match = _PATH.match(path) or _DELTA_PATH.match(path) or _SWARM_PATH.match(path)
         if match is None:
             return make_problem("not_found", {"what": f"path {path}"})
         name, form = match.groups()
@@ -124,7 +134,9 @@ class Lists:
             return make_problem("not_found", {"what": "final list yet"}, headers=headers)
         if epoch > max((each.epoch for each in view.lists), default=-1):
             return self._not_due(view, epoch)
-        if form is None or form not in FORMATS or FORMATS[form].decode is not None:
+        if match.re is _SWARM_PATH:
+            found = await self._slice(view, name, epoch, bytes.fromhex(form))
+        elif form is None or form not in FORMATS or FORMATS[form].decode is not None:
             found = await self._library.get(epoch, form or "header", FOREVER)
         elif any(each.epoch == epoch for each in view.lists):
             found = await self._library.get(epoch, form, _short(view))
@@ -132,6 +144,18 @@ class Lists:
             # removed, or about to be: whether somebody read it before must not matter
             found = None
         return found or make_problem("not_kept", {"epoch": epoch})
+
+    async def _slice(
+        self, view: PushedView, name: str, epoch: int, account_id: bytes
+    ) -> Ready | None:
+        """Return a slice of a list in memory; None of any other, and of one without nodes."""
+        for each in view.lists:
+            if each.epoch == epoch:
+                body = await self._slices.get(each, account_id)
+                lasts = each.is_frozen and name != "latest"
+                caching = FOREVER if lasts else _short(view)
+                return None if body is None else make_ready("slice", body, caching)
+        return None
 
     def _not_due(self, view: PushedView, epoch: int) -> ProblemAnswer:
         """Say when the list of an epoch is due at the earliest: at that epoch's end."""
@@ -217,6 +241,13 @@ _FORMS: Final = {
         _BYTES,
         "0100",
     ),
+    "slice": _Shown(
+        "swarm_slice",
+        "The swarm that serves an account, with its proof",
+        "Format byte 1, the signed header, the place of the swarm, its leaf and its audit path.",
+        _BYTES,
+        "0100",
+    ),
     "session-json": _Shown(
         "session_json",
         "The list as Session clients bundle it",
@@ -286,6 +317,24 @@ def _describe_both(form: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield f"{PREFIX}{{epoch}}{last}", {"parameters": [_EPOCH_PARAMETER]} | own
 
 
+def _describe_slice() -> Iterator[tuple[str, dict[str, Any]]]:
+    account = _EPOCH_PARAMETER | {
+        "name": "account",
+        "description": "An account id: 66 hex digits with its prefix, 64 without, in lower case.",
+        "schema": {"type": "string", "pattern": "^([0-9a-f]{2})?[0-9a-f]{64}$"},
+        "example": "05" + 64 * "a",
+    }
+    shown = _describe(
+        "slice", "newest final one", "get_latest", "not_found", "not_kept", "unavailable"
+    )
+    yield f"{LATEST}/swarm/{{account}}", {"parameters": [account]} | shown
+    shown = _describe("slice", "of one epoch", "get", "not_due", "not_kept", "unavailable")
+    yield (
+        f"{PREFIX}{{epoch}}/swarm/{{account}}",
+        {"parameters": [_EPOCH_PARAMETER, account]} | shown,
+    )
+
+
 def _describe_delta() -> Iterator[tuple[str, dict[str, Any]]]:
     start = _EPOCH_PARAMETER | {
         "name": "from",
@@ -298,6 +347,10 @@ def _describe_delta() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 PATHS: Final = dict(
-    chain(*(_describe_both(form) for form in ("header", *FORMATS)), _describe_delta())
+    chain(
+        *(_describe_both(form) for form in ("header", *FORMATS)),
+        _describe_delta(),
+        _describe_slice(),
+    )
 )
 """How OpenAPI shows what the framework never sees."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from starlette.types import Message
 
 from registry.formats import DELTA_MEDIA_TYPE, FORMATS, HEADER_MEDIA_TYPE
+from registry.formats.slice import SLICE_MEDIA_TYPE
 
 CACHE_BYTES: Final = 2**25
 """Files of older epochs that are kept in memory, together."""
@@ -26,6 +27,7 @@ CORS: Final = (
 MEDIA_TYPES: Final = {
     "header": HEADER_MEDIA_TYPE.encode(),
     "delta": DELTA_MEDIA_TYPE.encode(),
+    "slice": SLICE_MEDIA_TYPE.encode(),
     **{row.name: row.media_type.encode() for row in FORMATS.values()},
 }
 """By name of the file, or of the folder that holds many of one form."""

@@ -47,6 +47,7 @@ from ledger.types import Epoch, Hash, TimeMs
 from registry.formats.delta import apply_delta
 from registry.formats.fingerprint import fingerprint_words
 from registry.formats.full import compute_columns_bound, decode_full
+from registry.formats.slice import decode_slice, open_slice
 
 MAX_AHEAD_MS: Final = 5 * MINUTE
 """How far the reference time may be behind that of the network."""
@@ -182,6 +183,17 @@ class TrustedLists:
         counts = header.node_count, header.swarm_count
         self._hold_list(header, apply_delta(columns, files[-1], header.list_hash, counts))
 
+    def read_slice(self, data: bytes, account_id: bytes) -> list[Entry]:
+        """Return the nodes of the swarm that serves an account from a `slice`, by ascending key.
+
+        Its header is verified, and taken as the newest one; its list is not needed. `account_id`
+        has 33 bytes, or 32 without its prefix. Refuses like `update`, with `too_large` and, for
+        what does not prove that swarm, with `bad_list`.
+        """
+        check_account_id(account_id)
+        parts = decode_slice(data)
+        return open_slice(parts, self.update(parts.signed_header), account_id)
+
     @property
     def is_empty(self) -> bool:
         """Whether no header was verified yet."""
@@ -258,8 +270,7 @@ class TrustedLists:
 
         `account_id` has 33 bytes, or 32 without its prefix. None are returned if there are none.
         """
-        if len(account_id) not in (32, 33):
-            raise Misuse(f"an account id has 33 bytes, or 32 without its prefix: {len(account_id)}")
+        check_account_id(account_id)
         swarm_id = nearest_swarm(self.swarm_ids, position_of(account_id[-32:]))
         return [entry for entry in self._readable_entries() if entry.swarm_id == swarm_id]
 
@@ -330,6 +341,12 @@ class TrustedLists:
         if self._entries is None:
             self._entries = make_entries(columns)
         return self._entries
+
+
+def check_account_id(account_id: bytes) -> None:
+    """Check a caller's account id. Raises `Misuse`."""
+    if len(account_id) not in (32, 33):
+        raise Misuse(f"an account id has 33 bytes, or 32 without its prefix: {len(account_id)}")
 
 
 # ---- The checks, in the order in which they are made ----

@@ -3,6 +3,7 @@
     full              all columns of a list, compressed
     delta             what changed between two lists
     ladder            which deltas there are
+    slice             one swarm with its proof
     session_json      its nodes as clients of the Session network bundle them
     session_binary    its nodes as storage servers of that network hand them out
     session           how that network shows a node

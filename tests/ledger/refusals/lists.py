@@ -186,7 +186,7 @@ COLUMNS: dict[str, Row] = {
             FLAGS_WRONG,
             lambda raw: put(FLAGS, bytes([raw[FLAGS] | 4]))(raw),
         ),
-        "all flags": (CUT_OFF, put(FLAGS, b"\xff" * 3)),
+        "all flags": (FLAGS_WRONG, put(FLAGS, b"\xff" * 3)),
         "swarm that the list does not name": (MEMBERS, put(-2, (SWARMS).to_bytes(2, "big"))),
         "swarm without members": (MEMBERS, second_swarm(2**64 - 2)),
         "swarm id that means none": ("a node has no swarm", put(8, b"\xff" * 8)),

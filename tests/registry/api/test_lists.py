@@ -12,6 +12,7 @@ from registry.api import library
 from registry.api.library import Library
 from registry.api.models import EPOCH, HEIGHT
 from registry.files import write_atomically
+from registry.view import PublishedList
 from tests.registry.api.conftest import Site
 from tests.registry.api.fake_ledger import (
     EPOCH_ENDS_MS,
@@ -20,6 +21,9 @@ from tests.registry.api.fake_ledger import (
     make_list,
     make_view,
 )
+from tests.registry.client.clients import holding, start
+from tests.registry.client.factory import make_entries
+from tests.registry.client.factory import make_list as make_signed_list
 
 FOREVER = "public, max-age=31536000, immutable"
 SHORT = "public, max-age=10"
@@ -63,8 +67,8 @@ def stocked(site: Site) -> Site:
         folder = site.publish / "lists" / str(epoch)
         write_atomically(folder / "header", make_header(epoch))
         write_atomically(folder / "full", make_full(epoch))
-    for epoch, start in ((7, 5), (EPOCH, EPOCH - 1)):
-        path = site.publish / "lists" / str(epoch) / "delta" / str(start)
+    for epoch, since in ((7, 5), (EPOCH, EPOCH - 1)):
+        path = site.publish / "lists" / str(epoch) / "delta" / str(since)
         write_atomically(path, make_file(epoch, "delta"))
     for epoch in (EPOCH - 1, EPOCH):
         for form in ("session-json", "session-binary"):
@@ -321,3 +325,56 @@ def test_a_file_that_is_too_long_is_none_of_ours(
     put(tmp_path, 2, bytes(11))
     found = get_all(Library(tmp_path), 1, 2, 3)
     assert [ready is not None for ready in found] == [True, False, False]
+
+
+# ---- slices ----
+
+MADE = make_signed_list(entries=make_entries(35, 5))
+ACCOUNT = bytes(range(32)).hex()
+
+
+def push_made(site: Site, *, is_frozen: bool = True) -> None:
+    """Have a view whose newest final list is a real one."""
+    shown = PublishedList(EPOCH, MADE.signed, True, is_frozen, MADE.full)
+    site.push(make_view(HEIGHT + 1, lists=[shown], latest=EPOCH))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_frozen", "caching"),
+    [("latest", True, SHORT), (str(EPOCH), True, FOREVER), (str(EPOCH), False, SHORT)],
+)
+def test_slices(site: Site, name: str, is_frozen: bool, caching: str) -> None:
+    push_made(site, is_frozen=is_frozen)
+    for account in (ACCOUNT, "05" + ACCOUNT, 64 * "f"):
+        answer = site.client.get(f"/v1/lists/{name}/swarm/{account}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "application/vnd.waypost.slice"
+        assert answer.headers["cache-control"] == caching
+        client = start(MADE)
+        account_id = bytes.fromhex(account)
+        assert client.read_slice(answer.content, account_id) == holding(MADE).swarm_of(account_id)
+        etag = answer.headers["etag"]
+        again = site.client.get(
+            f"/v1/lists/{name}/swarm/{account}", headers={"if-none-match": etag}
+        )
+        assert (again.status_code, again.content) == (304, b"")
+    # one swarm, one name of its bytes
+    assert len({a.headers["etag"] for a in (answer, site.client.get(answer.url))}) == 1
+
+
+def test_slices_go_on_with_the_list(site: Site) -> None:
+    push_made(site)
+    old = site.client.get(f"/v1/lists/latest/swarm/{ACCOUNT}").content
+    newer = make_signed_list(entries=make_entries(40, 6))
+    shown = PublishedList(EPOCH + 1, newer.signed, True, True, newer.full)
+    site.push(make_view(HEIGHT + 2, lists=[shown], latest=EPOCH + 1, epoch=EPOCH + 2))
+    new = site.client.get(f"/v1/lists/latest/swarm/{ACCOUNT}").content
+    assert new != old
+    assert start(newer).read_slice(new, bytes.fromhex(ACCOUNT))
+    assert site.client.get(f"/v1/lists/{EPOCH}/swarm/{ACCOUNT}").json()["type"] == "not_kept"
+
+
+@pytest.mark.parametrize("account", ["", "05", 63 * "a", 65 * "a", 64 * "A", "x" + 63 * "a"])
+def test_what_is_no_account_has_no_slice(site: Site, account: str) -> None:
+    push_made(site)
+    assert site.client.get(f"/v1/lists/latest/swarm/{account}").json()["type"] == "not_found"

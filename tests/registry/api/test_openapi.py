@@ -46,6 +46,7 @@ PATHS = (
     *("GET /v1/reports/{height}/{index}", "GET /v1/rules", "GET /v1/participation"),
     *("POST /v1/verdicts", "GET /v1/verdicts", "GET /v1/verdicts/{epoch}/{key}"),
     *(f"GET /v1/lists/{epoch}{form}" for epoch in ("latest", "{epoch}") for form in FORMS),
+    *("GET /v1/lists/latest/swarm/{account}", "GET /v1/lists/{epoch}/swarm/{account}"),
     *("GET /v1/lists/{epoch}/delta/{from}", "POST /json_rpc", "GET /health/live"),
     *("GET /health/ready", "GET /metrics"),
 )

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ledger.errors import REFUSALS, Refusal
+from ledger.messages.lists import pack_columns
 from registry.addresses import encode_account, encode_node
 from registry.api.answers import encode_cursor
 from registry.api.models import EPOCH
@@ -21,11 +22,19 @@ from registry.api.problems import (
     status_of,
 )
 from registry.api.verdicts import EXAMPLE
+from registry.formats.full import encode_full
 from registry.ipc import Busy, Gone, Lost
 from registry.verdicts import refused_vote
+from registry.view import PublishedList
 from tests.ledger.refusals.rows import ADVICE
 from tests.registry.api.conftest import Site
-from tests.registry.api.fake_ledger import FRESH_UNTIL_MS, make_list, make_view, refused
+from tests.registry.api.fake_ledger import (
+    FRESH_UNTIL_MS,
+    make_header,
+    make_list,
+    make_view,
+    refused,
+)
 from tests.registry.api.offences import EVIDENCE, FORGED, REPORT, TRANSFER, USELESS
 
 HASH = "ab" * 32
@@ -96,6 +105,12 @@ def unfinal(site: Site) -> None:
     """Have a view before the first final list."""
     network = {"latest_final": None, "fingerprint": None}
     site.push(make_view(8641, latest=None, lists=[], network=network))
+
+
+def empty_lists(site: Site) -> None:
+    """Have a view whose newest final list has no nodes."""
+    empty = PublishedList(EPOCH, make_header(EPOCH), True, True, encode_full(pack_columns([])))
+    site.push(make_view(8641, latest=EPOCH, lists=[empty]))
 
 
 def unkept(site: Site) -> None:
@@ -474,6 +489,21 @@ CASES: dict[str, Case] = {
         "GET /v1/lists/3", 404, "not_kept", headers={"access-control-allow-origin": "*"}
     ),
     "a whole list that is not kept": Case("GET /v1/lists/3/full", 404, "not_kept"),
+    "a slice that is not due": Case(
+        f"GET /v1/lists/49/swarm/{64 * 'a'}", 404, "not_due", "ask"
+    ),
+    "a slice of a list that is not in memory": Case(
+        f"GET /v1/lists/3/swarm/{64 * 'a'}", 404, "not_kept", "mirror"
+    ),
+    "a slice of the newest list that has no nodes": Case(
+        f"GET /v1/lists/latest/swarm/{64 * 'a'}", 404, "not_kept", prepare=empty_lists
+    ),
+    "a slice before the first list": Case(
+        f"GET /v1/lists/latest/swarm/{64 * 'a'}", 404, "not_found", "later", prepare=unfinal
+    ),
+    "a slice for what is no account": Case(
+        f"GET /v1/lists/latest/swarm/{63 * 'a'}", 404, "not_found", "path"
+    ),
     "a delta that is not due": Case("GET /v1/lists/49/delta/48", 404, "not_due", "ask"),
     "a delta that is not kept": Case("GET /v1/lists/3/delta/2", 404, "not_kept", "mirror"),
     "a delta with leading zeros": Case("GET /v1/lists/3/delta/02", 404, "not_found", "path"),
@@ -584,7 +614,8 @@ BEFORE_A_VIEW = (
     *("/v1/reports", "/v1/reports/1/0", "/v1/rules", "/v1/participation"),
     *("/v1/verdicts", f"/v1/verdicts/1/{NODE}"),
     *(f"/v1/lists/{epoch}{form}" for epoch in ("latest", "1") for form in FORMS),
-    "/v1/lists/1/delta/0",
+    *("/v1/lists/1/delta/0", f"/v1/lists/1/swarm/{64 * 'a'}"),
+    f"/v1/lists/latest/swarm/{64 * 'a'}",
 )
 
 

@@ -368,6 +368,7 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", screen)
     assert list(commands._watch(3)(iter([b"1", b"2", b"3"]))) == [b"1", b"2", b"3"]
     assert "blocks" in screen.getvalue()
