@@ -13,9 +13,17 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
+from bench import changes
 from bench.figures import Limit, Section, repeat
 from bench.networks import SEED, make_pairs
-from ledger.crypto import SIGNATURE_BYTES, convert_to_x25519, sha256
+from ledger.crypto import (
+    SIGNATURE_BYTES,
+    Signed,
+    convert_to_x25519,
+    sha256,
+    sign,
+    verify_all,
+)
 from ledger.lists import BuiltList, build_list
 from ledger.messages.contact import Contact, Version
 from ledger.messages.lists import (
@@ -23,6 +31,7 @@ from ledger.messages.lists import (
     Entry,
     SignedHeader,
     encode_signed_header,
+    make_entries,
     unpack_columns,
 )
 from ledger.messages.state import Swarm
@@ -37,8 +46,17 @@ from registry.status import address_text
 NODES: Final = 10_000
 SIGNERS: Final = 3
 REPETITIONS: Final = 7
+JOINING: Final = 400
+"""Nodes that may join while the section runs."""
 GOAL: Final = Limit(40.0)
 """Bytes a node, signed header included."""
+VERIFY_GOAL: Final = Limit(2.0)
+"""Milliseconds."""
+SIGNED: Final = [
+    Signed(pair.public, bytes(HEADER_BYTES), sign(pair, bytes(HEADER_BYTES)))
+    for pair in make_pairs(SIGNERS)
+]
+"""What has to be verified of a header."""
 
 STORAGE_VERSIONS: Final = (Version(2, 11, 0),) * 9 + (Version(2, 10, 1),)
 ROUTER_VERSIONS: Final = (Version(11, 6, 0),) * 9 + (Version(11, 6, 1),)
@@ -104,6 +122,7 @@ def run(section: Section) -> None:
     )
     _measure_times(section, state, built, full)
     _measure_peers(section, unpack_columns(built.columns), len(full) + header_bytes)
+    changes.run(section, make_contacts(NODES + JOINING), NODES)
 
 
 def _measure_times(section: Section, state: State, built: BuiltList, full: bytes) -> None:
@@ -111,9 +130,22 @@ def _measure_times(section: Section, state: State, built: BuiltList, full: bytes
     for name, work in (
         ("build from the state, leaves included", lambda: run_steps(build_list(state))),
         ("encode", lambda: encode_full(built.columns)),
-        ("decode and check", lambda: decode_full(full, list_hash)),
+        ("decode into entries", lambda: make_entries(decode_full(full, list_hash))),
     ):
         section.add(name, "ms", [1_000 * seconds for seconds in repeat(REPETITIONS, work)])
+    verify = repeat(REPETITIONS, lambda: _verify(full, list_hash))
+    section.add(
+        f"decode and verify, {SIGNERS} signatures",
+        "ms",
+        [1_000 * seconds for seconds in verify],
+        VERIFY_GOAL,
+    )
+
+
+def _verify(full: bytes, list_hash: bytes) -> None:
+    """What a client does that starts anew: the signatures of the header, and the whole list."""
+    assert all(verify_all(SIGNED))
+    decode_full(full, list_hash)
 
 
 # --------------------------------------------------------------------------------- peers

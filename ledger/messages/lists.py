@@ -230,6 +230,7 @@ _FLAG_OF: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
 _ADDRESSED: Final = bytes((HAS_IPV4, HAS_IPV6, HAS_IPV4 | HAS_IPV6))
 """Every value that flags may have."""
 _COUNTS: Final = struct.Struct(">II")
+_MANY_KEYS: Final = struct.Struct(1_000 * f"{KEY_BYTES}s")
 
 MAX_ENTRY_BYTES: Final = sum(width for _, width in COLUMNS[:-1])
 """Length of a packed entry with both addresses."""
@@ -481,8 +482,17 @@ def make_swarm_leaves(columns: Columns) -> list[bytes]:
     ]
 
 
+def _cut_keys(cells: bytes) -> list[bytes]:
+    """Return the keys of a column: many at once, since this is a fifth of all checking."""
+    whole = len(cells) - len(cells) % _MANY_KEYS.size
+    keys: list[bytes] = []
+    for start in range(0, whole, _MANY_KEYS.size):
+        keys += _MANY_KEYS.unpack_from(cells, start)
+    return keys + _cut(cells[whole:], KEY_BYTES)
+
+
 def _check_columns(columns: Columns) -> None:
-    keys, swarm_ids = _cut(columns.cells[_KEYS], KEY_BYTES), columns.swarm_ids
+    keys, swarm_ids = _cut_keys(columns.cells[_KEYS]), columns.swarm_ids
     if not all(map(lt, keys, islice(keys, 1, None))):
         raise Refusal("bad_list", why="its keys are not in ascending order")
     if not all(map(lt, swarm_ids, swarm_ids[1:])):
