@@ -3,8 +3,10 @@
     trusted   bytes and a time go in, a verified list comes out; no clock, file or network
     cache     what was verified, kept from one run to the next
     http      fetches lists from several sources
+    routing   paths and swarms from the entries of a list, and nodes that failed
 
-`trusted` loads neither of the other two; `http` loads its library when it first fetches.
+`trusted` and `routing` load neither `cache` nor `http`, which loads its library when it first
+fetches.
 """
 
 from registry.client.trusted import Status, TrustedLists
