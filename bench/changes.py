@@ -22,15 +22,8 @@ from bench.networks import SEED, make_pairs
 from ledger.crypto import SIGNATURE_BYTES, sha256
 from ledger.merkle import audit_path, leaf_hash
 from ledger.messages.contact import Contact
-from ledger.messages.lists import (
-    HEADER_BYTES,
-    Entry,
-    SignedHeader,
-    encode_signed_header,
-    make_swarm_leaves,
-    pack_columns,
-    read_columns,
-)
+from ledger.messages.entries import Entry, make_swarm_leaves, pack_columns, read_columns
+from ledger.messages.lists import HEADER_BYTES, SignedHeader, encode_signed_header
 from ledger.rules.swarms import UNASSIGNED, reassign
 from ledger.types import Key
 from registry.formats.delta import apply_delta, encode_delta

@@ -32,7 +32,8 @@ from ledger.epochs.begin import make_header
 from ledger.epochs.ending import Ending
 from ledger.leveldb import LevelStore
 from ledger.messages.lists import decode_header, decode_signed_header
-from ledger.state import EPOCH, STATE_START, STATE_STOP, State, build_tree, update_tree
+from ledger.messages.tables import EPOCH
+from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
 from ledger.transition import begin_block
 from ledger.types import COIN, Hash
 from registry.addresses import encode_account, encode_node

@@ -26,17 +26,12 @@ from ledger.crypto import (
 )
 from ledger.lists import BuiltList, build_list
 from ledger.messages.contact import Contact, Version
-from ledger.messages.lists import (
-    HEADER_BYTES,
-    Entry,
-    SignedHeader,
-    encode_signed_header,
-    make_entries,
-    unpack_columns,
-)
+from ledger.messages.entries import Entry, make_entries, unpack_columns
+from ledger.messages.lists import HEADER_BYTES, SignedHeader, encode_signed_header
 from ledger.messages.state import Swarm
+from ledger.messages.tables import CONTACTS, SWARMS
 from ledger.rules.swarms import UNASSIGNED, reassign
-from ledger.state import CONTACTS, SWARMS, State
+from ledger.state import State
 from ledger.steps import run as run_steps
 from ledger.store import MemoryStore
 from registry.formats import FORMATS

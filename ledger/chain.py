@@ -14,7 +14,6 @@ Snapshots are in `ledger/history.py`.
   validate refuses a block that holds one.
 """
 
-from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -47,13 +46,7 @@ from ledger.messages.blocks import (
 )
 from ledger.messages.genesis import GENESIS, SOLO
 from ledger.messages.lists import SignedHeader
-from ledger.state import (
-    STATE_START,
-    STATE_STOP,
-    State,
-    build_tree,
-    update_tree,
-)
+from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
 from ledger.steps import Steps, run
 from ledger.store import Store
 from ledger.transactions import WIRE
@@ -68,11 +61,8 @@ from ledger.transition import (
     end_epoch,
     is_epoch_over,
 )
-from ledger.types import Hash, Height, TimeMs
-from ledger.views import View
-
-PINNED_HEIGHTS: Final = 64
-"""Committed heights that can still be read."""
+from ledger.types import Epoch, Hash, Height, TimeMs
+from ledger.views import Heights, View
 
 PAUSE_TRANSACTIONS: Final = 100
 """Transactions between two pauses."""
@@ -139,7 +129,7 @@ class Chain:
         self._recent: dict[bytes, Record | None] = {}
         self._tree: SparseTree = None
         self._built: BuiltList | None = None
-        self._views: deque[View] = deque()
+        self._heights = Heights()
         self._tip: Tip | None = None
         self._execution: _Execution | None = None
         self._scratch: State | None = None
@@ -198,10 +188,8 @@ class Chain:
         self._tree = tree
         self._execution = None
         self._scratch = None
-        self._views.append(View(tip, self.store.snapshot(), tree))
-        self._params = self._views[-1].state.params()
-        if len(self._views) > PINNED_HEIGHTS:
-            self._views.popleft().reader.close()
+        self._heights.add(View(tip, self.store.snapshot(), tree))
+        self._params = self.view().state.params()
         if len(self._recent) > MAX_RECENT:
             self._recent.clear()
 
@@ -221,22 +209,24 @@ class Chain:
 
     def view(self) -> View:
         """Return the newest committed height."""
-        return self._views[-1]
+        return self._heights.newest
 
     def view_at(self, height: Height) -> View | None:
-        """Return a committed height; None if it is not kept any more."""
-        first = self._views[0].tip.height
-        place = height - first
-        return self._views[place] if 0 <= place < len(self._views) else None
+        """Return one of the newest committed heights; None if it is not kept any more."""
+        return self._heights.at(height)
+
+    def end_of(self, epoch: Epoch) -> View | None:
+        """Return the height at which an epoch ended; None unless it is kept for proofs."""
+        return self._heights.end_of(epoch)
 
     def newest_header(self) -> SignedHeader:
         """Return the header of the newest ended epoch with the attestations accepted so far."""
-        return self._views[-1].newest_header()
+        return self.view().newest_header()
 
     def newest_list(self) -> BuiltList:
         """Return the list that `newest_header` stands for."""
         if self._built is None:
-            self._built = run(build_list(self._views[-1].state))
+            self._built = run(build_list(self.view().state))
         return self._built
 
     # ------------------------------------------------------------------ transactions
@@ -272,7 +262,7 @@ class Chain:
 
     def _begin(self) -> State:
         # a picture of the tip: a commit that is being written must not show through
-        state = State(self._views[-1].reader, self._recent)
+        state = State(self.view().reader, self._recent)
         begin_block(state, self.tip.root)
         return state
 

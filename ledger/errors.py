@@ -193,6 +193,7 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     ),
     "fork": RefusalCode(148, "two final headers for epoch {epoch}: stop and compare fingerprints"),
     "list_missing": RefusalCode(149, "no list is verified yet: fetch one first"),
+    "bad_proof": RefusalCode(150, "the proof is refused, ask another source: {why}"),
     # verdicts
     "verdict_closed": RefusalCode(
         160, "epoch {epoch} takes no votes and verdicts now: send those of this epoch or the last"

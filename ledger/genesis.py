@@ -41,10 +41,7 @@ from ledger.messages.state import (
     Pool,
     Swarm,
 )
-from ledger.nodes import new_node
-from ledger.params import Params, validate_params
-from ledger.rules.contacts import check_contact
-from ledger.state import (
+from ledger.messages.tables import (
     ACCOUNTS,
     BINDINGS,
     CHAINLINKS,
@@ -60,10 +57,11 @@ from ledger.state import (
     SETS,
     STARTS,
     SWARMS,
-    State,
-    due_key,
-    epoch_key,
 )
+from ledger.nodes import new_node
+from ledger.params import Params, validate_params
+from ledger.rules.contacts import check_contact
+from ledger.state import State, due_key, epoch_key
 from ledger.types import MAX_AMOUNT, Amount, Key, TimeMs
 
 

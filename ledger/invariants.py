@@ -20,9 +20,7 @@ from ledger.messages.state import (
     Binding,
     Node,
 )
-from ledger.nodes import get_members, get_owed, get_staked, get_total
-from ledger.rules.swarms import UNASSIGNED
-from ledger.state import (
+from ledger.messages.tables import (
     ACCOUNTS,
     ATTESTATIONS,
     BINDINGS,
@@ -46,9 +44,10 @@ from ledger.state import (
     STARTS,
     SWARMS,
     VERDICTS,
-    State,
-    due_key,
 )
+from ledger.nodes import get_members, get_owed, get_staked, get_total
+from ledger.rules.swarms import UNASSIGNED
+from ledger.state import State, due_key
 
 
 def find_violations(state: State) -> list[str]:

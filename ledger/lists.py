@@ -12,21 +12,19 @@ from ledger.crypto import sha256, tagged_hash
 from ledger.errors import Misuse
 from ledger.merkle import History, leaf_hash, tree_root
 from ledger.messages import tags
+from ledger.messages.entries import Entry, contact_cells, pack_columns, pack_swarm_leaf
 from ledger.messages.lists import (
     FORMAT_VERSION,
     RULES_VERSION,
-    Entry,
     ListHeader,
     SignedHeader,
     attestor_set_hash,
-    contact_cells,
     decode_header,
     encode_header,
-    pack_columns,
-    pack_swarm_leaf,
 )
 from ledger.messages.state import HistoryState, RawHeader
-from ledger.state import ATTESTATIONS, CONTACTS, HEADER, HEADERS, PARAMS, SETS, SWARMS, State
+from ledger.messages.tables import ATTESTATIONS, CONTACTS, HEADER, HEADERS, PARAMS, SETS, SWARMS
+from ledger.state import State
 from ledger.types import ZERO_HASH, Epoch, Hash, Height, TimeMs
 
 PAUSE_NODES: Final = 500

@@ -21,11 +21,7 @@ from ledger.messages.state import (
     Node,
     Pool,
 )
-from ledger.params import Params
-from ledger.rules.credit import compute_credit
-from ledger.rules.quorums import Members, unpack_members
-from ledger.rules.rewards import close_owed, compute_owed
-from ledger.state import (
+from ledger.messages.tables import (
     BINDINGS,
     CONTACTS,
     EXITS,
@@ -38,10 +34,12 @@ from ledger.state import (
     ROSTERS,
     SETS,
     SWARMS,
-    State,
-    due_key,
-    epoch_key,
 )
+from ledger.params import Params
+from ledger.rules.credit import compute_credit
+from ledger.rules.quorums import Members, unpack_members
+from ledger.rules.rewards import close_owed, compute_owed
+from ledger.state import State, due_key, epoch_key
 from ledger.types import Amount, Epoch, Key, TimeMs
 
 # --------------------------------------------------------------------------------- reading

@@ -1,86 +1,22 @@
-"""The state: which record lies under which key, and the overlay that a block writes to.
+"""The state: an overlay over the store that a block writes to, and the root of it all.
 
-- A store key is one letter and then the record's own key. Lower-case letters are state, proven by
-  the state root; upper-case letters are history (`ledger/chain.py`), derived from the blocks.
-- A table without an own key holds one record.
-- Numbers in keys are big-endian, so that byte order is their order.
+- Which record lies under which key is told by the tables in `ledger/messages/tables.py`.
 - A block writes to an overlay; the store changes at commit and not before.
 """
 
 import heapq
 from collections.abc import Generator, Iterable, Iterator
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final
 
-from ledger.codec import MAX_RECORD_BYTES, Codec, Record, encode
+from ledger.codec import Record, encode
 from ledger.crypto import sha256
 from ledger.errors import CorruptStore, Misuse
 from ledger.merkle import SparseTree, sparse_build, sparse_update
 from ledger.messages import state as records
-from ledger.messages.contact import Contact
-from ledger.messages.transactions import KeyChange
+from ledger.messages.tables import ACCOUNTS, PARAMS, R, Table
 from ledger.params import Params
 from ledger.store import Reader
 from ledger.types import Amount, Epoch, Hash, Key, TimeMs
-
-R = TypeVar("R", bound=Record)
-
-
-class Table(NamedTuple, Generic[R]):
-    """One row of the key table."""
-
-    letter: bytes
-    codec: Codec[R]
-    key: str
-    """What follows the letter."""
-    meaning: str
-
-
-def _table(
-    letter: bytes, record: type[R], key: str, meaning: str, max_bytes: int = MAX_RECORD_BYTES
-) -> Table[R]:
-    return Table(letter, Codec(record, record.__name__, max_bytes), key, meaning)
-
-
-MAX_ROSTER_BYTES: Final = 2**24 + 100
-"""Room for every node that a list may hold, with its operator."""
-
-# fmt: off
-ACCOUNTS = _table(b"a", records.Account, "account 32", "balance and nonce")
-BINDINGS = _table(b"b", records.Binding, "key 32, or address 20",
-                  "role and node that a key, or a consensus key's address, is bound to for ever")
-CONTACTS = _table(b"c", Contact, "node 32", "contact data in force")
-PENDING = _table(b"d", records.PendingContact, "node 32", "contact data from the epoch's end on")
-EPOCH = _table(b"e", records.EpochState, "", "the running epoch")
-FAILING = _table(b"f", records.Failing, "node 32", "failing epochs of nodes that fail or are down")
-PUNISHED = _table(b"g", records.Punished, "key 32, or address 20 ‖ epoch 8", "what was punished")
-HEADER = _table(b"h", records.RawHeader, "", "header that the running epoch attests")
-DRAFT = _table(b"i", records.RawHeader, "", "header that waits for its state root")
-VERDICTS = _table(b"j", records.Verdict, "epoch 8 ‖ node 32", "verdicts that have no effect yet")
-HISTORIES = _table(b"k", records.KeyHistory, "node 32", "life, sequence, tombstone; permanent")
-CHAINLINKS = _table(b"l", records.Chainlink, "list key 32", "hash chain of an attestor")
-MATURES = _table(b"m", records.Due, "time 8 ‖ node 32", "nodes by the time they begin to earn")
-NODES = _table(b"n", records.Node, "node 32", "the current life of a node")
-PAYOUTS = _table(b"o", records.Due, "time 8 ‖ node 32", "nodes whose duty ended, by payout")
-PARAMS = _table(b"p", records.ParamsState, "", "parameters in force and announced")
-QUEUE = _table(b"q", records.Queued, "height 8 ‖ index 4", "funded nodes in order of funding")
-POOL = _table(b"r", records.Pool, "", "reward pool, supply, and rewards that wait")
-SWARMS = _table(b"s", records.Swarm, "node 32", "swarm of each active node; there for no other")
-ATTESTATIONS = _table(b"t", records.Attestation, "index 1", "attestations of the header")
-NEW_KEYS = _table(b"u", KeyChange, "node 32", "role keys from the epoch's end on")
-SETS = _table(b"v", records.AttestorSets, "", "attestors now, next and ordered")
-ROSTERS = _table(b"w", records.Roster, "epoch 8", "who tests in this epoch and the one before",
-                 MAX_ROSTER_BYTES)
-EXITS = _table(b"x", records.Due, "time 8 ‖ node 32", "nodes that leave, by the time they may")
-HEADERS = _table(b"y", records.HistoryState, "", "history tree over the headers")
-STARTS = _table(b"z", records.EpochStart, "epoch 8", "start of each epoch that evidence may be of")
-# fmt: on
-
-TABLES: Final[tuple[Table[Record], ...]] = (
-    ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, FAILING, PUNISHED, HEADER, DRAFT, VERDICTS,
-    HISTORIES, CHAINLINKS, MATURES, NODES, PAYOUTS, PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS,
-    NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS,
-)  # type: ignore[assignment]  # fmt: skip
-"""Every table of the state. A test holds `docs/spec/state.md` equal to this."""
 
 STATE_START: Final = b"a"
 STATE_STOP: Final = b"{"

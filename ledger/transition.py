@@ -20,9 +20,10 @@ from ledger.history import ENGINE_INDEX, penalty_key
 from ledger.lists import BuiltList, complete_header, store_header
 from ledger.messages.evidence import MISBEHAVIOUR
 from ledger.messages.genesis import Genesis
+from ledger.messages.tables import DRAFT, EPOCH
 from ledger.offences import BLOCK_EQUIVOCATION
 from ledger.offences.punish import open_case, punish
-from ledger.state import DRAFT, EPOCH, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction, apply_envelope, check_envelope
 from ledger.types import Hash
 

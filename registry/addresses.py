@@ -5,10 +5,14 @@
   they do not say what the key is.
 """
 
+import re
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import bech32
+
+if TYPE_CHECKING:
+    from ledger.messages.tables import Table
 
 ACCOUNT: Final = "wpa"
 NODE: Final = "wpn"
@@ -16,6 +20,8 @@ NODE: Final = "wpn"
 KEY_BYTES: Final = 32
 ADDRESS_CHARACTERS: Final = 62
 """Three letters, the separator `1`, 52 characters for the key, 6 for the checksum."""
+
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 _KINDS: Final = {ACCOUNT: "an account", NODE: "a node"}
 
@@ -45,6 +51,24 @@ def decode_node(text: str) -> bytes:
 
 
 @lru_cache(maxsize=2**16)
+def decode_record_key(table: "Table[Any]", text: str) -> bytes:
+    """Return the key of a record in a table of the state, from an address or from hex.
+
+    Nothing stands for the key of a table with one record. `ValueError` says what is wrong.
+    """
+    if text[:3].lower() == ACCOUNT and "account" in table.key:
+        key = decode_account(text)
+    elif text[:3].lower() == NODE and ("node" in table.key or table.key.startswith("key")):
+        key = decode_node(text)
+    elif _HEX.fullmatch(text):
+        key = bytes.fromhex(text)
+    else:
+        raise ValueError(f"a key of {table.name} is hex, or an address where it is one of theirs")
+    if len(key) not in table.sizes:
+        raise ValueError(f"a key of {table.name} has these bytes: {table.key or 'none'}")
+    return key
+
+
 def _encode(kind: str, key: bytes) -> str:
     if len(key) != KEY_BYTES:
         raise ValueError(f"the key of {_KINDS[kind]} has {KEY_BYTES} bytes, not {len(key)}")

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ledger.messages.lists import Attestor
+from ledger.messages.tables import EPOCH, PARAMS, SETS
 from ledger.messages.transactions import BY_ATTESTORS, BY_RECOVERY
 from ledger.params import PARAMETERS
 from ledger.rules.attestors import earliest_change
-from ledger.state import EPOCH, PARAMS, SETS
 from ledger.transactions.orders import get_members_of
 from ledger.views import View
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from ledger.chain import Chain
 from ledger.codec import Record
 from ledger.messages.state import NODE_STATES, Node
-from ledger.state import NODES, State
+from ledger.messages.tables import NODES
+from ledger.state import State
 from ledger.types import Key
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple
 from ledger.history import VERDICT_ROW, final_key, verdict_key
 from ledger.messages.lists import attestor_set_hash, decode_header, decode_signed_header
 from ledger.messages.state import Roster
+from ledger.messages.tables import EPOCH, NODES, PARAMS, ROSTERS, SETS
 from ledger.rules.quorums import Members, draw_testers, unpack_members
 from ledger.rules.removals import DOWN_SHARE, removal_limit
-from ledger.state import EPOCH, NODES, PARAMS, ROSTERS, SETS, State, epoch_key
+from ledger.state import State, epoch_key
 from ledger.steps import run
 from ledger.types import Epoch, Height, Key
 from ledger.views import View

@@ -21,7 +21,7 @@ from ledger.leveldb import LevelStore
 from ledger.messages.blocks import Block
 from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import decode_header, decode_signed_header
-from ledger.state import EPOCH
+from ledger.messages.tables import EPOCH
 from registry.engines import check_engine
 from registry.engines.attestor import Attestor
 from registry.engines.follow import Follow

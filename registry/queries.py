@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from ledger.chain import Chain
-from ledger.codec import Record
-from ledger.errors import REFUSALS
+from ledger.codec import Record, encode
+from ledger.errors import REFUSALS, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
 from ledger.messages.lists import (
@@ -21,8 +21,9 @@ from ledger.messages.lists import (
     has_single_signer,
     is_final,
 )
+from ledger.messages.proofs import StateProof
 from ledger.messages.state import DECOMMISSIONED, DEREGISTERED, NODE_STATES, AttestorSets
-from ledger.state import (
+from ledger.messages.tables import (
     ATTESTATIONS,
     BINDINGS,
     CHAINLINKS,
@@ -31,6 +32,7 @@ from ledger.state import (
     NODES,
     POOL,
     SETS,
+    TABLES,
 )
 from ledger.transactions.envelope import Transaction
 from ledger.types import Epoch, Hash, Height, Key
@@ -53,6 +55,11 @@ MAX_PAGE: Final = 200
 
 MAX_BLOCKS_BYTES: Final = 2**23
 """Blocks in one answer, together; at least one is always given."""
+
+MAX_PROOF_BYTES: Final = 2**23
+"""A proof in one answer; only a roster of more than 131,000 nodes is longer."""
+
+LETTERS: Final = {table.name: table.letter for table in TABLES}
 
 
 class Queries:
@@ -273,6 +280,11 @@ class Queries:
         census = self._census_at(view)
         return [sum_claimable(view, census.nodes_of(key), key) for key in keys]
 
+    def proof(self, _view: View, epoch: Epoch, table: str, key: bytes) -> Answer:
+        """A record of the state at an epoch's end, with its proof; None if that is not kept."""
+        end = self._chain.end_of(epoch)
+        return None if end is None else _show_proof(end.make_proof(LETTERS[table] + key), table)
+
     # ------------------------------------------------------------------ votes, taking part
 
     def participation(self, view: View, epochs: int) -> Answer:
@@ -361,6 +373,7 @@ QUERIES: Final[dict[str, Callable[..., Answer]]] = {
     "blocks": Queries.blocks,
     "transaction": Queries.transaction,
     "accrued": Queries.accrued,
+    "proof": Queries.proof,
     "participation": Queries.participation,
     "votes": Queries.votes,
     "contradictions": Queries.contradictions,
@@ -393,6 +406,21 @@ def _header_summary(view: View, signed: SignedHeader) -> dict[str, Any]:
         "signed_weight": weight,
         "total_weight": total,
         "is_final": is_final(weight, total),
+    }
+
+
+def _show_proof(proof: StateProof, table: str) -> dict[str, Any]:
+    """Return a proof as the API shows it. Refuses with `too_large`."""
+    file = encode(proof)
+    if len(file) > MAX_PROOF_BYTES:
+        raise Refusal("too_large", size=len(file), limit=MAX_PROOF_BYTES)
+    return {
+        "epoch": proof.epoch,
+        "height": proof.height,
+        "table": table,
+        "key": proof.key.hex(),
+        "record": proof.record[0].hex() if proof.record else None,
+        "proof": file.hex(),
     }
 
 

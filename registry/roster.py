@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 from ledger.codec import Record
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, Failing, Node, Swarm
+from ledger.messages.tables import CONTACTS, FAILING, NODES, SWARMS, R, Table
 from ledger.params import Params
 from ledger.rules.credit import failing_epochs_to_removal
-from ledger.state import CONTACTS, FAILING, NODES, SWARMS, R, State, Table
+from ledger.state import State
 from ledger.types import Key
 from registry.addresses import encode_account
 from registry.formats.session import (

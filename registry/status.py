@@ -23,13 +23,7 @@ from ledger.messages.state import (
     Node,
     Pool,
 )
-from ledger.messages.transactions import KeyChange
-from ledger.nodes import get_credit, get_owed, get_seated, get_staked, get_stakes, get_total
-from ledger.params import Params
-from ledger.rules.credit import FAILING_EPOCHS, QUIET_WINDOWS, failing_epochs_to_removal
-from ledger.rules.rewards import compute_owed, epoch_share
-from ledger.rules.stakes import Open
-from ledger.state import (
+from ledger.messages.tables import (
     CONTACTS,
     EPOCH,
     EXITS,
@@ -43,9 +37,14 @@ from ledger.state import (
     QUEUE,
     SWARMS,
     VERDICTS,
-    State,
-    epoch_key,
 )
+from ledger.messages.transactions import KeyChange
+from ledger.nodes import get_credit, get_owed, get_seated, get_staked, get_stakes, get_total
+from ledger.params import Params
+from ledger.rules.credit import FAILING_EPOCHS, QUIET_WINDOWS, failing_epochs_to_removal
+from ledger.rules.rewards import compute_owed, epoch_share
+from ledger.rules.stakes import Open
+from ledger.state import State, epoch_key
 from ledger.transactions.stake import get_open, get_reserved
 from ledger.types import Amount, Epoch, Key, TimeMs
 from ledger.views import View

@@ -23,10 +23,11 @@ from ledger.messages.blocks import Block
 from ledger.messages.duty import Vote, name_faults, vote_signed
 from ledger.messages.evidence import VoteEquivocation
 from ledger.messages.state import Node
+from ledger.messages.tables import EPOCH, NODES, ROSTERS, VERDICTS
 from ledger.messages.transactions import VERSION, Free, Judge, Report, TesterVote
 from ledger.nodes import get_duty_key
 from ledger.offences import OFFENCES
-from ledger.state import EPOCH, NODES, ROSTERS, VERDICTS, State, epoch_key
+from ledger.state import State, epoch_key
 from ledger.transactions import TX_KINDS
 from ledger.transactions.judge import check_tested, check_useful, get_quorum
 from ledger.types import Epoch, Hash, Key

@@ -19,10 +19,10 @@ from ledger.errors import REFUSALS
 from ledger.messages import tags
 from ledger.messages.duty import FAULTS
 from ledger.messages.state import NODE_STATES, ROLES
+from ledger.messages.tables import TABLES
 from ledger.offences import OFFENCES
 from ledger.params import DAY, HOUR, MINUTE, PARAMETERS, PRESETS, SECOND, Parameter
 from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, Prefix
-from ledger.state import TABLES
 from ledger.transactions import TX_KINDS
 from ledger.types import COIN, MAX_AMOUNT
 from scripts.examples import (
@@ -132,9 +132,9 @@ def spoken(row: Parameter, value: int) -> str:
 def key_table() -> str:
     """Every table of the state by its letter."""
     return table(
-        "| letter | rest of the key | record | holds |",
+        "| letter | name | rest of the key | record | holds |",
         (
-            f"| `{row.letter.decode()}` | {row.key or 'nothing: one record'} | "
+            f"| `{row.letter.decode()}` | `{row.name}` | {row.key or 'nothing: one record'} | "
             f"`{row.codec.what}` | {row.meaning} |"
             for row in TABLES
         ),

@@ -39,6 +39,16 @@ from ledger.messages.genesis import (
 )
 from ledger.messages.lists import ListHeader, decode_header, header_signing_bytes
 from ledger.messages.state import Node
+from ledger.messages.tables import (
+    ATTESTATIONS,
+    CHAINLINKS,
+    DRAFT,
+    EPOCH,
+    NODES,
+    SETS,
+    TABLES,
+    Table,
+)
 from ledger.messages.transactions import (
     VERSION,
     Attest,
@@ -58,20 +68,7 @@ from ledger.messages.transactions import (
 )
 from ledger.params import Params, preset
 from ledger.replay import execute_block
-from ledger.state import (
-    ATTESTATIONS,
-    CHAINLINKS,
-    DRAFT,
-    EPOCH,
-    NODES,
-    SETS,
-    STATE_START,
-    STATE_STOP,
-    TABLES,
-    State,
-    Table,
-    build_tree,
-)
+from ledger.state import STATE_START, STATE_STOP, State, build_tree
 from ledger.steps import run
 from ledger.store import MemoryStore, Store
 from ledger.transactions import TX_KINDS

@@ -25,6 +25,7 @@ from ledger.messages.duty import Vote, vote_bytes
 from ledger.messages.evidence import ListEquivocation, VoteEquivocation
 from ledger.messages.genesis import GenesisNode
 from ledger.messages.lists import Attestor, encode_header, header_signing_bytes
+from ledger.messages.tables import EPOCH, NODES, SETS
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -41,7 +42,6 @@ from ledger.messages.transactions import (
 )
 from ledger.nodes import get_duty_key
 from ledger.offences import OFFENCES
-from ledger.state import EPOCH, NODES, SETS
 from ledger.transactions.judge import get_quorum
 from ledger.transactions.orders import order_of
 from tests.factory import Network, founding, free, keys, links, pair_of, public

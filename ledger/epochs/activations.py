@@ -5,13 +5,14 @@ from msgspec.structs import replace
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
 from ledger.messages.lists import MAX_NODES
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, Due, Node, Swarm
+from ledger.messages.tables import EXITS, FAILING, MATURES, NODES, QUEUE, SWARMS
 from ledger.nodes import get_members, start_earning
 from ledger.rules.credit import compute_returned_credit
 from ledger.rules.queues import activation_limit, order_by_turns
 from ledger.rules.quorums import has_quorum
 from ledger.rules.seeds import swarm_seed
 from ledger.rules.swarms import UNASSIGNED, reassign
-from ledger.state import EXITS, FAILING, MATURES, NODES, QUEUE, SWARMS, State, due_key
+from ledger.state import State, due_key
 from ledger.types import Key
 
 

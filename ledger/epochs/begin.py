@@ -5,8 +5,9 @@ from collections.abc import Generator
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
 from ledger.lists import BuiltList, build_list, draft_header
 from ledger.messages.state import EpochStart, EpochState, RawHeader, Roster
+from ledger.messages.tables import DRAFT, EPOCH, NODES, ROSTERS, STARTS, SWARMS
 from ledger.rules.quorums import pack_members
-from ledger.state import DRAFT, EPOCH, NODES, ROSTERS, STARTS, SWARMS, State, epoch_key
+from ledger.state import State, epoch_key
 from ledger.types import Key
 
 

@@ -4,8 +4,9 @@ from msgspec.structs import replace
 
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
 from ledger.messages.state import QUEUED, Chainlink, Node
+from ledger.messages.tables import CHAINLINKS, CONTACTS, NEW_KEYS, NODES, PENDING
 from ledger.messages.transactions import KeyChange
-from ledger.state import CHAINLINKS, CONTACTS, NEW_KEYS, NODES, PENDING, State
+from ledger.state import State
 
 
 def apply_contacts(state: State, ending: Ending) -> Pauses:

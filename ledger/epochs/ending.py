@@ -8,8 +8,9 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from ledger.messages.state import Due, Node
+from ledger.messages.tables import Table
 from ledger.params import Params
-from ledger.state import State, Table, due_key
+from ledger.state import State, due_key
 from ledger.types import Epoch, Hash, Height, Key, TimeMs
 
 PAUSE_RECORDS: Final = 500

@@ -2,9 +2,10 @@
 
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, iterate_due
 from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, TOMBSTONED
+from ledger.messages.tables import EXITS, HISTORIES, NODES, PAYOUTS, QUEUE
 from ledger.nodes import end_duty, end_life, get_members, get_seated
 from ledger.rules.queues import exit_limit
-from ledger.state import EXITS, HISTORIES, NODES, PAYOUTS, QUEUE, State, due_key
+from ledger.state import State, due_key
 
 
 def apply_exits(state: State, ending: Ending) -> Pauses:

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, iterate_due
 from ledger.messages.state import ACTIVE
+from ledger.messages.tables import MATURES, NODES, POOL
 from ledger.nodes import start_earning
 from ledger.rules.rewards import epoch_share
-from ledger.state import MATURES, NODES, POOL, State
+from ledger.state import State
 
 
 def pay_rewards(state: State, ending: Ending) -> Pauses:

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from ledger.epochs.ending import Ending, Pauses
 from ledger.messages.lists import Attestor
 from ledger.messages.state import AttestorSets, Chainlink, ParamsState
+from ledger.messages.tables import BINDINGS, CHAINLINKS, PARAMS, SETS
 from ledger.messages.transactions import BY_RECOVERY
 from ledger.nodes import delay_payout, is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import Params
 from ledger.rules.attestors import compute_turnover, earliest_change, remove_lost, turnover_limit
-from ledger.state import BINDINGS, CHAINLINKS, PARAMS, SETS, State
+from ledger.state import State
 from ledger.types import Key
 
 

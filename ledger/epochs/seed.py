@@ -5,8 +5,9 @@ from ledger.epochs.ending import Ending, Pauses
 from ledger.history import AttestorSet, final_key, set_key
 from ledger.lists import get_signed_header
 from ledger.messages.lists import attestor_set_hash, encode_signed_header, is_final, weigh
+from ledger.messages.tables import ATTESTATIONS, SETS
 from ledger.rules.seeds import compute_next_seed
-from ledger.state import ATTESTATIONS, SETS, State
+from ledger.state import State
 
 
 def apply_seed(state: State, ending: Ending) -> Pauses:

@@ -20,10 +20,7 @@ from ledger.messages.state import (
     Node,
     Verdict,
 )
-from ledger.nodes import end_duty, get_credit, get_members, stop_earning
-from ledger.rules.credit import FAILING_EPOCHS, QUIET_WINDOWS, is_used_up
-from ledger.rules.removals import may_be_down, order_removals, removal_limit
-from ledger.state import (
+from ledger.messages.tables import (
     EXITS,
     FAILING,
     HISTORIES,
@@ -32,10 +29,11 @@ from ledger.state import (
     PAYOUTS,
     SWARMS,
     VERDICTS,
-    State,
-    due_key,
-    epoch_key,
 )
+from ledger.nodes import end_duty, get_credit, get_members, stop_earning
+from ledger.rules.credit import FAILING_EPOCHS, QUIET_WINDOWS, is_used_up
+from ledger.rules.removals import may_be_down, order_removals, removal_limit
+from ledger.state import State, due_key, epoch_key
 from ledger.types import Epoch, Key
 
 

@@ -3,10 +3,13 @@
 tags           the tag of each kind of message
 contact        where a node can be reached
 duty           votes of testers
-lists          entry, columns, swarm leaf, header, signed header
+lists          header, signed header, set of attestors
+entries        entry, columns, swarm leaf
 evidence       what proves an offence
 transactions   the envelope and the body of each kind
 state          the records of the state
+tables         under which key each of them lies
+proofs         one of them with its proof, as it travels
 blocks         block header and block, as journal and followers know them
 genesis        the genesis file
 """

@@ -1,4 +1,4 @@
-"""The records of the state. `ledger/state.py` says under which keys they lie."""
+"""The records of the state. `ledger.messages.tables` says under which keys they lie."""
 
 from typing import Annotated, Final
 

@@ -15,11 +15,12 @@ from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.history import PenaltyRow
 from ledger.messages.state import AWAITING, DUTY_ROLE, GONE, Binding, Node, Punished
+from ledger.messages.tables import BINDINGS, EPOCH, HISTORIES, NODES, POOL, PUNISHED, STARTS
 from ledger.nodes import ask_to_leave, close_period, get_staked, get_stakes
 from ledger.offences.offence import Offence, Offender
 from ledger.params import Params
 from ledger.rules.penalties import compute_bounty, compute_penalty, split_penalty
-from ledger.state import BINDINGS, EPOCH, HISTORIES, NODES, POOL, PUNISHED, STARTS, State, epoch_key
+from ledger.state import State, epoch_key
 from ledger.types import BASIS_POINTS, Amount, Epoch, Height, Key, TimeMs
 
 ADDRESS_BYTES: Final = 20

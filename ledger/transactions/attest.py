@@ -9,9 +9,10 @@ from ledger.crypto import Signed
 from ledger.errors import Refusal
 from ledger.messages.lists import Attestor, attestation
 from ledger.messages.state import Attestation, Chainlink
+from ledger.messages.tables import ATTESTATIONS, CHAINLINKS, EPOCH, HEADER, SETS
 from ledger.messages.transactions import Attest
 from ledger.rules.seeds import is_next_link
-from ledger.state import ATTESTATIONS, CHAINLINKS, EPOCH, HEADER, SETS, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Hash
 

@@ -13,10 +13,11 @@ from ledger.crypto import Signed, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.state import PendingContact
+from ledger.messages.tables import HISTORIES, PENDING
 from ledger.messages.transactions import UpdateContact
 from ledger.nodes import get_node
 from ledger.rules.contacts import check_contact
-from ledger.state import HISTORIES, PENDING, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Hash
 

@@ -15,9 +15,10 @@ from ledger.crypto import Signed, is_public_key, sha256, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.state import Account
+from ledger.messages.tables import ACCOUNTS, POOL
 from ledger.messages.transactions import Free, Paid
 from ledger.params import Params
-from ledger.state import ACCOUNTS, POOL, State
+from ledger.state import State
 from ledger.types import Amount, Hash, Height, Key, TimeMs
 
 

@@ -21,10 +21,11 @@ from ledger.messages.state import (
     Node,
     Verdict,
 )
+from ledger.messages.tables import EPOCH, NODES, ROSTERS, VERDICTS
 from ledger.messages.transactions import Judge
 from ledger.nodes import get_duty_key, get_members, get_node
 from ledger.rules.quorums import draw_testers
-from ledger.state import EPOCH, NODES, ROSTERS, VERDICTS, State, epoch_key
+from ledger.state import State, epoch_key
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Epoch, Hash, Key
 

@@ -14,9 +14,10 @@ from ledger.crypto import Signed
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.state import CONSENSUS_ROLE, DUTY_ROLE, GONE, LIST_ROLE, NODE_ROLE
+from ledger.messages.tables import CHAINLINKS, HISTORIES, NEW_KEYS
 from ledger.messages.transactions import SetKeys
 from ledger.nodes import get_node
-from ledger.state import CHAINLINKS, HISTORIES, NEW_KEYS, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
 from ledger.types import Hash, Key

@@ -8,9 +8,10 @@
 
 from ledger.errors import Refusal
 from ledger.messages.state import GONE
+from ledger.messages.tables import NODES
 from ledger.messages.transactions import RequestUnlock
 from ledger.nodes import ask_to_leave, get_node
-from ledger.state import NODES, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Amount
 

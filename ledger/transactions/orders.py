@@ -22,6 +22,7 @@ from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.lists import Attestor, attestor_set_hash, is_final
 from ledger.messages.state import LIST_ROLE, AttestorSets, Binding
+from ledger.messages.tables import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -36,7 +37,7 @@ from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import NEVER_CHANGE, ONLY_GROW, PARAMETERS, Params, validate_params
 from ledger.rules.attestors import compute_turnover, earliest_change, turnover_limit
-from ledger.state import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import ZERO_HASH, Amount, Hash, Key, TimeMs
 

@@ -11,11 +11,12 @@ from ledger.codec import encode
 from ledger.crypto import Signed
 from ledger.errors import Refusal
 from ledger.history import penalty_key
+from ledger.messages.tables import POOL
 from ledger.messages.transactions import Report
 from ledger.offences import get_offence
 from ledger.offences.offence import Offence, Offender
 from ledger.offences.punish import open_case, punish
-from ledger.state import POOL, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Amount, Hash
 

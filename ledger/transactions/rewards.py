@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from ledger.errors import Refusal
 from ledger.messages.state import Contribution
+from ledger.messages.tables import NODES, POOL
 from ledger.messages.transactions import ClaimRewards
 from ledger.nodes import get_node, get_owed
-from ledger.state import NODES, POOL, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import Amount, Key
 

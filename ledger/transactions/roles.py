@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from ledger.crypto import Signed, is_public_key, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages.state import CONSENSUS_ROLE, ROLES, Binding
+from ledger.messages.tables import BINDINGS
 from ledger.offences.punish import consensus_address
-from ledger.state import BINDINGS, State
+from ledger.state import State
 from ledger.types import Hash, Key
 
 

@@ -30,6 +30,7 @@ from ledger.messages.state import (
     Node,
     Queued,
 )
+from ledger.messages.tables import CHAINLINKS, CONTACTS, EPOCH, HISTORIES, NODES, QUEUE
 from ledger.messages.transactions import Contribute, Place, Register, Registration, Withdraw
 from ledger.nodes import get_node, get_staked, new_node
 from ledger.params import Params
@@ -41,7 +42,7 @@ from ledger.rules.stakes import (
     minimum_contribution,
     minimum_operator_stake,
 )
-from ledger.state import CHAINLINKS, CONTACTS, EPOCH, HISTORIES, NODES, QUEUE, State
+from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction, check_payee
 from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
 from ledger.types import BASIS_POINTS, Amount, Hash, Key, TimeMs

@@ -45,6 +45,9 @@ SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
     "not_found": ServiceProblem(404, "check the request, or ask later: there is no {what}"),
     "not_due": ServiceProblem(404, "list {epoch} is due in {seconds} s: ask again then"),
     "not_kept": ServiceProblem(404, "list {epoch} is not kept here: ask a mirror or an archive"),
+    "state_not_kept": ServiceProblem(
+        404, "state {epoch} is not kept here: ask elsewhere, or in {seconds} s for a newer one"
+    ),
     "method_not_allowed": ServiceProblem(405, "this path takes {allowed}, not {method}: use that"),
     "too_slow": ServiceProblem(408, "the request did not arrive within {seconds} s: send it again"),
     "height_gone": ServiceProblem(410, "that height is not kept any more: start at the first page"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ledger.merkle import audit_path_in, leaf_hash, tree_levels
-from ledger.messages.lists import make_swarm_leaves, read_columns
+from ledger.messages.entries import make_swarm_leaves, read_columns
 from ledger.rules.swarms import nearest_swarm, position_of
 from ledger.types import Epoch, Hash
 from registry.formats.full import read_file

@@ -6,7 +6,7 @@ http, sending                    asking a service, and sending it what a key fil
 genesis, keys, init              making a network, its keys, a node's home
 run, devnet                      starting a node, or a whole network on this machine
 signer                           what its keys have signed: showing it, backup and restore
-node, card, duty, accounts, rewards, tx, lists
+node, card, duty, accounts, rewards, tx, lists, proof
                                  what a network holds, and changing it
 report, network, participation   offences; orders that change its rules; who takes part
 ledger                           replay and audit of a chain, block by block
@@ -46,6 +46,7 @@ GROUPS: Final = (
     Group("rewards", "registry.cli.rewards", "Show what nodes earned for whom, and claim it."),
     Group("tx", "registry.cli.tx", "Show transactions, and send those that are signed already."),
     Group("list", "registry.cli.lists", "Fetch, show and check the signed node list."),
+    Group("proof", "registry.cli.proof", "Show a record of the ledger with its proof checked."),
     Group("report", "registry.cli.report", "Check and report offences, show those punished."),
     Group("network", "registry.cli.network", "Change attestors and parameters by signed orders."),
     Group("ledger", "registry.cli.ledger", "Execute a chain again and check every block."),

@@ -337,6 +337,12 @@ class ReportPage(msgspec.Struct):
     next: str | None
 
 
+class Proof(msgspec.Struct):
+    """The proof of a record; what else the answer says is in it."""
+
+    proof: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$")]
+
+
 HexKey: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 

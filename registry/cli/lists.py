@@ -16,7 +16,7 @@ from registry.cli.output import Output, OutputOption, Table, align, emit, refusa
 
 if TYPE_CHECKING:
     from ledger.messages.contact import Version
-    from ledger.messages.lists import Entry
+    from ledger.messages.entries import Entry
     from registry.client.cache import ListCache
     from registry.client.trusted import TrustedLists
 
@@ -31,6 +31,10 @@ GenesisOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--genesis", help="Genesis file; that of the home directory by default."),
 ]
+SourcesOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--url", envvar="WAYPOST_URL", help="A source; may be given several times."),
+]
 CacheOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--out", help="Folder of verified lists; one in the home by default."),
@@ -43,25 +47,16 @@ ExpiredOption: TypeAlias = Annotated[
 @app.command()
 def fetch(
     genesis: GenesisOption = None,
-    url: Annotated[
-        list[str] | None,
-        typer.Option("--url", envvar="WAYPOST_URL", help="A source; may be given several times."),
-    ] = None,
+    url: SourcesOption = None,
     out: CacheOption = None,
     allow_expired: ExpiredOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Fetch the newest list, verify it from the genesis file on, and keep it."""
-    from registry.client.http import fetch_lists
-
     with refusals():
-        trusted, cache = _open(genesis, out, allow_expired)
-        fetched = fetch_lists(url or [DEFAULT_URL], trusted, cache)
-        for source, failure in fetched.failures.items():
-            warn(f"{source}: {failure}")
-        _warn_if_degraded(trusted)
-        facts = _describe(trusted) | {"source": fetched.source}
-        emit(facts, output, lambda: _format_facts(trusted, fetched.source))
+        trusted, source = fetch_newest(url or [DEFAULT_URL], genesis, out, allow_expired)
+        facts = _describe(trusted) | {"source": source}
+        emit(facts, output, lambda: _format_facts(trusted, source))
 
 
 @app.command()
@@ -136,6 +131,20 @@ def verify(
 
 
 # ---- What the commands start from ----
+
+
+def fetch_newest(
+    urls: Sequence[str], genesis: Path | None, folder: Path | None, allow_expired: bool
+) -> tuple["TrustedLists", str]:
+    """Bring the cache up to date; return what is verified, and the source of its newest header."""
+    from registry.client.http import fetch_lists
+
+    trusted, cache = _open(genesis, folder, allow_expired)
+    fetched = fetch_lists(urls, trusted, cache)
+    for source, failure in fetched.failures.items():
+        warn(f"{source}: {failure}")
+    _warn_if_degraded(trusted)
+    return trusted, fetched.source
 
 
 def _open(
@@ -224,19 +233,25 @@ def _describe(trusted: "TrustedLists") -> dict[str, Any]:
 
 
 def _format_facts(trusted: "TrustedLists", source: str = "") -> str:
-    header, signers, words = trusted.header, trusted.signers, trusted.fingerprint
-    share = 100 * signers.weight // signers.total
-    signed = f"{signers.signed} of {signers.seats} attestors, {share} % of the weight"
+    header, words = trusted.header, trusted.fingerprint
     fresh, valid = _format_time(header.fresh_until_ms), _format_time(header.valid_until_ms)
     facts = [
         ("epoch", str(header.epoch)),
         ("nodes", f"{header.node_count} in {header.swarm_count} swarms"),
-        ("signed by", signed + (" (single signer)" if trusted.is_single_signer else "")),
+        ("signed by", format_signers(trusted)),
         ("status", f"{trusted.status}: fresh until {fresh}, valid until {valid}"),
         ("fingerprint", " ".join(words[:6])),
         ("", " ".join(words[6:])),
     ]
     return align([*facts, ("source", source)] if source else facts)
+
+
+def format_signers(trusted: "TrustedLists") -> str:
+    """Return who signed the newest header."""
+    signers = trusted.signers
+    share = 100 * signers.weight // signers.total
+    signed = f"{signers.signed} of {signers.seats} attestors, {share} % of the weight"
+    return signed + (" (single signer)" if trusted.is_single_signer else "")
 
 
 def _describe_node(entry: "Entry") -> dict[str, Any]:
@@ -252,8 +267,8 @@ def _describe_node(entry: "Entry") -> dict[str, Any]:
         "ipv6": str(ip_address(contact.ipv6)) if contact.ipv6 else None,
         "storage_port": contact.storage_port,
         "router_port": contact.router_port,
-        "storage_version": _format_version(contact.storage_version),
-        "router_version": _format_version(contact.router_version),
+        "storage_version": format_version(contact.storage_version),
+        "router_version": format_version(contact.router_version),
     }
 
 
@@ -272,7 +287,8 @@ def _matches(node: dict[str, Any], text: str) -> bool:
     return any(text in str(cell).lower() for cell in node.values() if cell is not None)
 
 
-def _format_version(version: "Version") -> str:
+def format_version(version: "Version") -> str:
+    """Return a version as people write it."""
     return f"{version.major}.{version.minor}.{version.patch}"
 
 

@@ -29,8 +29,8 @@ from ledger.messages.lists import (
     is_final,
     weigh,
 )
+from ledger.messages.tables import EPOCH, SETS, TABLES
 from ledger.replay import check_outcome, check_sealed, execute_block
-from ledger.state import EPOCH, SETS, TABLES
 from ledger.steps import run
 from ledger.store import MemoryStore, Reader
 from ledger.types import Hash, Height

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 from ledger.errors import Misuse, Refusal, WaypostError
-from ledger.messages.lists import join_columns
+from ledger.messages.entries import join_columns
 from registry.client.cache import EVIDENCE, ListCache
 from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, Status, TrustedLists
 from registry.formats.full import compute_columns_bound, compute_full_bound, encode_full

@@ -23,7 +23,7 @@ from random import Random, SystemRandom
 from typing import Final
 
 from ledger.errors import Misuse, WaypostError
-from ledger.messages.lists import Entry
+from ledger.messages.entries import Entry
 from ledger.rules.swarms import nearest_swarm, position_of
 from ledger.types import Key
 

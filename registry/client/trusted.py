@@ -22,13 +22,12 @@ from typing import Final, NamedTuple
 
 from ledger.crypto import SIGNATURE_BYTES, is_public_key, sha256, verify_all
 from ledger.errors import Misuse, Refusal
+from ledger.messages.entries import Columns, Entry, make_entries
 from ledger.messages.genesis import FIXED, GENESIS, GENESIS_VERSION, Genesis
 from ledger.messages.lists import (
     HEADER_BYTES,
     MAX_ATTESTORS,
     Attestor,
-    Columns,
-    Entry,
     ListHeader,
     SignedHeader,
     attestation,
@@ -38,7 +37,6 @@ from ledger.messages.lists import (
     encode_signed_header,
     has_single_signer,
     is_final,
-    make_entries,
     weigh,
 )
 from ledger.params import MINUTE, Params, validate_params

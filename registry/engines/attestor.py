@@ -16,8 +16,8 @@ from ledger.errors import Fault
 from ledger.history import final_key
 from ledger.messages.blocks import Block
 from ledger.messages.lists import SignedHeader, decode_header, decode_signed_header
+from ledger.messages.tables import CHAINLINKS, SETS
 from ledger.messages.transactions import VERSION, Attest, Free
-from ledger.state import CHAINLINKS, SETS
 from ledger.types import Epoch
 from ledger.views import View
 from registry.ipc import Busy, Lost

@@ -15,7 +15,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from ledger.messages.lists import Columns
+from ledger.messages.entries import Columns
 from ledger.types import Hash, Height
 from registry.formats.full import MAX_FULL_BYTES, decode_full, encode_full
 from registry.formats.session import SessionNode

@@ -23,17 +23,16 @@ from typing import Final
 
 from ledger.crypto import sha256
 from ledger.errors import Refusal
-from ledger.messages.lists import (
+from ledger.messages.entries import (
     COLUMNS,
     HAS_IPV4,
     HAS_IPV6,
     KEY_BYTES,
-    MAX_NODES,
-    MAX_SWARMS,
     Columns,
     join_columns,
     read_columns,
 )
+from ledger.messages.lists import MAX_NODES, MAX_SWARMS
 from ledger.types import Hash
 from registry.formats.full import inflate
 

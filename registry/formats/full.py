@@ -11,7 +11,8 @@ from typing import Final
 
 from ledger.crypto import sha256
 from ledger.errors import Refusal
-from ledger.messages.lists import COLUMNS, MAX_NODES, MAX_SWARMS, Columns, read_columns
+from ledger.messages.entries import COLUMNS, Columns, read_columns
+from ledger.messages.lists import MAX_NODES, MAX_SWARMS
 from ledger.types import Hash
 
 FORMAT_BYTE: Final = 1

@@ -13,18 +13,14 @@ from typing import Final, NamedTuple
 from ledger.crypto import SIGNATURE_BYTES
 from ledger.errors import Refusal
 from ledger.merkle import leaf_hash, root_from_path
-from ledger.messages.lists import (
-    HEADER_BYTES,
-    MAX_ATTESTORS,
+from ledger.messages.entries import (
     MAX_ENTRY_BYTES,
-    MAX_MEMBERS,
-    MAX_SWARMS,
     SWARM_LEAF_HEAD_BYTES,
     Entry,
-    ListHeader,
     measure_swarm_leaf,
     unpack_swarm_leaf,
 )
+from ledger.messages.lists import HEADER_BYTES, MAX_ATTESTORS, MAX_MEMBERS, MAX_SWARMS, ListHeader
 from ledger.rules.swarms import nearest_swarm, position_of
 from ledger.types import Hash
 

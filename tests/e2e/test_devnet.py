@@ -118,6 +118,21 @@ def test_every_command_of_the_guide_works(devnet: Devnet) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_node_and_its_operator_are_proven(devnet: Devnet) -> None:
+    devnet.wait_for("list of 25 nodes")
+    node = get(devnet, "/v1/nodes?limit=1")["nodes"][0]
+    done = devnet.run(f"waypost proof {node['key']}; waypost proof {node['operator']} -o json")
+    assert done.returncode == 0, done.stderr
+    card, _, answer = done.stdout.partition("{")
+    assert re.search(rf"^operator +{node['operator']}$", card, re.MULTILINE)
+    assert re.search(r"^proven +by the header of epoch \d+, signed by 3 of 3 ", card, re.MULTILINE)
+    proven = json.loads("{" + answer)
+    assert (proven["table"], proven["status"]) == ("accounts", "fresh")
+    assert int(proven["record"]["balance"]) > 0
+    gone = devnet.run(f"waypost proof --table verdicts {'00' * 40}")
+    assert "there is none" in gone.stdout
+
+
 def test_a_replica_with_genesis_and_url_reaches_the_same_root(devnet: Devnet) -> None:
     devnet.wait_for("list of 25 nodes")
     genesis = devnet.home / "waypost" / "devnet" / "genesis.bin"

@@ -22,10 +22,10 @@ from ledger.genesis import _rules as genesis_rules
 from ledger.genesis import load_genesis
 from ledger.history import PenaltyRow, VerdictRow
 from ledger.invariants import INVARIANTS
+from ledger.messages.tables import TABLES
 from ledger.offences import OFFENCES
 from ledger.params import _relations as relations
 from ledger.params import preset
-from ledger.state import TABLES
 from ledger.transactions import TX_KINDS, WIRE
 from ledger.transactions.envelope import no_signatures
 from scripts.examples import ENCODINGS, compose_examples

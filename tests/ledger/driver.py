@@ -31,7 +31,8 @@ from ledger.invariants import find_violations
 from ledger.merkle import sparse_verify
 from ledger.messages.blocks import BlockInput
 from ledger.messages.lists import decode_header
-from ledger.state import CHAINLINKS, EPOCH, NODES, SETS, STATE_START, STATE_STOP
+from ledger.messages.tables import CHAINLINKS, EPOCH, NODES, SETS
+from ledger.state import STATE_START, STATE_STOP
 from ledger.steps import run
 from ledger.store import Crashed, CrashStore, MemoryStore
 from tests.factory import public, verify_cached

@@ -20,11 +20,12 @@ from ledger.messages.state import (
     QUEUED,
     Node,
 )
+from ledger.messages.tables import BINDINGS, CHAINLINKS, HISTORIES, POOL, VERDICTS
+from ledger.messages.tables import NODES as RECORDS
 from ledger.messages.transactions import ClaimRewards, Contribute, RequestUnlock, Withdraw
 from ledger.nodes import get_owed
 from ledger.offences.punish import consensus_address
-from ledger.state import BINDINGS, CHAINLINKS, HISTORIES, POOL, VERDICTS, State, epoch_key
-from ledger.state import NODES as RECORDS
+from ledger.state import State, epoch_key
 from ledger.transactions.judge import get_quorum
 from tests import life
 from tests.factory import Network, links, public

@@ -15,8 +15,9 @@ from ledger.chain import Executed
 from ledger.history import ENGINE_INDEX, penalty_key
 from ledger.invariants import find_violations
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, DEREGISTERED, GONE, NODE_STATES, Node
+from ledger.messages.tables import BINDINGS, EPOCH, NODES, PARAMS, SETS
 from ledger.offences import OFFENCES
-from ledger.state import BINDINGS, EPOCH, NODES, PARAMS, SETS, State
+from ledger.state import State
 from ledger.transactions import WIRE
 from ledger.transactions.envelope import Transaction
 from ledger.views import View

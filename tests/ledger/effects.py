@@ -19,16 +19,8 @@ from ledger.errors import REFUSALS
 from ledger.history import Location
 from ledger.merkle import sparse_root, sparse_verify
 from ledger.messages.state import QUEUED, Account, Node, Pool, Queued
-from ledger.state import (
-    ACCOUNTS,
-    EPOCH,
-    NODES,
-    POOL,
-    QUEUE,
-    STATE_START,
-    STATE_STOP,
-    build_tree,
-)
+from ledger.messages.tables import ACCOUNTS, EPOCH, NODES, POOL, QUEUE
+from ledger.state import STATE_START, STATE_STOP, build_tree
 from ledger.steps import run
 from tests.factory import BLOCK_MS, FEE, Network, public, verify_cached
 

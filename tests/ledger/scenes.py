@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, DEREGISTERED, EXITED
-from ledger.state import EPOCH, NODES
+from ledger.messages.tables import EPOCH, NODES
 from tests.factory import (
     SHORT_TIMES,
     Network,

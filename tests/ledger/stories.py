@@ -8,7 +8,7 @@ is_tested   whether somebody can judge a node
 """
 
 from ledger.messages.state import Node
-from ledger.state import NODES, POOL
+from ledger.messages.tables import NODES, POOL
 from ledger.transactions.judge import get_quorum
 from tests.factory import Network, public
 from tests.ledger.effects import expect_refused

@@ -12,7 +12,7 @@ from ledger.errors import REFUSALS, Misuse, Refusal
 from ledger.history import Location
 from ledger.messages.blocks import BLOCK, BlockInput, block_hash, block_seal
 from ledger.messages.state import Account
-from ledger.state import NODES
+from ledger.messages.tables import NODES
 from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import (

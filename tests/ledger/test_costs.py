@@ -41,10 +41,7 @@ from ledger.messages.state import (
     Swarm,
     Verdict,
 )
-from ledger.nodes import new_node
-from ledger.params import Params, preset
-from ledger.rules.quorums import pack_members
-from ledger.state import (
+from ledger.messages.tables import (
     BINDINGS,
     EPOCH,
     EXITS,
@@ -60,11 +57,12 @@ from ledger.state import (
     SETS,
     SWARMS,
     VERDICTS,
-    State,
     Table,
-    due_key,
-    epoch_key,
 )
+from ledger.nodes import new_node
+from ledger.params import Params, preset
+from ledger.rules.quorums import pack_members
+from ledger.state import State, due_key, epoch_key
 from ledger.store import MemoryStore
 from ledger.transactions.envelope import Context
 from ledger.transition import apply_transaction, check_transaction

@@ -17,9 +17,10 @@ from ledger.epochs import leaving, verdicts
 from ledger.history import PenaltyRow
 from ledger.messages.blocks import BlockInput
 from ledger.messages.state import Node
+from ledger.messages.tables import POOL
 from ledger.offences import OFFENCES
 from ledger.offences import punish as punish_module
-from ledger.state import POOL, State
+from ledger.state import State
 from ledger.transactions import TX_KINDS, report
 from tests.ledger.driver import POINTS, play
 

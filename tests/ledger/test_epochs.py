@@ -16,21 +16,10 @@ from ledger.epochs import (
     verdicts,
 )
 from ledger.lists import build_list
-from ledger.messages.lists import (
-    unpack_columns,
-)
+from ledger.messages.entries import unpack_columns
 from ledger.messages.state import ACTIVE, QUEUED
+from ledger.messages.tables import CONTACTS, EPOCH, NODES, PENDING, POOL, QUEUE, SETS, SWARMS
 from ledger.rules.swarms import MAX_ID
-from ledger.state import (
-    CONTACTS,
-    EPOCH,
-    NODES,
-    PENDING,
-    POOL,
-    QUEUE,
-    SETS,
-    SWARMS,
-)
 from ledger.steps import run
 from tests.factory import (
     EPOCH_MS,

@@ -24,18 +24,10 @@ from ledger.messages.state import (
     Failing,
     Verdict,
 )
+from ledger.messages.tables import CONTACTS, FAILING, HISTORIES, NEW_KEYS, NODES, PENDING, VERDICTS
 from ledger.messages.transactions import Judge
 from ledger.messages.transactions import TesterVote as Ballot
-from ledger.state import (
-    CONTACTS,
-    FAILING,
-    HISTORIES,
-    NEW_KEYS,
-    NODES,
-    PENDING,
-    VERDICTS,
-    epoch_key,
-)
+from ledger.state import epoch_key
 from ledger.transactions.judge import get_quorum
 from tests.factory import (
     FEE,

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from ledger.errors import REFUSALS
 from ledger.messages.lists import decode_header
 from ledger.messages.state import ACTIVE, DEREGISTERED, EXITED, Punished
+from ledger.messages.tables import HISTORIES, MATURES, POOL, PUNISHED
 from ledger.nodes import get_stakes
 from ledger.rules.rewards import close_owed
-from ledger.state import HISTORIES, MATURES, POOL, PUNISHED, epoch_key
+from ledger.state import epoch_key
 from ledger.types import COIN, MAX_AMOUNT
 from tests.factory import (
     EPOCH_MS,

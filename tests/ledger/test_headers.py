@@ -15,14 +15,7 @@ from ledger.messages.lists import (
     encode_signed_header,
     header_signing_bytes,
 )
-from ledger.state import (
-    ATTESTATIONS,
-    DRAFT,
-    HEADER,
-    HEADERS,
-    SETS,
-    SWARMS,
-)
+from ledger.messages.tables import ATTESTATIONS, DRAFT, HEADER, HEADERS, SETS, SWARMS
 from ledger.steps import run
 from tests.factory import (
     ATTESTORS,

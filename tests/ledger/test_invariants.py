@@ -32,9 +32,7 @@ from ledger.messages.state import (
     Swarm,
     Verdict,
 )
-from ledger.nodes import get_total
-from ledger.rules.swarms import UNASSIGNED
-from ledger.state import (
+from ledger.messages.tables import (
     ATTESTATIONS,
     CHAINLINKS,
     CONTACTS,
@@ -52,10 +50,10 @@ from ledger.state import (
     SETS,
     STARTS,
     VERDICTS,
-    State,
-    due_key,
-    epoch_key,
 )
+from ledger.nodes import get_total
+from ledger.rules.swarms import UNASSIGNED
+from ledger.state import State, due_key, epoch_key
 from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
 from tests.life import FAULTY, judge, set_keys, townsfolk
 

@@ -4,7 +4,7 @@ import pytest
 
 from ledger.crypto import convert_to_x25519
 from ledger.genesis import compute_supply
-from ledger.messages.lists import unpack_columns
+from ledger.messages.entries import unpack_columns
 from ledger.messages.state import (
     ACTIVE,
     DUTY_ROLE,
@@ -14,11 +14,7 @@ from ledger.messages.state import (
     Contribution,
     KeyHistory,
 )
-from ledger.nodes import new_node
-from ledger.rules.queues import exit_limit
-from ledger.rules.seeds import swarm_seed
-from ledger.rules.swarms import UNASSIGNED, reassign
-from ledger.state import (
+from ledger.messages.tables import (
     BINDINGS,
     CONTACTS,
     EXITS,
@@ -28,8 +24,12 @@ from ledger.state import (
     PENDING,
     POOL,
     SWARMS,
-    due_key,
 )
+from ledger.nodes import new_node
+from ledger.rules.queues import exit_limit
+from ledger.rules.seeds import swarm_seed
+from ledger.rules.swarms import UNASSIGNED, reassign
+from ledger.state import due_key
 from tests.factory import (
     DAY_MS,
     EPOCH_MS,

@@ -9,17 +9,23 @@ from ledger.crypto import sha256
 from ledger.errors import Misuse
 from ledger.lists import build_list, get_signed_header
 from ledger.messages.contact import Contact, Version
-from ledger.messages.lists import (
+from ledger.messages.entries import (
     COLUMNS,
+    Entry,
+    contact_cells,
+    pack_columns,
+    pack_entry,
+    pack_swarm_leaf,
+    unpack_columns,
+)
+from ledger.messages.lists import (
     HEADER_BYTES,
     MAX_ATTESTORS,
     MAX_NODES,
     MAX_SWARMS,
     Attestor,
-    Entry,
     SignedHeader,
     attestor_set_hash,
-    contact_cells,
     decode_header,
     decode_signed_header,
     encode_header,
@@ -27,13 +33,10 @@ from ledger.messages.lists import (
     fingerprint_bits,
     header_signing_bytes,
     is_final,
-    pack_columns,
-    pack_entry,
-    pack_swarm_leaf,
-    unpack_columns,
 )
 from ledger.messages.state import Swarm
-from ledger.state import CONTACTS, SWARMS, State
+from ledger.messages.tables import CONTACTS, SWARMS
+from ledger.state import State
 from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import Network, make_contact, public

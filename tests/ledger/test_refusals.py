@@ -253,7 +253,7 @@ FOR_EVER = {
     **{106: "block_inputs", 120: "bad_parameter", 121: "bad_relation", 122: "bad_genesis"},
     **{123: "bad_snapshot", 140: "bad_header", 141: "bad_list", 142: "unknown_format"},
     **{143: "not_final", 144: "wrong_set", 145: "from_the_future", 146: "list_expired"},
-    **{147: "roll_back", 148: "fork", 149: "list_missing"},
+    **{147: "roll_back", 148: "fork", 149: "list_missing", 150: "bad_proof"},
     **{49: "leaving_already", 50: "unlock_too_early", 51: "not_activated"},
     **{52: "nothing_to_claim", 53: "tombstoned", 65: "keys_too_often"},
     **{160: "verdict_closed", 161: "not_tested", 162: "no_quorum", 163: "bad_testers"},

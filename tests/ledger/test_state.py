@@ -9,22 +9,20 @@ import pytest
 from ledger.codec import encode
 from ledger.errors import CorruptStore, Misuse
 from ledger.merkle import sparse_root
+from ledger.messages import tables
 from ledger.messages.state import Account, Swarm
-from ledger.state import (
+from ledger.messages.tables import (
     ACCOUNTS,
     BINDINGS,
     DRAFT,
+    MAX_KEY_BYTES,
     POOL,
     PUNISHED,
-    STATE_START,
-    STATE_STOP,
     SWARMS,
     TABLES,
-    State,
     Table,
-    build_tree,
-    update_tree,
 )
+from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
 from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
@@ -46,6 +44,12 @@ def test_letters_are_unique_and_within_the_range() -> None:
     assert len(set(letters)) == len(letters)
     assert all(len(letter) == 1 and STATE_START <= letter < STATE_STOP for letter in letters)
     assert all(table.meaning for table in TABLES)
+
+
+def test_a_table_is_called_as_in_the_code() -> None:
+    for table in TABLES:
+        assert getattr(tables, table.name.upper()) is table
+    assert len({table.name for table in TABLES}) == len(TABLES)
 
 
 @cache
@@ -86,6 +90,11 @@ def test_every_key_has_a_length_that_its_table_says(table: Table[Any]) -> None:
     used = {len(key) for key in busy_records() if key[:1] == table.letter}
     assert used <= lengths(table)
     assert used
+    assert {1 + size for size in table.sizes} == lengths(table)
+
+
+def test_the_longest_key_is_known() -> None:
+    assert max(max(lengths(table)) for table in TABLES) == MAX_KEY_BYTES
 
 
 def test_keys_of_two_lengths_are_told_apart() -> None:

@@ -17,9 +17,9 @@ from ledger.crypto import Signed, key_pair, sha256, verify
 from ledger.messages.blocks import BLOCK
 from ledger.messages.genesis import GENESIS
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, DEREGISTERED, EXITED, TOMBSTONED
+from ledger.messages.tables import NODES
 from ledger.replay import check_sealed, execute_block
 from ledger.rules.seeds import compute_next_seed, swarm_seed
-from ledger.state import NODES
 from ledger.store import MemoryStore
 from ledger.transactions import TX_KINDS, WIRE
 from tests.factory import (

@@ -3,9 +3,8 @@
 import pytest
 
 from ledger import chain as chain_module
-from ledger.chain import PINNED_HEIGHTS
 from ledger.codec import encode
-from ledger.errors import Refusal
+from ledger.errors import Misuse, Refusal
 from ledger.history import final_key
 from ledger.merkle import sparse_verify
 from ledger.messages.lists import (
@@ -15,6 +14,7 @@ from ledger.messages.lists import (
     encode_header,
 )
 from ledger.replay import execute_block
+from ledger.views import PINNED_HEIGHTS
 from tests.factory import FEE, RICH, Network, public, replay, verify_cached
 from tests.life import current, seats, set_attestors
 
@@ -101,6 +101,94 @@ def test_the_last_heights_can_be_read(network: Network) -> None:
         raw, proof = view.prove(b"a" + public("alice"))
         assert sparse_verify(roots[height], b"a" + public("alice"), raw, proof)
     assert network.chain.view().tip == network.chain.tip
+
+
+# ---- states that headers name ----
+
+
+def test_the_state_that_a_header_names_is_kept_through_a_long_epoch() -> None:
+    network = Network()
+    header = network.end_epoch()
+    for _ in range(PINNED_HEIGHTS + 10):
+        network.block(network.transfer("alice", "bob"), ms=1)
+        end = network.chain.end_of(header.epoch)
+        assert end is not None
+        assert (end.tip.height, end.tip.root) == (header.height, header.state_root)
+        assert end.ended_epoch == header.epoch
+        assert end.state.account(public("alice")).nonce == 0
+    assert network.chain.view_at(header.height) is None
+    assert network.chain.view().ended_epoch is None
+
+
+def test_the_end_before_is_kept_until_the_next_one(network: Network) -> None:
+    for epoch in range(1, 5):
+        network.end_epoch()
+        kept = [one for one in range(epoch + 2) if network.chain.end_of(one) is not None]
+        # the newest header is not final yet, the one before is
+        assert kept == [epoch - 1, epoch]
+        network.settle()
+        assert network.chain.end_of(epoch - 1) is not None
+
+
+def test_the_newest_final_state_is_kept_however_many_epochs_are_not_final(
+    network: Network,
+) -> None:
+    final = network.end_epoch()
+    network.settle()
+    network.attesting = False
+    for epoch in range(2, 12):
+        network.end_epoch()
+        kept = [one for one in range(epoch + 1) if network.chain.end_of(one) is not None]
+        assert kept == [1, epoch]
+    end = network.chain.end_of(1)
+    assert end is not None
+    assert end.tip.root == final.state_root
+    network.attesting = True
+    network.settle()
+    network.end_epoch()
+    assert network.chain.end_of(1) is None
+
+
+def test_what_is_not_kept_is_let_go_of(network: Network) -> None:
+    views = []
+    for _ in range(4):
+        network.end_epoch()
+        views.append(network.view)
+    for _ in range(PINNED_HEIGHTS):
+        network.block(ms=1)
+    *old, last, newest = views
+    for view in (last, newest):
+        assert view.reader.get(b"p") is not None
+    for view in old:
+        with pytest.raises(Misuse, match="closed"):
+            view.reader.get(b"p")
+
+
+def test_a_start_within_an_epoch_has_no_state_to_prove_from(network: Network) -> None:
+    header = network.end_epoch()
+    assert network.reopen().end_of(header.epoch) is not None
+    network.block()
+    chain = network.reopen()
+    assert chain.end_of(header.epoch) is None
+    header = network.end_epoch()
+    end = chain.end_of(header.epoch)
+    assert end is not None
+    assert end.tip.root == header.state_root
+
+
+def test_a_proof_that_travels_is_made_where_an_epoch_ended(network: Network) -> None:
+    header = network.end_epoch()
+    end = network.view
+    proof = end.make_proof(b"a" + public("alice"))
+    assert (proof.epoch, proof.height) == (header.epoch, header.height)
+    assert proof.record == (end.reader.get(b"a" + public("alice")),)
+    assert end.make_proof(b"n" + public("nobody")).record == ()
+    network.block()
+    with pytest.raises(Misuse, match="no header"):
+        network.view.make_proof(b"p")
+
+
+# ---- proofs ----
 
 
 def test_a_view_proves_records_and_their_absence(network: Network) -> None:

@@ -24,13 +24,24 @@ from ledger.history import (
 )
 from ledger.merkle import SparseProof
 from ledger.messages.blocks import BLOCK
+from ledger.messages.entries import unpack_columns
 from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
-from ledger.messages.lists import Attestor, decode_header, decode_signed_header, unpack_columns
+from ledger.messages.lists import Attestor, decode_header, decode_signed_header
+from ledger.messages.proofs import STATE_PROOF
 from ledger.messages.state import Due, Failing, Punished, Verdict
+from ledger.messages.tables import (
+    EXITS,
+    FAILING,
+    NEW_KEYS,
+    PAYOUTS,
+    PUNISHED,
+    TABLES,
+    VERDICTS,
+    Table,
+)
 from ledger.messages.transactions import Report
 from ledger.offences import list_equivocation, vote_equivocation
-from ledger.state import EXITS, FAILING, NEW_KEYS, PAYOUTS, PUNISHED, TABLES, VERDICTS, Table
 from ledger.transactions import TX_KINDS, WIRE
 from registry.client import TrustedLists
 from registry.client.trusted import read_genesis
@@ -93,6 +104,8 @@ def grown() -> Network:
 
 NETWORK: Final = grown()
 READER: Final = NETWORK.view.reader
+END: Final = NETWORK.chain.end_of(1)
+assert END is not None
 
 
 RARE: Final[dict[str, Record]] = {
@@ -126,6 +139,7 @@ LEDGER: Final[dict[str, Decoder]] = {
         for kind in TX_KINDS
     },
     "block": of_codec(encode(NETWORK.blocks[-1]), BLOCK),
+    "state proof": of_codec(encode(END.make_proof(b"n" + public("node"))), STATE_PROOF),
     "genesis": of_codec(encode(make_genesis()), GENESIS),
     "genesis of a ledger": Decoder(encode(make_genesis()), load_genesis),
     "genesis of a client": Decoder(encode(make_genesis()), read_genesis),

@@ -10,19 +10,17 @@ from typing import Any, Final
 from ledger.crypto import SIGNATURE_BYTES, sign, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
+from ledger.messages.entries import COLUMNS, Entry, pack_columns
 from ledger.messages.lists import (
-    COLUMNS,
     HEADER_BYTES,
     MAX_NODES,
     MAX_SWARMS,
-    Entry,
     SignedHeader,
     decode_signed_header,
     encode_header,
     encode_signed_header,
     header_signing_bytes,
     is_final,
-    pack_columns,
 )
 from registry.client import TrustedLists
 from registry.formats.full import FORMAT_BYTE, encode_full

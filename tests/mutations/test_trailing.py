@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import Refusal
-from ledger.state import TABLES
+from ledger.messages.tables import TABLES
 from registry.formats.session_binary import ENTRY_BYTES
 from tests.mutations.decoders import DECODERS, Decoder
 from tests.mutations.engine import msgpack_cuts
@@ -111,7 +111,7 @@ def codecs() -> Iterator[str]:
                 if isinstance(what, ast.Constant):
                     yield str(what.value)
                 else:
-                    assert path.name == "state.py", f"{path}: a codec that no table can name"
+                    assert path.name == "tables.py", f"{path}: a codec that no table can name"
 
 
 def test_every_codec_has_a_row() -> None:

@@ -24,8 +24,8 @@ from ledger.messages.state import (
     GONE,
     QUEUED,
 )
+from ledger.messages.tables import ACCOUNTS, BINDINGS, EPOCH, NODES, POOL, SETS
 from ledger.params import Params
-from ledger.state import ACCOUNTS, BINDINGS, EPOCH, NODES, POOL, SETS
 from ledger.transactions import WIRE
 from ledger.transactions.report import identify
 from tests.factory import Network

@@ -5,7 +5,14 @@ from random import Random
 
 import pytest
 
-from registry.addresses import decode_account, decode_node, encode_account, encode_node
+from ledger.messages.tables import TABLES
+from registry.addresses import (
+    decode_account,
+    decode_node,
+    decode_record_key,
+    encode_account,
+    encode_node,
+)
 
 KEY = bytes(range(32))
 ACCOUNT = encode_account(KEY)
@@ -85,3 +92,49 @@ def test_every_single_slip_is_caught() -> None:
             if letter != NODE[place]:
                 with pytest.raises(ValueError, match="checksum"):
                     decode_node(NODE[:place] + letter + NODE[place + 1 :])
+
+
+# ---- keys of records ----
+
+BY_NAME = {table.name: table for table in TABLES}
+
+RECORD_KEYS = {
+    "an account": ("accounts", ACCOUNT, KEY),
+    "an account in upper case": ("accounts", ACCOUNT.upper(), KEY),
+    "an account as hex": ("accounts", KEY.hex(), KEY),
+    "a node": ("nodes", NODE, KEY),
+    "a node's contact": ("contacts", NODE, KEY),
+    "what a node key is bound to": ("bindings", NODE, KEY),
+    "what an address is bound to": ("bindings", "00" * 20, bytes(20)),
+    "a verdict": ("verdicts", "00" * 8 + KEY.hex(), bytes(8) + KEY),
+    "an attestation": ("attestations", "0a", b"\n"),
+    "the one record": ("pool", "", b""),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "key"), RECORD_KEYS.values(), ids=RECORD_KEYS.keys())
+def test_the_key_of_a_record_is_read(name: str, text: str, key: bytes) -> None:
+    assert decode_record_key(BY_NAME[name], text) == key
+
+
+NO_RECORD_KEYS = {
+    "a node among accounts": ("accounts", NODE, "address where it is one of theirs"),
+    "an account among nodes": ("nodes", ACCOUNT, "address where it is one of theirs"),
+    "an account among bindings": ("bindings", ACCOUNT, "address where it is one of theirs"),
+    "a mistyped node": ("nodes", NODE[:-1] + "q", "checksum"),
+    "a node alone among verdicts": ("verdicts", NODE, "epoch 8 ‖ node 32"),
+    "half a byte": ("attestations", "a", "is hex"),
+    "a blank between digits": ("accounts", "00 " * 31 + "00", "is hex"),
+    "digits of another script": ("attestations", "\u0661" * 2, "is hex"),
+    "no key": ("accounts", "", "account 32"),
+    "a key for the one record": ("pool", "00", "none"),
+    "a byte too many": ("nodes", "00" * 33, "node 32"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"), NO_RECORD_KEYS.values(), ids=NO_RECORD_KEYS.keys()
+)
+def test_what_is_no_key_of_a_record_is_refused(name: str, text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        decode_record_key(BY_NAME[name], text)

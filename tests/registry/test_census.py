@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from ledger.messages.state import NODE_STATES
-from ledger.state import NODES
+from ledger.messages.tables import NODES
 from ledger.steps import run
 from registry.census import Census
 from tests.factory import (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ledger.history import VERDICT_ROW
-from ledger.state import EPOCH, NODES, PARAMS, SETS
+from ledger.messages.tables import EPOCH, NODES, PARAMS, SETS
 from ledger.transactions.judge import get_quorum
 from ledger.types import Key
 from registry import duties as module

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from ledger.codec import encode
 from ledger.crypto import KeyPair, key_pair
 from ledger.errors import Refusal
+from ledger.messages.tables import PARAMS, SETS
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -18,7 +19,6 @@ from ledger.messages.transactions import (
     SetParams,
     Signer,
 )
-from ledger.state import PARAMS, SETS
 from ledger.transactions import TX_KINDS
 from registry import signer
 from registry.keystore import RECOVERY, derive

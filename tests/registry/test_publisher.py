@@ -9,15 +9,12 @@ from pathlib import Path
 import pytest
 
 from ledger.history import final_key
+from ledger.messages.entries import Entry, join_columns, make_entries, read_columns
 from ledger.messages.lists import (
-    Entry,
     ListHeader,
     decode_header,
     decode_signed_header,
     encode_signed_header,
-    join_columns,
-    make_entries,
-    read_columns,
 )
 from ledger.types import Epoch
 from registry import publisher as publisher_module

@@ -8,17 +8,20 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from ledger.chain import PINNED_HEIGHTS
 from ledger.codec import encode
 from ledger.crypto import sha256
+from ledger.errors import Refusal
 from ledger.history import journal_key
 from ledger.messages.blocks import BLOCK, block_hash
 from ledger.messages.lists import decode_header
+from ledger.messages.tables import NODES
 from ledger.messages.transactions import Report
-from ledger.state import NODES
+from ledger.views import PINNED_HEIGHTS
 from registry import queries as queries_module
 from registry.addresses import encode_account, encode_node
 from registry.api import duty_models, models, rule_models
+from registry.api.proofs import Proof
+from registry.client.proofs import read_record
 from registry.ipc import Gone
 from registry.queries import QUERIES
 from tests.factory import (
@@ -106,6 +109,7 @@ SHAPES: dict[str, tuple[dict[str, Any], type[BaseModel] | None]] = {
     "participation": ({"epochs": 16}, duty_models.Participation),
     "votes": ({"epoch": 2, "key": public("node 0")}, duty_models.NodeVotes),
     "contradictions": ({}, duty_models.Votes),
+    "proof": ({"epoch": 1, "table": "nodes", "key": public("open")}, Proof),
     "reports": ({"before": b"", "limit": 3}, None),
     "report": ({"height": 6, "index": 0}, rule_models.Report),
     "report_check": ({"evidence": b""}, rule_models.Penalty),
@@ -443,6 +447,31 @@ async def test_amounts_in_bodies_are_strings_whatever_they_are(amount: int) -> N
         assert body["stake"] == str(QUARTER)
         assert body["registration"]["reserved"][0]["amount"] == str(QUARTER)
         assert body["registration"]["fee"] == 500
+
+
+# ------------------------------------------------------------------------------- proofs
+
+
+@in_loop
+async def test_a_proof_is_of_the_end_of_an_epoch_that_is_kept() -> None:
+    async with made() as asked:
+        await fill(asked)
+        header = asked.network.header
+        key = public("open")
+        shown = asked("proof", epoch=header.epoch, table="nodes", key=key)
+        assert (shown["height"], shown["epoch"]) == (header.height, header.epoch)
+        assert read_record(header, NODES, key, bytes.fromhex(shown["proof"])) is not None
+        assert asked("proof", epoch=header.epoch + 1, table="nodes", key=key) is None
+        assert asked("proof", epoch=2**62, table="nodes", key=key) is None
+
+
+@in_loop
+async def test_a_proof_that_is_too_long_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with made() as asked:
+        await fill(asked)
+        monkeypatch.setattr(queries_module, "MAX_PROOF_BYTES", 100)
+        with pytest.raises(Refusal, match="too_large"):
+            asked("proof", epoch=1, table="nodes", key=public("open"))
 
 
 # ------------------------------------------------------------------------ pinned heights

@@ -10,7 +10,7 @@ import pytest
 from ledger.chain import PAUSE_TRANSACTIONS, Executed
 from ledger.crypto import sha256, sign
 from ledger.messages.blocks import Block, seal_bytes
-from ledger.state import ACCOUNTS
+from ledger.messages.tables import ACCOUNTS
 from ledger.store import MemoryStore
 from registry.replica import Replica
 from tests.factory import PEOPLE, Network, keys, make_genesis, public, replay

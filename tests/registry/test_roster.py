@@ -21,7 +21,7 @@ from ledger.messages.state import (
     Node,
     Swarm,
 )
-from ledger.state import CONTACTS, FAILING, NODES, SWARMS
+from ledger.messages.tables import CONTACTS, FAILING, NODES, SWARMS
 from ledger.steps import run
 from registry import roster as roster_module
 from registry.addresses import encode_account

@@ -17,9 +17,9 @@ from ledger.messages.state import (
     QUEUED,
     TOMBSTONED,
 )
+from ledger.messages.tables import NODES, PAYOUTS, POOL
 from ledger.nodes import get_owed
 from ledger.rules.rewards import compute_owed
-from ledger.state import NODES, PAYOUTS, POOL
 from registry.addresses import encode_account, encode_node
 from registry.duties import USUAL_EPOCHS, Duties
 from registry.status import (

@@ -11,8 +11,9 @@ import pytest
 from ledger.errors import Refusal
 from ledger.history import VERDICT_ROW, verdict_key
 from ledger.messages.state import DECOMMISSIONED
+from ledger.messages.tables import NODES, VERDICTS
 from ledger.messages.transactions import Judge
-from ledger.state import NODES, VERDICTS, epoch_key
+from ledger.state import epoch_key
 from ledger.transactions.judge import get_quorum
 from registry import pool as pool_module
 from registry import verdicts as module

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ledger.messages.state import NODE_STATES
-from ledger.state import EPOCH, NODES
+from ledger.messages.tables import EPOCH, NODES
 from registry.addresses import encode_node
 from registry.api.app import make_app
 from registry.web_process import Link

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from ledger.messages.duty import Vote
 from ledger.messages.state import ON_DUTY
-from ledger.state import EPOCH, NODES
+from ledger.messages.tables import EPOCH, NODES
 from ledger.transactions.judge import get_quorum
 from registry.verdicts import SentVote
 from tests.factory import (

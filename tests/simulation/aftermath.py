@@ -15,9 +15,10 @@ from ledger.messages.state import (
     TOMBSTONED,
     Node,
 )
+from ledger.messages.tables import HISTORIES, POOL, ROSTERS
 from ledger.rules.quorums import MEMBER_BYTES
 from ledger.rules.removals import DOWN_SHARE
-from ledger.state import HISTORIES, POOL, ROSTERS, epoch_key
+from ledger.state import epoch_key
 from tests.simulation.equivocations import PAID
 from tests.simulation.mirror import Change
 from tests.simulation.people import BUG, CAPTURED, DOWN, Machine, make_machine

@@ -15,10 +15,11 @@ from typing import Final
 from ledger.messages.duty import Vote, vote_bytes
 from ledger.messages.lists import header_signing_bytes
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, QUEUED, Node
+from ledger.messages.tables import NODES, SETS, VERDICTS
 from ledger.messages.transactions import Attest, Judge, TesterVote
 from ledger.nodes import get_duty_key
 from ledger.rules.quorums import draw_testers
-from ledger.state import NODES, SETS, VERDICTS, epoch_key
+from ledger.state import epoch_key
 from ledger.types import Epoch, Key
 from tests.simulation.draws import chance, find_capture
 from tests.simulation.people import BUG, CAPTURED, DOWN, Machine

@@ -18,12 +18,12 @@ from ledger.messages.duty import Vote, vote_bytes
 from ledger.messages.evidence import ListEquivocation, Misbehaviour, VoteEquivocation
 from ledger.messages.lists import ListHeader, decode_header, encode_header, header_signing_bytes
 from ledger.messages.state import ACTIVE
+from ledger.messages.tables import HISTORIES
 from ledger.messages.transactions import Report, RequestUnlock
 from ledger.offences import OFFENCES
 from ledger.offences.offence import Offence
 from ledger.offences.punish import consensus_address
 from ledger.params import HOUR
-from ledger.state import HISTORIES
 from ledger.types import BASIS_POINTS, Key
 from tests.simulation.duties import draw_quorum, is_tested
 from tests.simulation.people import Machine

@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeVar
 
 from ledger.codec import Record
 from ledger.messages.state import Account, Node, Pool
+from ledger.messages.tables import NODES, POOL, TABLES, Table
 from ledger.nodes import get_staked
-from ledger.state import NODES, POOL, STATE_START, STATE_STOP, TABLES, Table
+from ledger.state import STATE_START, STATE_STOP
 from ledger.store import Reader
 from ledger.types import Amount, Key
 

@@ -13,10 +13,7 @@ from ledger.crypto import signing_bytes
 from ledger.history import iterate_chunks, make_manifest, restore
 from ledger.messages import tags
 from ledger.messages.state import ON_DUTY, Node
-from ledger.messages.transactions import VERSION, Envelope, Paid
-from ledger.params import Params
-from ledger.rules.quorums import Members, unpack_members
-from ledger.state import (
+from ledger.messages.tables import (
     ACCOUNTS,
     CHAINLINKS,
     EPOCH,
@@ -25,9 +22,11 @@ from ledger.state import (
     PARAMS,
     POOL,
     ROSTERS,
-    State,
-    epoch_key,
 )
+from ledger.messages.transactions import VERSION, Envelope, Paid
+from ledger.params import Params
+from ledger.rules.quorums import Members, unpack_members
+from ledger.state import State, epoch_key
 from ledger.store import CrashStore
 from ledger.types import Amount, Epoch, Hash, Key, TimeMs
 from tests.factory import TAG, free, public

@@ -43,8 +43,7 @@ from ledger.messages.state import (
     Roster,
     Swarm,
 )
-from ledger.params import Params
-from ledger.state import (
+from ledger.messages.tables import (
     ACCOUNTS,
     ATTESTATIONS,
     CHAINLINKS,
@@ -64,13 +63,11 @@ from ledger.state import (
     ROSTERS,
     SETS,
     STARTS,
-    STATE_START,
-    STATE_STOP,
     SWARMS,
     VERDICTS,
-    State,
-    build_tree,
 )
+from ledger.params import Params
+from ledger.state import STATE_START, STATE_STOP, State, build_tree
 from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import (

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ledger.messages.tables import EPOCH, ROSTERS, STARTS
 from ledger.nodes import get_members
-from ledger.state import EPOCH, ROSTERS, STARTS
 from tests.factory import EPOCH_MS, SHORT_TIMES, START_MS, Network, public
 from tests.ledger.epochs.ends import names_of, operator_of, put_down, run_end, village
 from tests.life import running

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from ledger.crypto import KeyPair
 from ledger.errors import REFUSALS
 from ledger.messages.duty import Vote
+from ledger.messages.tables import CHAINLINKS, NODES
 from ledger.messages.transactions import Judge
 from ledger.nodes import get_duty_key
-from ledger.state import CHAINLINKS, NODES
 from ledger.transactions.judge import get_quorum
 from tests.factory import Network, attestor_roles, free, keys, links, make_contact, public
 from tests.ledger.epochs.ends import run_end, village

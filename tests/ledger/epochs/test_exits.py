@@ -4,7 +4,7 @@ import pytest
 
 from ledger.errors import REFUSALS
 from ledger.messages.state import AWAITING, EXITED, QUEUED
-from ledger.state import EXITS, HISTORIES, NODES, PAYOUTS
+from ledger.messages.tables import EXITS, HISTORIES, NODES, PAYOUTS
 from tests.factory import (
     EPOCH_MS,
     FEE,

@@ -6,9 +6,9 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
+from ledger.messages.tables import MATURES, NODES, POOL
 from ledger.nodes import get_owed, get_total
 from ledger.rules.rewards import YEAR_MS
-from ledger.state import MATURES, NODES, POOL
 from tests.factory import EPOCH_MS, FEE, REQUIREMENT, START_MS, Network, make_genesis, public
 from tests.ledger.epochs.ends import (
     SHORT_LOCK,

@@ -9,7 +9,7 @@ from ledger.codec import encode
 from ledger.errors import REFUSALS
 from ledger.messages.genesis import GenesisAttestor
 from ledger.messages.lists import Attestor, attestor_set_hash
-from ledger.state import CHAINLINKS, PARAMS
+from ledger.messages.tables import CHAINLINKS, PARAMS
 from ledger.transactions.judge import get_quorum
 from tests.factory import (
     ATTESTORS,

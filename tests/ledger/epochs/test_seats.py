@@ -6,7 +6,7 @@ import pytest
 
 from ledger.messages.lists import Attestor
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, EXITED, TOMBSTONED
-from ledger.state import NODES, PAYOUTS
+from ledger.messages.tables import NODES, PAYOUTS
 from tests.factory import EPOCH_MS, REQUIREMENT, Network, attestor_roles, make_genesis, public
 from tests.ledger.epochs.ends import SHORT_LOCK, judge_all, put_down, run_end, village
 from tests.life import current, header_evidence, report, seats, set_attestors, set_keys

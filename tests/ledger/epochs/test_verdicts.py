@@ -6,7 +6,7 @@ import pytest
 
 from ledger.errors import REFUSALS
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, Failing
-from ledger.state import FAILING, NODES, PAYOUTS, VERDICTS
+from ledger.messages.tables import FAILING, NODES, PAYOUTS, VERDICTS
 from tests.factory import EPOCH_MS, START_MS, Network, next_seed, public
 from tests.ledger.epochs.ends import (
     SHORT_LOCK,

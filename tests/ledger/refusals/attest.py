@@ -5,7 +5,7 @@ from typing import Any
 from ledger.crypto import sha256, sign, signing_bytes
 from ledger.messages import tags
 from ledger.messages.lists import decode_header, encode_header, header_signing_bytes
-from ledger.state import CHAINLINKS, SETS
+from ledger.messages.tables import CHAINLINKS, SETS
 from tests.factory import Network, links, pair_of
 from tests.ledger.refusals.envelope import other_network
 from tests.ledger.refusals.rows import Row, Sent, after

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ledger.state import NODES
+from ledger.messages.tables import NODES
 from tests.factory import BLOCK_MS, QUARTER, Network, public
 from tests.ledger.refusals.rows import Row, Sent, after
 from tests.ledger.refusals.stake import lives_again, waiting

@@ -5,17 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ledger.merkle import SparseProof
+from ledger.messages.entries import Entry, pack_columns, unpack_columns
 from ledger.messages.lists import (
     HEADER_BYTES,
     MAX_NODES,
     MAX_SWARMS,
-    Entry,
     decode_header,
     decode_signed_header,
     encode_header,
     encode_signed_header,
-    pack_columns,
-    unpack_columns,
 )
 from tests.factory import Network, make_contact
 from tests.ledger.refusals.rows import Done, Row

@@ -11,6 +11,7 @@ from ledger.crypto import sign, signing_bytes
 from ledger.messages import tags
 from ledger.messages.genesis import GenesisAttestor
 from ledger.messages.lists import Attestor
+from ledger.messages.tables import SETS
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -20,7 +21,6 @@ from ledger.messages.transactions import (
     SetParams,
     Signer,
 )
-from ledger.state import SETS
 from ledger.transactions.orders import order_of
 from tests.factory import (
     ATTESTORS,

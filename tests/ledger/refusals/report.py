@@ -11,8 +11,8 @@ from ledger.errors import REFUSALS
 from ledger.merkle import leaf_hash
 from ledger.messages.evidence import MAX_EVIDENCE_BYTES, ListEquivocation, VoteEquivocation
 from ledger.messages.lists import ListHeader, encode_header, header_signing_bytes
+from ledger.messages.tables import STARTS
 from ledger.messages.transactions import Report
-from ledger.state import STARTS
 from tests.factory import (
     EPOCH_MS,
     Network,

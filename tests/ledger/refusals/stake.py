@@ -8,8 +8,8 @@ from ledger.codec import Record, encode
 from ledger.crypto import sign, signing_bytes
 from ledger.messages import tags
 from ledger.messages.state import ROLES, Binding, KeyHistory
+from ledger.messages.tables import BINDINGS, HISTORIES
 from ledger.messages.transactions import Place, Registration
-from ledger.state import BINDINGS, HISTORIES
 from tests.factory import (
     DAY_MS,
     FEE,

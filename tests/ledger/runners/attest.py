@@ -2,7 +2,7 @@
 
 from ledger.crypto import sha256
 from ledger.messages.state import Attestation, Chainlink
-from ledger.state import ATTESTATIONS, CHAINLINKS, SETS
+from ledger.messages.tables import ATTESTATIONS, CHAINLINKS, SETS
 from tests.factory import Network
 from tests.ledger.effects import Sheet, expect_applied
 

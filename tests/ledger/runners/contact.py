@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from ledger.messages.contact import Contact
 from ledger.messages.state import PendingContact
-from ledger.state import HISTORIES, PENDING
+from ledger.messages.tables import HISTORIES, PENDING
 from tests.factory import Network, public
 from tests.ledger.effects import Sheet, expect_applied
 

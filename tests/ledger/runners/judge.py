@@ -3,8 +3,8 @@
 from ledger.crypto import sha256
 from ledger.history import VerdictRow
 from ledger.messages.state import Verdict
+from ledger.messages.tables import EPOCH, NODES, ROSTERS, VERDICTS
 from ledger.messages.transactions import TesterVote
-from ledger.state import EPOCH, NODES, ROSTERS, VERDICTS
 from tests.factory import Network, public
 from tests.ledger.effects import Sheet, expect_applied
 from tests.life import ballots, judge

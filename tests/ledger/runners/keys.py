@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from ledger.crypto import sha256
 from ledger.messages.state import CONSENSUS_ROLE, DUTY_ROLE, LIST_ROLE, NODE_ROLE, Binding
+from ledger.messages.tables import BINDINGS, HISTORIES, NEW_KEYS, NODES
 from ledger.messages.transactions import KeyChange
-from ledger.state import BINDINGS, HISTORIES, NEW_KEYS, NODES
 from tests.factory import Network, public
 from tests.ledger.effects import Sheet, expect_applied
 from tests.life import set_keys

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from ledger.messages.state import DECOMMISSIONED, Due
-from ledger.state import EXITS, NODES
+from ledger.messages.tables import EXITS, NODES
 from tests.factory import Network, public
 from tests.ledger.effects import Sheet, expect_applied
 

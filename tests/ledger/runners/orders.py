@@ -5,9 +5,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from ledger.messages.state import LIST_ROLE, Binding
+from ledger.messages.tables import BINDINGS, PARAMS, SETS
 from ledger.messages.transactions import BY_ATTESTORS, BY_RECOVERY, Seat
 from ledger.params import Params
-from ledger.state import BINDINGS, PARAMS, SETS
 from tests.factory import Network
 from tests.ledger.effects import Sheet, expect_applied
 from tests.life import running, set_attestors, set_params

@@ -8,8 +8,8 @@ from ledger.history import PenaltyRow
 from ledger.messages.evidence import ListEquivocation, Misbehaviour, VoteEquivocation
 from ledger.messages.lists import decode_header
 from ledger.messages.state import AWAITING, DEREGISTERED, EXITED, TOMBSTONED, Node, Punished
+from ledger.messages.tables import BINDINGS, HISTORIES, NODES, PARAMS, PUNISHED, STARTS
 from ledger.params import Params
-from ledger.state import BINDINGS, HISTORIES, NODES, PARAMS, PUNISHED, STARTS
 from tests.factory import FEE, Network, public
 from tests.ledger.effects import Sheet, expect_applied, expect_changes
 from tests.ledger.runners.leave import leave

@@ -6,7 +6,7 @@ from math import floor
 from msgspec.structs import replace
 
 from ledger.messages.state import Node
-from ledger.state import NODES, POOL
+from ledger.messages.tables import NODES, POOL
 from tests.factory import Network, public
 from tests.ledger.effects import Sheet, expect_applied
 

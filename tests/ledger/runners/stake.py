@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from ledger.crypto import convert_to_x25519
 from ledger.messages.state import AWAITING, Chainlink, Contribution, KeyHistory
+from ledger.messages.tables import CHAINLINKS, CONTACTS, HISTORIES, NODES
 from ledger.nodes import new_node
-from ledger.state import CHAINLINKS, CONTACTS, HISTORIES, NODES
 from tests.factory import Network, make_registration, public
 from tests.ledger.effects import Sheet, expect_applied
 from tests.ledger.runners.keys import bind

@@ -6,7 +6,7 @@ from ledger.crypto import KeyPair
 from ledger.messages import transactions as bodies
 from ledger.messages.duty import MAX_FAULTS, Vote
 from ledger.messages.state import DECOMMISSIONED, QUEUED
-from ledger.state import VERDICTS
+from ledger.messages.tables import VERDICTS
 from tests.factory import Network, keys, public
 from tests.ledger.effects import Sheet
 from tests.ledger.runners.judge import draw, run_judge

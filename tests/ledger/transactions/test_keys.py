@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ledger.messages.state import Chainlink
-from ledger.state import CHAINLINKS, EPOCH, NEW_KEYS
+from ledger.messages.tables import CHAINLINKS, EPOCH, NEW_KEYS
 from tests.factory import QUARTER, Network, attestor_roles, links, make_contact, public
 from tests.ledger.runners.contact import run_update_contact
 from tests.ledger.runners.keys import run_set_keys

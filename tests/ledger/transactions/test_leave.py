@@ -3,7 +3,7 @@
 import pytest
 
 from ledger.messages.state import DECOMMISSIONED
-from ledger.state import EXITS, NODES
+from ledger.messages.tables import EXITS, NODES
 from tests.factory import EPOCH_MS, QUARTER, START_MS, Network, founding, make_genesis, public
 from tests.ledger.runners.leave import run_request_unlock
 from tests.ledger.scenes import enter, share, take_down, town, wait_until

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ledger.messages.genesis import COMET
 from ledger.messages.state import ACTIVE, EXITED, TOMBSTONED
-from ledger.state import HISTORIES, STARTS
+from ledger.messages.tables import HISTORIES, STARTS
 from tests.factory import REQUIREMENT, Network, attestor_roles, public
 from tests.ledger.runners.report import piece, run_misbehaviour, run_report
 from tests.ledger.scenes import SHORT, enter, let_go, pay_out, town

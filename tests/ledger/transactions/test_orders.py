@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from ledger.messages.genesis import GenesisAttestor
 from ledger.messages.lists import Attestor
 from ledger.messages.state import Chainlink
-from ledger.state import CHAINLINKS, PARAMS, SETS
+from ledger.messages.tables import CHAINLINKS, PARAMS, SETS
 from tests.factory import ATTESTORS, Network, attestor_roles, links, make_genesis, public
 from tests.ledger.runners.orders import run_set_attestors, run_set_params
 from tests.ledger.runners.report import run_report

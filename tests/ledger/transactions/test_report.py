@@ -16,9 +16,9 @@ from ledger.messages.state import (
     TOMBSTONED,
     Node,
 )
+from ledger.messages.tables import EXITS, HISTORIES, POOL, STARTS, SWARMS
 from ledger.offences.punish import is_barred
 from ledger.params import preset
-from ledger.state import EXITS, HISTORIES, POOL, STARTS, SWARMS
 from ledger.types import COIN
 from tests.factory import (
     EPOCH_MS,

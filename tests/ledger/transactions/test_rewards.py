@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ledger.messages.state import Node, Pool
-from ledger.state import NODES, POOL
+from ledger.messages.tables import NODES, POOL
 from tests.factory import Network, public
 from tests.ledger.runners.report import run_report
 from tests.ledger.runners.rewards import run_claim_rewards

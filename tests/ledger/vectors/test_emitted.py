@@ -25,8 +25,9 @@ from ledger.messages.state import (
     QUEUED,
     TOMBSTONED,
 )
+from ledger.messages.tables import NODES, PUNISHED, TABLES
 from ledger.offences import BLOCK_EQUIVOCATION, OFFENCES
-from ledger.state import NODES, PUNISHED, TABLES, State
+from ledger.state import State
 from ledger.transactions import TX_KINDS, WIRE
 from tests.ledger.refusals.kinds import CODES
 from tests.ledger.vectors.emit import FOLDER, make_files
@@ -66,6 +67,7 @@ NOT_HERE: Final = {
         ("bad_list", "not_final", "wrong_set", "from_the_future", "list_expired"),
         "a reader refuses a list",
     ),
+    "bad_proof": "a reader refuses the proof of a record",
     **dict.fromkeys(
         ("roll_back", "fork", "list_missing"), "a reader refuses a list after those that he has"
     ),

@@ -11,7 +11,7 @@ from ledger.messages.state import (
     DECOMMISSIONED,
     QUEUED,
 )
-from ledger.state import NEW_KEYS, SETS
+from ledger.messages.tables import NEW_KEYS, SETS
 from tests import life
 from tests.factory import attestor_roles, make_contact, public
 from tests.properties.lives.machine import FREE, Machine

@@ -16,10 +16,10 @@ from ledger.codec import encode
 from ledger.errors import REFUSALS
 from ledger.invariants import find_violations
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, QUEUED, Node
+from ledger.messages.tables import ATTESTATIONS, CHAINLINKS, EPOCH, HISTORIES, NODES, SETS
 from ledger.nodes import get_members
 from ledger.replay import execute_block
 from ledger.rules.quorums import has_quorum
-from ledger.state import ATTESTATIONS, CHAINLINKS, EPOCH, HISTORIES, NODES, SETS
 from ledger.steps import run
 from tests import life
 from tests.factory import LINKS, Network, attestor_roles, public, replay, verify_cached

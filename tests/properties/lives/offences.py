@@ -11,8 +11,8 @@ from ledger.messages.state import (
     DUTY_ROLE,
     LIST_ROLE,
 )
+from ledger.messages.tables import BINDINGS
 from ledger.offences.punish import consensus_address
-from ledger.state import BINDINGS
 from tests import life
 from tests.factory import pair_of, public
 from tests.properties.lives.duty import DutyRules

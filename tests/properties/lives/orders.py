@@ -7,9 +7,9 @@ from hypothesis.stateful import rule
 
 from ledger.messages.lists import Attestor
 from ledger.messages.state import ACTIVE
+from ledger.messages.tables import PARAMS, SETS
 from ledger.messages.transactions import Seat
 from ledger.offences.punish import is_barred
-from ledger.state import PARAMS, SETS
 from tests import life
 from tests.factory import public
 from tests.properties.lives.machine import Machine

@@ -9,8 +9,8 @@ from typing import Final
 from hypothesis.stateful import rule
 
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, QUEUED, Node
+from ledger.messages.tables import SETS
 from ledger.nodes import get_duty_key
-from ledger.state import SETS
 from tests import life
 from tests.factory import make_contact, public
 from tests.properties.lives.offences import OffenceRules

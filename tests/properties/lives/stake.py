@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis.stateful import rule
 
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, QUEUED, Node
+from ledger.messages.tables import POOL
 from ledger.nodes import get_owed
 from ledger.rules.stakes import minimum_contribution
-from ledger.state import POOL
 from ledger.transactions.stake import get_open
 from tests.factory import START_MS, attestor_roles, places, public
 from tests.properties.lives.machine import FREE, Machine

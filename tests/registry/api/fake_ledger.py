@@ -19,6 +19,7 @@ from registry.addresses import encode_node
 from registry.api import duty_models, models, rule_models
 from registry.api.models import EPOCH, HEIGHT, TIME_MS, example_of
 from registry.api.ports import OnEvent
+from registry.api.proofs import Proof
 from registry.formats.session import NO_ADDRESS, SessionContributor, SessionNode
 from registry.ipc import Gone
 from registry.view import Event, PublishedList, PushedNodes, PushedView, cut_nodes
@@ -179,6 +180,7 @@ class FakeLedger:
             "reports": {"reports": [example_of(rule_models.Report)], "next": None},
             "report_check": example_of(rule_models.Penalty),
             "rules": example_of(rule_models.Rules),
+            "proof": example_of(Proof),
         }
         """What is answered to each question, but for `nodes`."""
         self.kept = {HEIGHT}

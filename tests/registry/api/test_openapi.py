@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from registry.addresses import decode_account, decode_node
-from registry.api import duty_models, models, rule_models
+from registry.api import duty_models, models, proofs, rule_models
 from registry.api.app import make_app
 from registry.api.models import Shape, example_of
 from registry.api.problems import MEDIA_TYPE, code_table, fill
@@ -41,6 +41,7 @@ PATHS = (
     *("POST /v1/transactions", "GET /v1/transactions/{hash}", "GET /v1/nodes"),
     *("GET /v1/nodes/{key}", "GET /v1/accounts/{address}", "GET /v1/network"),
     *("GET /v1/attestors", "GET /v1/epochs/{epoch}", "GET /v1/blocks/{height}"),
+    *("GET /v1/proofs/{table}", "GET /v1/proofs/{table}/{key}"),
     *("GET /v1/blocks", "GET /v1/genesis", "GET /v1/events"),
     *("POST /v1/reports", "POST /v1/reports/check", "GET /v1/reports"),
     *("GET /v1/reports/{height}/{index}", "GET /v1/rules", "GET /v1/participation"),
@@ -112,7 +113,7 @@ def test_references_lead_somewhere() -> None:
     assert not [name for name in SCHEMAS if "Validation" in name]
 
 
-MODELS = (models.__name__, duty_models.__name__, rule_models.__name__)
+MODELS = tuple(module.__name__ for module in (models, duty_models, rule_models, proofs))
 
 
 def below(shape: type[Shape]) -> Iterator[type[Shape]]:

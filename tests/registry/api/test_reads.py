@@ -11,6 +11,7 @@ from registry.addresses import encode_node
 from registry.api import duty_models, models, rule_models
 from registry.api.answers import decode_cursor, encode_cursor
 from registry.api.models import EPOCH, HEIGHT, example_of
+from registry.api.proofs import Proof
 from registry.api.verdicts import EXAMPLE
 from registry.metrics import WebState
 from tests.registry.api.conftest import Site
@@ -45,6 +46,17 @@ READS: dict[str, tuple[type[BaseModel], str, dict[str, Any]]] = {
     ),
     "/v1/verdicts": (duty_models.Votes, "contradictions", {}),
     "/v1/rules": (rule_models.Rules, "rules", {}),
+    f"/v1/proofs/accounts/{models.ACCOUNT}": (
+        Proof,
+        "proof",
+        {"epoch": EPOCH, "table": "accounts", "key": bytes(range(32))},
+    ),
+    f"/v1/proofs/nodes/{KEY.hex()}?epoch=7": (
+        Proof,
+        "proof",
+        {"epoch": 7, "table": "nodes", "key": KEY},
+    ),
+    "/v1/proofs/pool": (Proof, "proof", {"epoch": EPOCH, "table": "pool", "key": b""}),
 }
 
 

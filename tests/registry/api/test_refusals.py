@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ledger.errors import REFUSALS, Refusal
-from ledger.messages.lists import pack_columns
+from ledger.messages.entries import pack_columns
 from registry.addresses import encode_account, encode_node
 from registry.api.answers import encode_cursor
 from registry.api.models import EPOCH
@@ -48,6 +48,7 @@ CHECK = "/v1/reports/check"
 VOTES = "/v1/verdicts"
 VOTE = EXAMPLE
 PACKED_VOTE = [48, bytes(32), 1, 1, bytes(32), bytes(64)]
+PROOFS = "/v1/proofs/"
 PARTICIPATION = "GET /v1/participation"
 
 
@@ -125,6 +126,27 @@ ONE = {"json": {"transaction": "aa"}}
 A_REPORT = {"json": {"transaction": REPORT.hex()}}
 SOME_EVIDENCE = {"json": {"evidence": EVIDENCE.hex()}}
 OLD_HASH = {"json": {"method": "get_block_hash", "params": {"height": [1]}}}
+
+UNPROVEN: dict[str, Case] = {
+    "an epoch below zero": Case("?epoch=-1", 400, "bad_request", "query.epoch"),
+    "before the first list": Case(
+        "", 404, "not_found", "final list", prepare=unfinal, headers={"retry-after": "1740"}
+    ),
+    "the end of an epoch to come": Case(
+        "?epoch=50", 404, "not_due", "3540 s", headers={"retry-after": "3540"}
+    ),
+    "a state that is not kept": Case(
+        "?epoch=47", 404, "state_not_kept", "1740 s", prepare=forget("proof"),
+        headers={"retry-after": "1740"},
+    ),
+    "a record that is too long": Case(
+        "", 400, "too_large", "8388608", prepare=fail(Refusal("too_large", size=2**24, limit=2**23))
+    ),
+    "a ledger that is busy": Case(
+        "", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+}  # fmt: skip
+"""Proofs that are refused, of whichever record; the requests are what follows its path."""
 
 CASES: dict[str, Case] = {
     # sending transactions
@@ -258,6 +280,23 @@ CASES: dict[str, Case] = {
     "an account without a ledger process": Case(
         f"GET /v1/accounts/{ACCOUNT}", 503, "unavailable", prepare=fail(Lost("")),
         headers={"retry-after": "1"},
+    ),
+    # proofs
+    **{
+        f"{name}: {path}": row._replace(request=f"GET {PROOFS}{path}{row.request}")
+        for path in ("pool", f"nodes/{NODE}")
+        for name, row in UNPROVEN.items()
+    },
+    "the running epoch's state": Case(f"GET {PROOFS}pool?epoch=49", 404, "not_due", "1740 s"),
+    "a table that there is not": Case(f"GET {PROOFS}coins", 400, "bad_request", "accounts, bind"),
+    "a key that there is not": Case(f"GET {PROOFS}nodes/me", 400, "bad_request", "is hex"),
+    "a table without the key": Case(f"GET {PROOFS}nodes", 400, "bad_request", "node 32"),
+    "a key for a table without one": Case(f"GET {PROOFS}pool/00", 400, "bad_request", "none"),
+    "a key that is too short": Case(
+        f"GET {PROOFS}nodes/{31 * '00'}", 400, "bad_request", "node 32"
+    ),
+    "an account's address among nodes": Case(
+        f"GET {PROOFS}nodes/{ACCOUNT}", 400, "bad_request", "an address where it is one of theirs"
     ),
     # the network
     "deleting the network": Case(
@@ -613,6 +652,7 @@ BEFORE_A_VIEW = (
     f"/v1/transactions/{HASH}",
     *("/v1/reports", "/v1/reports/1/0", "/v1/rules", "/v1/participation"),
     *("/v1/verdicts", f"/v1/verdicts/1/{NODE}"),
+    *("/v1/proofs/pool", f"/v1/proofs/nodes/{NODE}"),
     *(f"/v1/lists/{epoch}{form}" for epoch in ("latest", "1") for form in FORMS),
     *("/v1/lists/1/delta/0", f"/v1/lists/1/swarm/{64 * 'a'}"),
     f"/v1/lists/latest/swarm/{64 * 'a'}",

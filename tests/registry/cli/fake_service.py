@@ -20,11 +20,13 @@ import msgspec
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.messages.genesis import GenesisAccount
+from ledger.messages.lists import encode_signed_header
 from ledger.transactions.envelope import Transaction
 from ledger.types import COIN
 from registry.addresses import decode_account, decode_node
 from registry.census import Census
 from registry.evidence import check_evidence
+from registry.formats.full import encode_full
 from registry.keystore import derive, save_insecure_seed
 from registry.pool import Fate, Pool
 from registry.queries import Queries
@@ -120,6 +122,13 @@ class FakeService:
                 result = self._query("rules")
             case ["participation"]:
                 result = self._query("participation", epochs=int(asked.get("epochs", "16")))
+            case ["proofs", table, *key]:
+                at = {"epoch": int(asked["epoch"]), "key": bytes.fromhex("".join(key))}
+                result = self._query("proof", table=table, **at)
+            case ["lists", "latest"]:
+                return 200, encode_signed_header(self.network.chain.newest_header())
+            case ["lists", _, "full"]:
+                return 200, encode_full(self.network.chain.newest_list().columns)
             case ["nodes", key]:
                 result = self._query("node", key=decode_node(key))
             case ["accounts", address]:

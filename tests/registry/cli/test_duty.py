@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ledger.messages.state import ACTIVE, DECOMMISSIONED
-from ledger.state import CHAINLINKS, NEW_KEYS, NODES
+from ledger.messages.tables import CHAINLINKS, NEW_KEYS, NODES
 from ledger.types import COIN
 from registry import signer
 from registry.addresses import encode_node

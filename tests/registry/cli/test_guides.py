@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 
 from ledger.codec import encode
+from ledger.messages.tables import PARAMS, SETS
 from ledger.messages.transactions import BY_RECOVERY, Report
 from ledger.params import PARAMETERS
-from ledger.state import PARAMS, SETS
 from registry import signer
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive

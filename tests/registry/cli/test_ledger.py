@@ -16,7 +16,7 @@ from ledger.history import BASE_KEY, final_key, journal_key, location_key
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import BLOCK
 from ledger.messages.state import Account
-from ledger.state import ACCOUNTS
+from ledger.messages.tables import ACCOUNTS
 from registry.cli import ledger as commands
 from registry.cli import replay
 from registry.home import GENESIS

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from ledger.messages.tables import EPOCH, PARAMS, SETS
 from ledger.params import preset
-from ledger.state import EPOCH, PARAMS, SETS
 from registry import signer
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive

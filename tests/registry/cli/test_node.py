@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.state import NODES
+from ledger.messages.tables import NODES
 from ledger.types import COIN
 from registry.addresses import encode_account, encode_node
 from registry.cli import node as commands

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ledger.messages.tables import NODES, POOL
 from ledger.nodes import get_owed
-from ledger.state import NODES, POOL
 from ledger.transactions.judge import get_quorum
 from registry.addresses import encode_account, encode_node
 from registry.keystore import derive

@@ -20,6 +20,7 @@ from ledger.codec import encode
 from ledger.crypto import KeyPair, key_pair, sign
 from ledger.merkle import EMPTY_TREE_ROOT, leaf_hash, tree_root
 from ledger.messages.contact import Contact, Version
+from ledger.messages.entries import Entry, pack_columns, pack_entry, pack_swarm_leaf
 from ledger.messages.genesis import (
     FIXED,
     GENESIS_VERSION,
@@ -31,16 +32,12 @@ from ledger.messages.lists import (
     FORMAT_VERSION,
     RULES_VERSION,
     Attestor,
-    Entry,
     ListHeader,
     SignedHeader,
     attestor_set_hash,
     encode_header,
     encode_signed_header,
     header_signing_bytes,
-    pack_columns,
-    pack_entry,
-    pack_swarm_leaf,
 )
 from ledger.params import preset
 from ledger.types import ZERO_HASH

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from ledger.messages.contact import Contact, Version
-from ledger.messages.lists import Entry
+from ledger.messages.entries import Entry
 from registry.client.routing import MAX_STRIKES, RoutingTable
 from tests.registry.client.factory import digest
 

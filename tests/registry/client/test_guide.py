@@ -6,13 +6,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from types import SimpleNamespace
+from typing import Any, Final, TypeAlias
 
 import pytest
 
+from ledger.codec import encode
 from registry.client.cache import ListCache
 from registry.client.http import fetch_lists
 from registry.client.routing import NoPath, RoutingTable, are_apart
+from tests.factory import Network, public
 from tests.registry.client.clients import holding
 from tests.registry.client.factory import (
     EPOCH,
@@ -107,7 +110,7 @@ def test_it_ends_with_a_reason_where_nothing_holds(run: Run) -> None:
 
 
 def test_a_table_goes_on_with_the_next_list(tmp_path: Path) -> None:
-    (update,) = (block for block in find_blocks() if block != find_program())
+    (update,) = (block for block in find_blocks() if block.startswith("trusted.start_update"))
     trusted, cache = holding(MADE), ListCache(tmp_path, MADE.genesis)
     table = RoutingTable(trusted.entries)
     table.strike(ENTRIES[1].key)
@@ -119,3 +122,11 @@ def test_a_table_goes_on_with_the_next_list(tmp_path: Path) -> None:
     assert table.strikes_of(ENTRIES[1].key) == 1
     with pytest.raises(NoPath):
         table.path(guard=ENTRIES[0].key)
+
+
+def test_a_record_is_read_from_its_proof() -> None:
+    (reading,) = (block for block in find_blocks() if "read_record" in block)
+    network, alice = Network(), public("alice")
+    names: dict[str, Any] = {"trusted": SimpleNamespace(header=network.end_epoch()), "key": alice}
+    exec(reading, names | {"proof": encode(network.view.make_proof(b"a" + alice))}, names)
+    assert names["account"] == network.state.account(alice)

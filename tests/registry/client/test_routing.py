@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import Misuse
 from ledger.messages.contact import Contact
-from ledger.messages.lists import Entry
+from ledger.messages.entries import Entry
 from ledger.rules.swarms import position_of
 from registry.client import routing
 from registry.client.routing import (

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.messages.lists import Entry
+from ledger.messages.entries import Entry
 from registry.client import routing
 from registry.client.routing import HOPS, MAX_HOPS, NoPath, RoutingTable, are_apart
 from tests.registry.client.factory import digest

@@ -14,8 +14,8 @@ import pytest
 
 from ledger.codec import encode
 from ledger.errors import Misuse
+from ledger.messages.entries import join_columns, pack_columns
 from ledger.messages.genesis import GENESIS
-from ledger.messages.lists import join_columns, pack_columns
 from ledger.params import PARAMETERS, preset
 from ledger.rules.swarms import nearest_swarm, position_of
 from registry.client import TrustedLists, trusted

@@ -19,17 +19,15 @@ from ledger.crypto import TAG_BYTES
 from ledger.merkle import leaf_hash
 from ledger.messages import tags
 from ledger.messages.contact import Contact, Version
+from ledger.messages.entries import Entry, contact_cells, pack_entry
 from ledger.messages.lists import (
     Attestor,
-    Entry,
     ListHeader,
     attestor_set_hash,
-    contact_cells,
     decode_signed_header,
     encode_header,
     fingerprint_bits,
     header_signing_bytes,
-    pack_entry,
 )
 from registry.formats.fingerprint import fingerprint_words
 from tests.registry.client.factory import MadeList, digest, make_list, make_swarm_leaves, seat

@@ -13,13 +13,9 @@ from ledger.chain import Executed
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.messages.blocks import Block
-from ledger.messages.lists import (
-    decode_header,
-    decode_signed_header,
-    encode_header,
-)
+from ledger.messages.lists import decode_header, decode_signed_header, encode_header
+from ledger.messages.tables import SETS
 from ledger.messages.transactions import Attest
-from ledger.state import SETS
 from ledger.transactions import WIRE
 from registry import signer as signer_module
 from registry import watermarks as watermarks_module

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ledger.errors import Refusal
 from ledger.messages.contact import Contact, Version
-from ledger.messages.lists import Columns, Entry, pack_columns, read_columns
+from ledger.messages.entries import Columns, Entry, pack_columns, read_columns
 from ledger.rules.swarms import UNASSIGNED, reassign
 from registry.formats.delta import (
     MAX_DELTA_BYTES,

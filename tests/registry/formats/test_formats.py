@@ -1,6 +1,6 @@
 """The table of formats: what each file is made from, and how it is called."""
 
-from ledger.messages.lists import pack_columns
+from ledger.messages.entries import pack_columns
 from registry.formats import FORMATS, Source
 from registry.formats.full import encode_full
 from registry.formats.session_binary import MAX_SESSION_BINARY_BYTES, encode_session_binary

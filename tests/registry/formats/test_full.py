@@ -9,8 +9,9 @@ import pytest
 
 from ledger.errors import Refusal
 from ledger.messages.contact import Contact, Version
-from ledger.messages.lists import MAX_ATTESTORS, Entry, pack_columns
-from ledger.messages.lists import make_entries as make_entries_of
+from ledger.messages.entries import Entry, pack_columns
+from ledger.messages.entries import make_entries as make_entries_of
+from ledger.messages.lists import MAX_ATTESTORS
 from ledger.rules.swarms import UNASSIGNED, reassign
 from registry.formats import FORMATS
 from registry.formats.full import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import Refusal
 from ledger.merkle import audit_path, leaf_hash, tree_root
-from ledger.messages.lists import Entry, pack_entry, pack_swarm_leaf, unpack_swarm_leaf
+from ledger.messages.entries import Entry, pack_entry, pack_swarm_leaf, unpack_swarm_leaf
 from ledger.rules.swarms import nearest_swarm, position_of
 from registry.formats.slice import (
     MAX_PATH,

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from ledger.codec import encode
 from ledger.messages import tags
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, QUEUED, Node
+from ledger.messages.tables import HISTORIES, POOL
 from ledger.messages.transactions import (
     ClaimRewards,
     Contribute,
@@ -20,7 +21,6 @@ from ledger.messages.transactions import (
 from ledger.nodes import get_owed
 from ledger.params import HOUR
 from ledger.rules.stakes import minimum_contribution
-from ledger.state import HISTORIES, POOL
 from ledger.transactions.stake import get_open, get_reserved
 from ledger.types import BASIS_POINTS, COIN
 from tests.factory import public

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from ledger.codec import encode
 from ledger.messages import tags
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, QUEUED
+from ledger.messages.tables import SETS
 from ledger.messages.transactions import Attest, ContactUpdate, KeyChange, SetKeys, UpdateContact
-from ledger.state import SETS
 from ledger.types import Key
 from tests.factory import public
 from tests.simulation.duties import make_attest

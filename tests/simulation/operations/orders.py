@@ -10,6 +10,7 @@ from ledger.crypto import signing_bytes
 from ledger.messages import tags
 from ledger.messages.lists import Attestor
 from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED
+from ledger.messages.tables import PARAMS, SETS
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -24,7 +25,6 @@ from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import DAY, HOUR
 from ledger.rules.attestors import earliest_change
-from ledger.state import PARAMS, SETS
 from ledger.transactions.orders import order_of
 from ledger.types import COIN, Key
 from tests.factory import public

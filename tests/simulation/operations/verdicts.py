@@ -6,8 +6,9 @@ from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.messages.lists import decode_header
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, QUEUED, Node
+from ledger.messages.tables import HISTORIES, VERDICTS
 from ledger.messages.transactions import Report
-from ledger.state import HISTORIES, VERDICTS, epoch_key
+from ledger.state import epoch_key
 from ledger.types import Key
 from tests.factory import public
 from tests.simulation.duties import draw_quorum, is_tested, make_judge
