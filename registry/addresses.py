@@ -50,7 +50,6 @@ def decode_node(text: str) -> bytes:
     return _decode(NODE, text)
 
 
-@lru_cache(maxsize=2**16)
 def decode_record_key(table: "Table[Any]", text: str) -> bytes:
     """Return the key of a record in a table of the state, from an address or from hex.
 
@@ -69,6 +68,7 @@ def decode_record_key(table: "Table[Any]", text: str) -> bytes:
     return key
 
 
+@lru_cache(maxsize=2**16)
 def _encode(kind: str, key: bytes) -> str:
     if len(key) != KEY_BYTES:
         raise ValueError(f"the key of {_KINDS[kind]} has {KEY_BYTES} bytes, not {len(key)}")
