@@ -13,7 +13,19 @@ from msgspec import inspect
 from ledger import history, messages
 from ledger.codec import Codec, Record, encode
 from ledger.errors import Refusal
-from ledger.messages import blocks, contact, duty, evidence, genesis, lists, state, transactions
+from ledger.messages import (
+    blocks,
+    contact,
+    duty,
+    entries,
+    evidence,
+    genesis,
+    lists,
+    proofs,
+    state,
+    tables,
+    transactions,
+)
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
@@ -23,7 +35,10 @@ from ledger.messages.lists import (
     encode_signed_header,
 )
 
-MODULES = (blocks, contact, duty, evidence, genesis, lists, state, transactions, history)
+MODULES = (
+    *(blocks, contact, duty, entries, evidence, genesis, lists, proofs, state, tables),
+    *(transactions, history),
+)
 
 
 def records() -> Iterator[type[Record]]:
