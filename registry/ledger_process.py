@@ -147,7 +147,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.server.close()
-        await self.publisher.finish()
+        await self.publisher.close()
         if self._attestor is not None:
             await self._attestor.close()
         await self.replica.close()

@@ -11,7 +11,7 @@
 - A signed header stays for ever. The list and its deltas stay for `KEPT` epochs, so that whoever is
   on the way finds what he needs. What proves nothing is of use while it is new, and many times as
   long: it is removed once its list is not in memory any more.
-- Deltas are made after the list was published, on a thread. One that is not there, or would not be
+- Deltas are made once the list is final, on a thread. One that is not there, or would not be
   shorter than the list, is missed by nobody: the whole list leads to the same.
 - Contacts and swarms in it are those of its list: they stay the same for an epoch. Whether a node
   is to leave may be told anew after a restart.
@@ -19,6 +19,8 @@
 
 import asyncio
 import shutil
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,7 @@ import structlog
 
 from ledger.chain import Chain
 from ledger.history import final_key
+from ledger.messages.entries import read_columns
 from ledger.messages.lists import (
     decode_header,
     decode_signed_header,
@@ -37,7 +40,7 @@ from ledger.types import Epoch
 from ledger.views import View
 from registry.files import write_atomically
 from registry.formats import FORMATS, Source
-from registry.formats.delta import encode_delta
+from registry.formats.delta import Rows, compute_delta, make_rows
 from registry.formats.full import read_file
 from registry.formats.ladder import MOST_BEHIND, list_starts
 from registry.roster import Roster
@@ -45,6 +48,9 @@ from registry.view import PublishedList
 
 KEPT: Final = MOST_BEHIND + 1
 """Epochs whose lists and deltas are kept, the newest one included."""
+
+REST: Final = 20
+"""How many times as long as it takes to make a delta nothing is done after it."""
 
 log = structlog.get_logger()
 
@@ -64,6 +70,11 @@ class Publisher:
         self._folder = folder
         self._lists: dict[Epoch, PublishedList] = {}
         self._ladder: asyncio.Task[None] | None = None
+        self._climbed = -1
+        """The newest epoch to whose list deltas were made."""
+        self._hurry = threading.Event()
+        """Set while somebody waits for deltas: they are made without a rest."""
+        self._is_closing = False
 
     async def start(self) -> None:
         """Publish what the chain holds now, and take up what was published before."""
@@ -112,33 +123,64 @@ class Publisher:
             full = known.full
         await asyncio.to_thread(write_atomically, self._path(epoch, "header"), raw)
         self._lists[epoch] = PublishedList(epoch, raw, is_final(*view.weigh(signed)), False, full)
+        await self._start_ladder(epoch)
         forgotten = self._forget()
-        if known is None:
-            await self.finish()
-            self._ladder = asyncio.create_task(asyncio.to_thread(self._climb, epoch, columns, full))
         if forgotten:
             await asyncio.to_thread(self._prune, [*forgotten, epoch - KEPT])
+
+    async def _start_ladder(self, newest: Epoch) -> None:
+        """Begin to make deltas to the newest list once it is final, or to one that never was.
+
+        Before that no client takes the list, and the end of an epoch has enough to do.
+        """
+        for row in self.lists:
+            is_due = row.is_final or row.epoch < newest
+            if is_due and row.epoch > self._climbed and newest - row.epoch <= 1:
+                await self.finish()
+                self._climbed = row.epoch
+                work = asyncio.to_thread(self._climb, row.epoch, row.full)
+                self._ladder = asyncio.create_task(work)
 
     async def finish(self) -> None:
         """Wait until the deltas of the newest list are there, or could not be made."""
         if self._ladder is not None:
+            self._hurry.set()
             await self._ladder
+            self._hurry.clear()
 
-    def _climb(self, epoch: Epoch, columns: bytes, full: bytes) -> None:
-        """Write the deltas that lead to a list."""
+    async def close(self) -> None:
+        """Make no more deltas, and wait until the one that is being made is there."""
+        self._is_closing = True
+        await self.finish()
+
+    def _climb(self, epoch: Epoch, full: bytes) -> None:
+        """Write the deltas that lead to a list, in a small part of the time.
+
+        Nobody waits for them, and everybody for what else this process does.
+        """
+        after: Rows | None = None
         for start in list_starts(epoch):
+            began = time.monotonic()
             try:
                 before = read_file(self._path(start, "full").read_bytes())
             except FileNotFoundError:
                 continue
-            delta = encode_delta(before, columns)
-            if len(delta) >= len(full):
-                continue
-            try:
-                write_atomically(self._path(epoch, f"delta/{start}"), delta)
-            except OSError as error:
-                log.warning("delta not written", epoch=epoch, start=start, why=str(error))
+            after = after or make_rows(read_columns(read_file(full)))
+            delta = compute_delta(make_rows(read_columns(before)), after)
+            if len(delta) < len(full) and not self._write_delta(epoch, start, delta):
                 return
+            self._hurry.wait(REST * (time.monotonic() - began))
+            if self._is_closing:
+                return
+
+    def _write_delta(self, epoch: Epoch, start: Epoch, delta: bytes) -> bool:
+        """Write one; say whether it worked."""
+        try:
+            write_atomically(self._path(epoch, f"delta/{start}"), delta)
+        except OSError as error:
+            log.warning("delta not written", epoch=epoch, start=start, why=str(error))
+            return False
+        return True
 
     def _write(self, epoch: Epoch, source: Source) -> bytes:
         """Write the files of a list but its header, and return the full one."""

@@ -19,7 +19,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from itertools import compress, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.crypto import sha256
 from ledger.errors import Refusal
@@ -33,7 +33,7 @@ from ledger.messages.entries import (
     read_columns,
 )
 from ledger.messages.lists import MAX_NODES, MAX_SWARMS
-from ledger.types import Hash
+from ledger.types import Hash, Key
 from registry.formats.full import inflate
 
 FORMAT_BYTE: Final = 1
@@ -70,60 +70,69 @@ MAX_DELTA_BYTES: Final = (
 # --------------------------------------------------------------------------------- encode
 
 
+class Rows(NamedTuple):
+    """A list by its keys, made once for all deltas that lead to it."""
+
+    swarm_ids: tuple[int, ...]
+    cells: dict[Key, tuple[bytes, ...]]
+    """The cells of each node in the columns between keys and swarms, by ascending key."""
+    swarm_of: dict[Key, int]
+
+
+def make_rows(columns: Columns) -> Rows:
+    """Return a list by its keys."""
+    keys, *cells, places = columns.split()
+    ids = columns.swarm_ids
+    swarms = [ids[int.from_bytes(place, "big")] for place in places]
+    rows = zip(*cells, strict=True)
+    return Rows(ids, dict(zip(keys, rows, strict=True)), dict(zip(keys, swarms, strict=True)))
+
+
 def encode_delta(old: bytes, new: bytes) -> bytes:
     """Return what leads from the columns of one list to those of another."""
-    before, after = read_columns(old), read_columns(new)
-    old_rows, new_rows = _rows(before), _rows(after)
-    gone = [place for place, key in enumerate(old_rows) if key not in new_rows]
-    stay = [key for key in old_rows if key in new_rows]
-    join = [key for key in new_rows if key not in old_rows]
+    return compute_delta(make_rows(read_columns(old)), make_rows(read_columns(new)))
+
+
+def compute_delta(old: Rows, new: Rows) -> bytes:
+    """Return what leads from one list to another: for who makes several that lead to one."""
+    stay = [key for key in old.cells if key in new.cells]
+    join = [key for key in new.cells if key not in old.cells]
     body = bytearray()
-    _put_places(body, gone)
-    _put_swarms(body, before.swarm_ids, after.swarm_ids)
-    for column, (name, _) in enumerate(_MIDDLE, 1):
-        _put_column(body, name, column, stay, join, old_rows, new_rows)
-    place_of = {swarm_id: place for place, swarm_id in enumerate(after.swarm_ids)}
-    kept = [place_of.get(swarm_id, -1) for swarm_id in before.swarm_ids]
-    swarms_of = {key: int.from_bytes(row[-1], "big") for key, row in new_rows.items()}
-    moved = [
-        place for place, key in enumerate(stay)
-        if kept[int.from_bytes(old_rows[key][-1], "big")] != swarms_of[key]
-    ]  # fmt: skip
-    _put_places(body, moved)
-    for key in (*(stay[place] for place in moved), *join):
-        body += _number(swarms_of[key])
+    _put_places(body, [place for place, key in enumerate(old.cells) if key not in new.cells])
+    _put_swarms(body, old.swarm_ids, new.swarm_ids)
+    other = [(place, key) for place, key in enumerate(stay) if old.cells[key] != new.cells[key]]
+    for column in range(len(_MIDDLE)):
+        _put_column(body, column, other, join, old, new)
+    moved = [(p, key) for p, key in enumerate(stay) if old.swarm_of[key] != new.swarm_of[key]]
+    _put_places(body, [place for place, _ in moved])
+    place_of = {swarm_id: place for place, swarm_id in enumerate(new.swarm_ids)}
+    for key in (*(key for _, key in moved), *join):
+        body += _number(place_of[new.swarm_of[key]])
     deflate = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
     packed = deflate.compress(bytes(body)) + deflate.flush()
     return bytes([FORMAT_BYTE]) + _number(len(join)) + b"".join(join) + packed
 
 
-def _rows(columns: Columns) -> dict[bytes, tuple[bytes, ...]]:
-    """Return the cells of each node by its key, in the order of `COLUMNS`."""
-    rows = zip(*columns.split(), strict=True)
-    return {row[0]: row for row in rows}
-
-
 def _put_column(
     body: bytearray,
-    name: str,
     column: int,
-    stay: Sequence[bytes],
-    join: Sequence[bytes],
-    old_rows: dict[bytes, tuple[bytes, ...]],
-    new_rows: dict[bytes, tuple[bytes, ...]],
+    other: Sequence[tuple[int, Key]],
+    join: Sequence[Key],
+    old: Rows,
+    new: Rows,
 ) -> None:
     """Add the cells of one column that changed, and those of who joins.
 
     An address that a node has not any more needs no change here: its flags say so.
     """
     changed = [
-        place
-        for place, key in enumerate(stay)
-        if new_rows[key][column] and old_rows[key][column] != new_rows[key][column]
+        (place, new.cells[key][column])
+        for place, key in other
+        if new.cells[key][column] and old.cells[key][column] != new.cells[key][column]
     ]
-    _put_places(body, changed)
-    body += b"".join(new_rows[stay[place]][column] for place in changed)
-    body += b"".join(new_rows[key][column] for key in join)
+    _put_places(body, [place for place, _ in changed])
+    body += b"".join(cell for _, cell in changed)
+    body += b"".join(new.cells[key][column] for key in join)
 
 
 def _put_swarms(body: bytearray, old: Sequence[int], new: Sequence[int]) -> None:

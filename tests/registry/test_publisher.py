@@ -75,6 +75,13 @@ class Served:
         self.network.end_epoch()
         await self.publisher.update()
 
+    async def finish(self) -> None:
+        """Have the newest list final, and all deltas made."""
+        await self.block()
+        self.network.settle()
+        await self.publisher.update()
+        await self.publisher.finish()
+
     async def restart(self) -> None:
         """Open the chain and the folder anew."""
         self.network.reopen()
@@ -389,7 +396,7 @@ async def test_deltas_lead_to_each_list_from_those_before(tmp_path: Path) -> Non
             name = f"new {number}"
             await served.block(served.network.register(name, "alice"))
             await served.end_epoch()
-        await served.publisher.finish()
+        await served.finish()
         assert deltas(served, 0) == []
         assert deltas(served, 1) == [0]
         assert deltas(served, 6) == [2, 4, 5]
@@ -411,7 +418,7 @@ async def test_lists_and_deltas_are_kept_for_so_many_epochs_and_headers_for_ever
     async with serving(tmp_path) as served:
         for _ in range(8):
             await served.end_epoch()
-        await served.publisher.finish()
+        await served.finish()
         lists = tmp_path / "lists"
         assert sorted(int(path.parent.name) for path in lists.glob("*/full")) == [4, 5, 6, 7, 8]
         assert sorted(int(path.parent.name) for path in lists.glob("*/header")) == [*range(9)]
@@ -432,6 +439,43 @@ async def test_a_delta_that_cannot_be_written_holds_nothing_up(
     async with serving(tmp_path) as served:
         for _ in range(2):
             await served.end_epoch()
-        await served.publisher.finish()
+        await served.finish()
         assert deltas(served, 2) == []
-        assert served.publisher.latest == 1
+        assert served.publisher.latest == 2
+
+
+@in_loop
+async def test_who_closes_does_not_wait_for_the_whole_ladder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "REST", 0)
+    async with serving(tmp_path) as served:
+        for _ in range(4):
+            await served.end_epoch()
+        await served.finish()
+        assert deltas(served, 4) == [0, 2, 3]
+        monkeypatch.setattr(publisher_module, "REST", 10**6)
+        await served.end_epoch()
+        await served.block()
+        served.network.settle()
+        await served.publisher.update()
+        async with asyncio.timeout(30):
+            await served.publisher.close()
+        assert deltas(served, 5) == [4]
+
+
+@in_loop
+async def test_deltas_wait_until_their_list_is_final_and_no_longer_than_to_the_next(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as served:
+        await served.end_epoch()
+        await served.publisher.finish()
+        assert deltas(served, 1) == []
+        served.network.attesting = False
+        await served.block()
+        served.network.end_epoch()
+        await served.publisher.update()
+        await served.publisher.finish()
+        assert deltas(served, 1) == [0]
+        assert deltas(served, 2) == []
