@@ -10,7 +10,6 @@
 
 import difflib
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Final
@@ -27,6 +26,7 @@ from ledger.messages.lists import HEADER_BYTES, SignedHeader, encode_signed_head
 from ledger.rules.swarms import UNASSIGNED, reassign
 from ledger.types import Key
 from registry.formats.delta import apply_delta, encode_delta
+from registry.formats.full import deflate
 from registry.formats.slice import Slice, encode_slice
 
 SIGNERS: Final = (3, 17)
@@ -145,7 +145,7 @@ def _ed_bytes(old: bytes, new: bytes) -> int:
         letter = {"delete": "d", "insert": "a", "replace": "c"}[kind]
         place = f"{first}" if kind == "insert" else f"{first + 1},{last}"
         script += [f"{place}{letter}", *after[start:stop], *(["."] if stop > start else [])]
-    return len(_deflated("\n".join(script).encode()))
+    return len(deflate("\n".join(script).encode()))
 
 
 def _json_bytes(old: bytes, new: bytes) -> int:
@@ -154,9 +154,4 @@ def _json_bytes(old: bytes, new: bytes) -> int:
     keys = {line[:64] for line in after}
     gone = sorted(line[:64] for line in before if line[:64] not in keys)
     document = {"removed": gone, "changed": sorted(after - before)}
-    return len(_deflated(json.dumps(document, separators=(",", ":")).encode()))
-
-
-def _deflated(raw: bytes) -> bytes:
-    deflate = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
-    return deflate.compress(raw) + deflate.flush()
+    return len(deflate(json.dumps(document, separators=(",", ":")).encode()))

@@ -8,7 +8,6 @@
 """
 
 import json
-import zlib
 from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
@@ -35,7 +34,7 @@ from ledger.state import State
 from ledger.steps import run as run_steps
 from ledger.store import MemoryStore
 from registry.formats import FORMATS
-from registry.formats.full import decode_full, encode_full
+from registry.formats.full import decode_full, deflate, encode_full
 from registry.status import address_text
 
 NODES: Final = 10_000
@@ -160,7 +159,7 @@ def _measure_peers(section: Section, entries: Sequence[Entry], ours: int) -> Non
         ("unsigned binary, 51 bytes a node", b"".join(map(_binary, entries))),
     ):
         section.add(name, "bytes a node", len(raw) / NODES, note=_times(len(raw), ours))
-        packed = len(_deflated(raw))
+        packed = len(deflate(raw))
         section.add("  compressed", "bytes a node", packed / NODES, note=_times(packed, ours))
     reading = repeat(REPETITIONS, lambda: json.loads(whole))
     section.add("parsing the JSON, nothing checked", "ms", [1_000 * one for one in reading])
@@ -204,8 +203,3 @@ def _binary(entry: Entry) -> bytes:
 def _to_json(rows: Sequence[dict[str, Any]]) -> bytes:
     document = {"height": 1, "service_node_states": rows}
     return json.dumps(document, separators=(",", ":")).encode()
-
-
-def _deflated(raw: bytes) -> bytes:
-    deflate = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
-    return deflate.compress(raw) + deflate.flush()

@@ -12,7 +12,7 @@ from ledger.crypto import sha256, tagged_hash
 from ledger.errors import Misuse
 from ledger.merkle import History, leaf_hash, tree_root
 from ledger.messages import tags
-from ledger.messages.entries import Entry, contact_cells, pack_columns, pack_swarm_leaf
+from ledger.messages.entries import Entry, contact_cells, pack_columns, pack_swarm_leaves
 from ledger.messages.lists import (
     FORMAT_VERSION,
     RULES_VERSION,
@@ -56,12 +56,11 @@ def build_list(state: State) -> Generator[None, None, BuiltList]:
     swarm_ids = tuple(sorted(members))
     columns = pack_columns(entries, cells)
     yield
-    leaves = []
-    for place, swarm_id in enumerate(swarm_ids):
-        before, after = swarm_ids[place - 1], swarm_ids[(place + 1) % len(swarm_ids)]
-        leaves.append(pack_swarm_leaf(before, swarm_id, after, members[swarm_id]))
-        if place % PAUSE_NODES == 0:
+    leaves: list[bytes] = []
+    for leaf in pack_swarm_leaves(swarm_ids, (members[swarm_id] for swarm_id in swarm_ids)):
+        if len(leaves) % PAUSE_NODES == 0:
             yield
+        leaves.append(leaf)
     return BuiltList(len(entries), swarm_ids, columns, tuple(leaves))
 
 

@@ -32,7 +32,7 @@ from ledger.messages.tables import (
     NODES,
     POOL,
     SETS,
-    TABLES,
+    TABLE_OF,
 )
 from ledger.transactions.envelope import Transaction
 from ledger.types import Epoch, Hash, Height, Key
@@ -58,8 +58,6 @@ MAX_BLOCKS_BYTES: Final = 2**23
 
 MAX_PROOF_BYTES: Final = 2**23
 """A proof in one answer; only a roster of more than 131,000 nodes is longer."""
-
-LETTERS: Final = {table.name: table.letter for table in TABLES}
 
 
 class Queries:
@@ -283,7 +281,11 @@ class Queries:
     def proof(self, _view: View, epoch: Epoch, table: str, key: bytes) -> Answer:
         """A record of the state at an epoch's end, with its proof; None if that is not kept."""
         end = self._chain.end_of(epoch)
-        return None if end is None else _show_proof(end.make_proof(LETTERS[table] + key), table)
+        return (
+            None
+            if end is None
+            else _show_proof(end.make_proof(TABLE_OF[table].letter + key), table)
+        )
 
     # ------------------------------------------------------------------ votes, taking part
 

@@ -7,7 +7,7 @@ These are fixed binary layouts, big-endian, hashed as the bytes they are:
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from operator import lt
 from typing import Final, NamedTuple
@@ -39,7 +39,7 @@ COLUMNS: Final = (
 the nodes whose flags say so; `swarm_index` is the place of the swarm's id in the header part."""
 
 _KEYS, _FLAGS = 0, 1
-_FLAG_OF: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
+FLAG_OF: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
 """The flag that says whether an entry has a cell in a column."""
 _ADDRESSED: Final = bytes((HAS_IPV4, HAS_IPV6, HAS_IPV4 | HAS_IPV6))
 """Every value that flags may have."""
@@ -85,6 +85,15 @@ def pack_swarm_leaf(before: int, swarm_id: int, after: int, members: Iterable[by
     """Return the leaf of one swarm from its members' packed entries, by ascending key."""
     entries = list(members)
     return _LEAF_HEAD.pack(before, swarm_id, after, len(entries)) + b"".join(entries)
+
+
+def pack_swarm_leaves(
+    swarm_ids: Sequence[int], members: Iterable[Iterable[bytes]]
+) -> Iterator[bytes]:
+    """Yield the leaf of each swarm, by ascending id, from the packed entries of its members."""
+    for place, (swarm_id, packed) in enumerate(zip(swarm_ids, members, strict=True)):
+        after = swarm_ids[(place + 1) % len(swarm_ids)]
+        yield pack_swarm_leaf(swarm_ids[place - 1], swarm_id, after, packed)
 
 
 SWARM_LEAF_HEAD_BYTES: Final = _LEAF_HEAD.size
@@ -145,21 +154,28 @@ def _unpack_entry(raw: bytes, swarm_id: int) -> Entry:
     flags, at = raw[KEY_BYTES], KEY_BYTES + 1
     cells = []
     for name, width in COLUMNS[2:-1]:
-        present = name not in _FLAG_OF or flags & _FLAG_OF[name]
+        present = name not in FLAG_OF or flags & FLAG_OF[name]
         cells.append(raw[at : at + width] if present else b"")
         at += len(cells[-1])
-    ipv4, ipv6, storage_port, router_port, storage_version, router_version = cells
-    return Entry(
-        raw[:KEY_BYTES],
-        Contact(
-            ipv4,
-            ipv6,
-            int.from_bytes(storage_port, "big"),
-            int.from_bytes(router_port, "big"),
-            Version(*storage_version),
-            Version(*router_version),
-        ),
-        swarm_id,
+    return Entry(raw[:KEY_BYTES], _make_contact(*cells), swarm_id)
+
+
+def _make_contact(
+    ipv4: bytes,
+    ipv6: bytes,
+    storage_port: bytes,
+    router_port: bytes,
+    storage_version: bytes,
+    router_version: bytes,
+) -> Contact:
+    """Return the contact of these cells; the opposite of `contact_cells`, without the flags."""
+    return Contact(
+        ipv4,
+        ipv6,
+        int.from_bytes(storage_port, "big"),
+        int.from_bytes(router_port, "big"),
+        Version(*storage_version),
+        Version(*router_version),
     )
 
 
@@ -200,7 +216,7 @@ class Columns(NamedTuple):
         """Return the cells of each column by entry; an address that an entry has not is empty."""
         flags = self.cells[_FLAGS]
         return [
-            _spread(_cut(cells, width), flags, _FLAG_OF[name]) if name in _FLAG_OF
+            _spread(_cut(cells, width), flags, FLAG_OF[name]) if name in FLAG_OF
             else _cut(cells, width)
             for (name, width), cells in zip(COLUMNS, self.cells, strict=True)
         ]  # fmt: skip
@@ -241,8 +257,8 @@ def read_columns(raw: bytes) -> Columns:
     cells: list[bytes] = []
     for name, width in COLUMNS:
         cell_count = count
-        if name in _FLAG_OF:
-            bit, flags = _FLAG_OF[name], cells[_FLAGS]
+        if name in FLAG_OF:
+            bit, flags = FLAG_OF[name], cells[_FLAGS]
             if flags.translate(None, _ADDRESSED):
                 raise Refusal("bad_list", why="a node has no address or unknown flags")
             cell_count = sum(flags.count(value) for value in _ADDRESSED if value & bit)
@@ -265,23 +281,11 @@ def unpack_columns(raw: bytes) -> list[Entry]:
 def make_entries(columns: Columns) -> list[Entry]:
     """Return the entries of a list, sorted by key."""
     rows = zip(*columns.split(), strict=True)
+    ids = columns.swarm_ids
     return [
-        Entry(
-            key,
-            Contact(
-                ipv4,
-                ipv6,
-                int.from_bytes(storage_port, "big"),
-                int.from_bytes(router_port, "big"),
-                Version(*storage_version),
-                Version(*router_version),
-            ),
-            columns.swarm_ids[int.from_bytes(place, "big")],
-        )
-        for (
-            key, _, ipv4, ipv6, storage_port, router_port, storage_version, router_version, place,
-        ) in rows
-    ]  # fmt: skip
+        Entry(key, _make_contact(*cells), ids[int.from_bytes(place, "big")])
+        for key, _, *cells, place in rows
+    ]
 
 
 def make_swarm_leaves(columns: Columns) -> list[bytes]:
@@ -290,10 +294,7 @@ def make_swarm_leaves(columns: Columns) -> list[bytes]:
     members: list[list[bytes]] = [[] for _ in ids]
     for *cells, place in zip(*columns.split(), strict=True):
         members[int.from_bytes(place, "big")].append(b"".join(cells))
-    return [
-        pack_swarm_leaf(ids[place - 1], swarm_id, ids[(place + 1) % len(ids)], members[place])
-        for place, swarm_id in enumerate(ids)
-    ]
+    return list(pack_swarm_leaves(ids, members))
 
 
 def _cut_keys(cells: bytes) -> list[bytes]:

@@ -109,3 +109,6 @@ TABLES: Final[tuple[Table[Record], ...]] = (
     NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS,
 )  # type: ignore[assignment]  # fmt: skip
 """Every table of the state. A test holds `docs/spec/state.md` equal to this."""
+
+TABLE_OF: Final = {table.name: table for table in TABLES}
+"""Each table by its name."""

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from starlette.types import Message
 
-from registry.formats import DELTA_MEDIA_TYPE, FORMATS, HEADER_MEDIA_TYPE
+from registry.formats import FORMATS, HEADER_MEDIA_TYPE
+from registry.formats.delta import DELTA_MEDIA_TYPE
 from registry.formats.slice import SLICE_MEDIA_TYPE
 
 CACHE_BYTES: Final = 2**25

@@ -5,15 +5,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from ledger.messages.tables import TABLES
+from ledger.messages.tables import TABLE_OF
 from ledger.types import MAX_AMOUNT
 from registry.addresses import decode_record_key
 from registry.api.answers import answer, at_height, described, parsed
 from registry.api.live import Here, Live
 from registry.api.models import ACCOUNT, EPOCH, HEIGHT, KEY, Shape, shown
 from registry.api.problems import ProblemError
-
-BY_NAME: Final = {table.name: table for table in TABLES}
 
 
 class Proof(Shape):
@@ -35,7 +33,7 @@ TableName = Annotated[
     str,
     Path(
         description="Name of a table of the state.",
-        json_schema_extra={"enum": [*BY_NAME]},
+        json_schema_extra={"enum": [*TABLE_OF]},
         examples=["accounts"],
     ),
 ]
@@ -107,9 +105,9 @@ async def get_proof(
 async def _answer(
     request: Request, live: Live, table: str, key: str, epoch: int | None
 ) -> Response:
-    row = BY_NAME.get(table)
+    row = TABLE_OF.get(table)
     if row is None:
-        raise ProblemError("bad_request", why=f"table: one of {', '.join(BY_NAME)}")
+        raise ProblemError("bad_request", why=f"table: one of {', '.join(TABLE_OF)}")
     asked = parsed(partial(decode_record_key, row), key)
     epoch = _resolve(live, epoch)
     _, result = await live.query("proof", {"epoch": epoch, "table": table, "key": asked})

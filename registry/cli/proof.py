@@ -86,15 +86,15 @@ def proof(
 
 def _parse(text: str, name: str) -> Asked:
     """Return which record is meant."""
-    from ledger.messages.tables import TABLES
+    from ledger.messages.tables import TABLE_OF
     from registry.addresses import decode_record_key
 
     name = name or USUAL_TABLES.get(text[:3].lower(), "")
     if not name:
         raise typer.BadParameter("name an account or a node by its address, or say --table")
-    table = next((row for row in TABLES if row.name == name), None)
+    table = TABLE_OF.get(name)
     if table is None:
-        names = ", ".join(row.name for row in TABLES)
+        names = ", ".join(TABLE_OF)
         raise typer.BadParameter(f"there is no table {name!r}, but: {names}")
     try:
         return Asked(table, decode_record_key(table, text))

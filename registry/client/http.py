@@ -83,11 +83,11 @@ def fetch_lists(
         if cache is not None:
             cache.save(trusted)
         if trusted.needs_list and not (cache is not None and cache.load_list(trusted)):
-            full = _fetch_deltas(source, trusted, get) or _fetch_full(
-                [source, *urls], trusted, get, failures
-            )
+            full = None
+            if not _fetch_deltas(source, trusted, get):
+                full = _fetch_full([source, *urls], trusted, get, failures)
             if cache is not None:
-                cache.save(trusted, full)
+                cache.save(trusted, full or encode_full(join_columns(trusted.columns)))
     return Fetched(source, failures)
 
 
@@ -123,22 +123,22 @@ def _fetch_header(
     return source
 
 
-def _fetch_deltas(url: str, trusted: TrustedLists, get: _Get) -> bytes:
-    """Go on from the list that is held; return the `full` file of the new one, empty if it fails.
+def _fetch_deltas(url: str, trusted: TrustedLists, get: _Get) -> bool:
+    """Go on from the list that is held; say whether that led to the new one.
 
     Nothing depends on it: the whole list leads to the same.
     """
     start, header = trusted.list_epoch, trusted.header
     steps = [] if start is None else plan_steps(start, header.epoch)
     if not steps:
-        return b""
+        return False
     limit = compute_full_bound(compute_columns_bound(header.node_count, header.swarm_count))
     try:
         files = [get(_join(url, f"{step.end}/delta/{step.start}"), limit) for step in steps]
         trusted.load_deltas(*files)
     except (Refusal, Unavailable):
-        return b""
-    return encode_full(join_columns(trusted.columns))
+        return False
+    return True
 
 
 def _fetch_full(

@@ -26,6 +26,7 @@ from ledger.errors import Misuse, WaypostError
 from ledger.messages.entries import Entry
 from ledger.rules.swarms import nearest_swarm, position_of
 from ledger.types import Key
+from registry.client.trusted import check_account_id
 
 HOPS: Final = 3
 """Nodes of a path unless the caller says otherwise."""
@@ -121,8 +122,7 @@ class RoutingTable:
         `account_id` has 33 bytes, or 32 without its prefix. Nodes that are avoided are left out, if
         others are there. None are returned if the swarm has none.
         """
-        if len(account_id) not in (32, 33):
-            raise Misuse(f"an account id has 33 bytes, or 32 without its prefix: {len(account_id)}")
+        check_account_id(account_id)
         swarm_id = nearest_swarm(self._swarm_ids, position_of(account_id[-32:]))
         members = self._swarms.get(swarm_id, [])
         mixed = self._rng.sample(members, len(members))

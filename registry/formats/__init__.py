@@ -25,9 +25,6 @@ from registry.formats.session_json import MAX_SESSION_JSON_BYTES, encode_session
 HEADER_MEDIA_TYPE: Final = "application/vnd.waypost.header"
 """Type of a signed header, which stands beside every format."""
 
-DELTA_MEDIA_TYPE: Final = "application/vnd.waypost.delta"
-"""Type of a delta, which leads from one list to another, and so is no format of a list alone."""
-
 
 class Source(NamedTuple):
     """What the files of one list are made from."""

@@ -16,7 +16,6 @@
 """
 
 import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from itertools import compress, pairwise
 from typing import Final, NamedTuple
@@ -25,8 +24,7 @@ from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.messages.entries import (
     COLUMNS,
-    HAS_IPV4,
-    HAS_IPV6,
+    FLAG_OF,
     KEY_BYTES,
     Columns,
     join_columns,
@@ -34,15 +32,14 @@ from ledger.messages.entries import (
 )
 from ledger.messages.lists import MAX_NODES, MAX_SWARMS
 from ledger.types import Hash, Key
-from registry.formats.full import inflate
+from registry.formats.full import deflate, inflate
+
+DELTA_MEDIA_TYPE: Final = "application/vnd.waypost.delta"
 
 FORMAT_BYTE: Final = 1
 
 _MIDDLE: Final = COLUMNS[1:-1]
 """Columns of cells of one width, behind the keys and before the swarms."""
-
-_BITS: Final = {"ipv4": HAS_IPV4, "ipv6": HAS_IPV6}
-"""The flag that says whether a node has a cell in a column."""
 
 _NUMBER_BYTES: Final = 3
 """Length of a number at most: all are below 2^21."""
@@ -57,12 +54,13 @@ def compute_delta_bound(old_nodes: int, new_nodes: int, old_swarms: int, new_swa
     return numbers + _LONGEST_ROW * new_nodes + 8 * new_swarms
 
 
-MAX_DELTA_BYTES: Final = (
-    1
-    + _NUMBER_BYTES
-    + KEY_BYTES * MAX_NODES
-    + compute_delta_bound(MAX_NODES, MAX_NODES, MAX_SWARMS, MAX_SWARMS) * 1001 // 1000
-    + 64
+def _compute_file_bound(inflated: int, new_nodes: int) -> int:
+    """Return how many bytes a file has at most whose deflated part inflates to so many."""
+    return 1 + _NUMBER_BYTES + KEY_BYTES * new_nodes + inflated * 1001 // 1000 + 64
+
+
+MAX_DELTA_BYTES: Final = _compute_file_bound(
+    compute_delta_bound(MAX_NODES, MAX_NODES, MAX_SWARMS, MAX_SWARMS), MAX_NODES
 )
 """Nobody has to read a longer file."""
 
@@ -108,9 +106,7 @@ def compute_delta(old: Rows, new: Rows) -> bytes:
     place_of = {swarm_id: place for place, swarm_id in enumerate(new.swarm_ids)}
     for key in (*(key for _, key in moved), *join):
         body += _number(place_of[new.swarm_of[key]])
-    deflate = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
-    packed = deflate.compress(bytes(body)) + deflate.flush()
-    return bytes([FORMAT_BYTE]) + _number(len(join)) + b"".join(join) + packed
+    return bytes([FORMAT_BYTE]) + _number(len(join)) + b"".join(join) + deflate(bytes(body))
 
 
 def _put_column(
@@ -176,7 +172,7 @@ def apply_delta(
     """
     nodes, swarms = counts
     bound = compute_delta_bound(old.node_count, nodes, len(old.swarm_ids), swarms)
-    limit = 1 + _NUMBER_BYTES + KEY_BYTES * nodes + bound * 1001 // 1000 + 64
+    limit = _compute_file_bound(bound, nodes)
     if len(data) > limit:
         raise Refusal("too_large", size=len(data), limit=limit)
     if not data:
@@ -237,7 +233,7 @@ def _read_column(
 ) -> list[bytes]:
     """Return the cells of a column, of those who stay and then of those who join."""
     changed = body.places(len(before))
-    bit = _BITS.get(name, 0)
+    bit = FLAG_OF.get(name, 0)
     cells = [*before, *[b""] * joining]
     has_cell = [bool(flag[0] & bit) for flag in flags] if flags and bit else [True] * len(cells)
     for place in (*changed, *range(len(before), len(cells))):

@@ -43,8 +43,7 @@ MAX_FULL_BYTES: Final = compute_full_bound(MAX_COLUMNS_BYTES)
 
 def encode_full(columns: bytes) -> bytes:
     """Return the file of packed columns, at most `compute_full_bound(len(columns))` bytes."""
-    deflate = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
-    return bytes([FORMAT_BYTE]) + deflate.compress(columns) + deflate.flush()
+    return bytes([FORMAT_BYTE]) + deflate(columns)
 
 
 def decode_full(data: bytes, expected_hash: Hash, max_columns: int = MAX_COLUMNS_BYTES) -> Columns:
@@ -72,6 +71,12 @@ def decode_full(data: bytes, expected_hash: Hash, max_columns: int = MAX_COLUMNS
 def read_file(data: bytes) -> bytes:
     """Return the columns of a file of one's own, unchecked. Refuses with `bad_list`."""
     return inflate(memoryview(data)[1:], MAX_COLUMNS_BYTES)
+
+
+def deflate(data: bytes) -> bytes:
+    """Return one deflate stream of `data`, as short as the library makes it."""
+    stream = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
+    return stream.compress(data) + stream.flush()
 
 
 def inflate(data: memoryview, limit: int) -> bytes:
