@@ -6,7 +6,9 @@ Read in this order:
     sodium                       the peer of execution: libsodium alone, in two processes
     networks, traffic            networks with many accounts or nodes; transactions for them
     execution, swarms, lists     one section each, in this process
+    serving, framework           lists over HTTP, beside nginx and a peer of its own
     startup                      how long starting takes
+    ends                         from an epoch's last block to its list published, without load
     load, homes, epoch_end       a whole service under load, while its epochs end
 
 `scripts/bench [section…]` runs it; docs/performance.md says how to read it.

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import epoch_end, execution, lists, startup, swarms
+from bench import epoch_end, execution, lists, serving, startup, swarms
 from bench.figures import Report, Section
 
 SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
     "execution": execution.run,
     "swarms": swarms.run,
     "lists": lists.run,
+    "serving": serving.run,
     "epoch_end": epoch_end.run,
     "startup": startup.run,
 }

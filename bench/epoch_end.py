@@ -5,46 +5,33 @@
   transactions come in beside them, and a few nodes register in each epoch.
 - Around an epoch's end: from the time of its last block until half a second after its list is
   final. The limits hold there, and over all.
-- The parts of an end are taken in this process, on a copy of the same chain.
+- The founding nodes begin to earn at the first end, before the load begins: the ends that it sees
+  are steady ones. What an end takes without load, and its parts, is measured in `ends`.
 """
 
-import shutil
-import statistics
 import subprocess
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 
 import msgspec
 
-from bench import homes
+from bench import ends, homes
 from bench.figures import Limit, Section, percentile, python_command
 from bench.homes import HOST, Service
 from bench.load import Kind, Plan, Result, Sample
-from bench.networks import make_pairs
-from ledger.chain import Chain
+from bench.networks import NODES_OF_OPERATOR, make_pairs
 from ledger.crypto import KeyPair, sha256
-from ledger.epochs import EPOCH_STEPS
-from ledger.epochs.begin import make_header
-from ledger.epochs.ending import Ending
-from ledger.leveldb import LevelStore
 from ledger.messages.lists import decode_header, decode_signed_header
-from ledger.messages.tables import EPOCH
-from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
-from ledger.transition import begin_block
 from ledger.types import COIN, Hash
 from registry.addresses import encode_account, encode_node
-from registry.formats import FORMATS
 from registry.home import GENESIS
 from registry.keystore import derive
 from registry.wallet import Terms, Wallet
 
 NODES: Final = 10_000
-NEWCOMERS: Final = 100
-REPETITIONS: Final = 5
 WORKERS: Final = 2
 SECONDS: Final = 45.0
 AFTER_S: Final = 0.5
@@ -60,16 +47,13 @@ RATES: Final = {
 TRANSACTIONS: Final = 5
 """In one submission; every fifth submission holds a registration instead."""
 
-T = TypeVar("T")
-
 
 def run(section: Section) -> None:
     """Measure the section."""
+    ends.run(section)
     with tempfile.TemporaryDirectory(prefix="waypost-bench-") as scratch:
         folder = Path(scratch)
         homes.prepare(folder / "home", NODES)
-        shutil.copytree(folder / "home", folder / "copy")
-        _measure_parts(section, folder / "copy")
         service = Service(folder / "home", WORKERS)
         try:
             section.add("service: start to its first final list", "s", service.wait_until_ready())
@@ -78,81 +62,6 @@ def run(section: Section) -> None:
             _report(section, service, result)
         finally:
             service.stop()
-
-
-# ------------------------------------------------------------------------- the parts
-
-
-class Stopwatch(NamedTuple):
-    """The time of a piece of work, and of its longest piece between two pauses, in ms."""
-
-    total: float
-    longest: float
-
-
-def _measure_parts(section: Section, home: Path) -> None:
-    store = LevelStore(home / "ledger", create=False)
-    genesis = (home / GENESIS).read_bytes()
-    chain = Chain(store, genesis)
-    _report_parts(section, "nothing changed", [_end_epoch(chain) for _ in range(REPETITIONS)])
-    pairs = make_pairs(homes.ACCOUNTS)[-NEWCOMERS:]
-    registrations = [
-        homes.register(chain.genesis_hash, pair, NODES + place, chain.tip.time_ms)
-        for place, pair in enumerate(pairs)
-    ]
-    with homes.signing(home) as signer:
-        homes.commit_block(chain, signer, registrations, 1)
-    title = f"{NEWCOMERS} newcomers"
-    _report_parts(section, title, [_end_epoch(chain) for _ in range(REPETITIONS)])
-    store.close()
-
-
-def _end_epoch(chain: Chain) -> dict[str, Stopwatch]:
-    """End the running epoch on an overlay, and return the time of each part; nothing is kept."""
-    view = chain.view()
-    params = view.state.params()
-    state = State(view.reader)
-    begin_block(state, view.tip.root)
-    running = state.one(EPOCH)
-    time_ms = running.start_ms + params.epoch_ms
-    ending = Ending(running.epoch, view.tip.height + 1, time_ms, params, running.seed)
-    parts: dict[str, Stopwatch] = {}
-    for step in EPOCH_STEPS:
-        parts[step.__name__] = _drive(step(state, ending))[1]
-    built, parts["make_header"] = _drive(make_header(state, ending))
-    tree = build_tree(view.reader.items(STATE_START, STATE_STOP))
-    parts["root"] = _drive(update_tree(tree, state.changes()))[1]
-    parts["encode full, on a thread"] = _drive(
-        _once(lambda: FORMATS["full"].encode(built.columns))
-    )[1]
-    return parts
-
-
-def _drive(steps: Generator[None, None, T]) -> tuple[T, Stopwatch]:
-    total = longest = 0.0
-    while True:
-        began = time.perf_counter()
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            took = 1_000 * (time.perf_counter() - began)
-            return result, Stopwatch(total + took, max(longest, took))
-        took = 1_000 * (time.perf_counter() - began)
-        total, longest = total + took, max(longest, took)
-
-
-def _once(work: Callable[[], T]) -> Generator[None, None, T]:
-    yield
-    return work()
-
-
-def _report_parts(section: Section, title: str, ends: Sequence[dict[str, Stopwatch]]) -> None:
-    section.say(f"the end of an epoch with {NODES:,} nodes, {title}")
-    for name in ends[0]:
-        pieces = [end[name].longest for end in ends]
-        note = f"longest piece {statistics.median(pieces):.1f} ms"
-        section.add(f"  {name}", "ms", [end[name].total for end in ends], note=note)
 
 
 # --------------------------------------------------------------------------- the load
@@ -190,7 +99,7 @@ def _submissions(
     genesis_hash: Hash, pairs: Sequence[KeyPair], height: int, now_ms: int
 ) -> list[bytes]:
     """Return enough submissions for the whole time; no two need the same account."""
-    spare = iter(pairs[-(-NODES // homes.NODES_OF_OPERATOR) :])
+    spare = iter(pairs[-(-NODES // NODES_OF_OPERATOR) :])
     made = []
     for turn in range(int(2 * SECONDS * RATES["submit"])):
         if turn % 5 == 4:
@@ -221,14 +130,14 @@ def _run_load(plan: Plan, folder: Path) -> Result:
 
 
 def _report(section: Section, service: Service, result: Result) -> None:
-    ends = {event.epoch: event.at for event in result.events if event.name == "epoch"}
+    published_at = {event.epoch: event.at for event in result.events if event.name == "epoch"}
     finals = {event.epoch: event.at for event in result.events if event.name == "list_final"}
-    began = {epoch: _end_of(service, epoch) for epoch in ends}
-    published = [1_000 * (ends[epoch] - began[epoch]) for epoch in sorted(ends)]
-    final = [1_000 * (finals[epoch] - began[epoch]) for epoch in sorted(ends) if epoch in finals]
-    section.add("last block of an epoch to its list published", "ms", published)
+    began = {epoch: _end_of(service, epoch) for epoch in published_at}
+    published = [1_000 * (published_at[epoch] - began[epoch]) for epoch in sorted(began)]
+    final = [1_000 * (finals[epoch] - began[epoch]) for epoch in sorted(began) if epoch in finals]
+    section.add("under load: last block to list published", "ms", published)
     section.add("  to its list final", "ms", final)
-    windows = [(began[e], finals.get(e, ends[e]) + AFTER_S) for e in ends]
+    windows = [(began[e], finals.get(e, published_at[e]) + AFTER_S) for e in began]
 
     def is_inside(sample: Sample) -> bool:
         return any(start - sample.latency <= sample.due <= stop for start, stop in windows)

@@ -17,6 +17,7 @@ from typing import Final
 from bench.figures import python_command
 from bench.networks import (
     ATTESTOR_SEED,
+    NODES_OF_OPERATOR,
     PRODUCER_SEED,
     SEED,
     WIDE,
@@ -40,7 +41,6 @@ from registry.watermarks import Watermarks
 
 ACCOUNTS: Final = 20_000
 EACH: Final = 1_000 * COIN
-NODES_OF_OPERATOR: Final = 4
 NODES_IN_BLOCK: Final = 5_000
 REQUIREMENT: Final = 100 * COIN
 DAY_MS: Final = 86_400_000

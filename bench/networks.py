@@ -2,6 +2,7 @@
 
 - `make_genesis` is a network with a faucet that owns everything.
 - `open_with_accounts` gives it many accounts at height 0, as if the genesis file had named them.
+- `open_with_nodes` gives it many nodes in the same way, with some that are to come and to go.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,12 @@ from typing import Final
 from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import KeyPair, key_pair, sha256
+from ledger.epochs.activations import apply_swarms
+from ledger.epochs.begin import make_header, write_roster, write_start
+from ledger.epochs.ending import Ending
 from ledger.history import TIP_KEY, Tip
 from ledger.merkle import sparse_root
+from ledger.messages.contact import Contact
 from ledger.messages.genesis import (
     FIXED,
     GENESIS_VERSION,
@@ -20,8 +25,11 @@ from ledger.messages.genesis import (
     GenesisAccount,
     GenesisAttestor,
 )
+from ledger.messages.state import ACTIVE, QUEUED, Contribution, Due, KeyHistory, Queued
+from ledger.messages.tables import CONTACTS, EXITS, HISTORIES, MATURES, NODES, QUEUE
+from ledger.nodes import new_node
 from ledger.params import HOUR, preset
-from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
+from ledger.state import STATE_START, STATE_STOP, State, build_tree, due_key, update_tree
 from ledger.steps import run
 from ledger.store import Store
 from ledger.types import COIN, Amount, Key
@@ -33,6 +41,7 @@ PRODUCER_SEED: Final = named_seed(SEED, "producer")
 ATTESTOR_SEED: Final = named_seed(SEED, "attestor")
 FAUCET: Final = derive(named_seed(SEED, "faucet"), "account")
 SUPPLY: Final = 10**9 * COIN
+NODES_OF_OPERATOR: Final = 4
 
 QUIET: Final = {"epoch_ms": 24 * HOUR, "fresh_ms": 24 * HOUR, "valid_ms": 48 * HOUR}
 """Parameters of a network whose epochs never end while something else is measured."""
@@ -79,14 +88,78 @@ def open_with_accounts(
     The records go straight into the state of height 0, since a genesis file with that many
     accounts would have every key checked at each start.
     """
-    chain = Chain(store, genesis)
-    chain.init()
-    state = State(store)
+    chain, state = _init(store, genesis)
     state.debit(FAUCET.public, each * len(accounts))
     for account in accounts:
         state.credit(account, each)
-    changes = state.changes()
+    return _open_anew(chain, state)
+
+
+def node_key(number: int) -> Key:
+    """Return the key of a node of `open_with_nodes`."""
+    return sha256(b"node %d" % number)
+
+
+def open_with_nodes(
+    store: Store, genesis: bytes, contacts: Sequence[Contact], active: int, change: int
+) -> Chain:
+    """Return a new chain whose nodes have these contacts: the first are active, the others queued.
+
+    `change` of the active ones are to leave at each end of an epoch, as long as so many are in the
+    queue. All who are active begin to earn at the end that comes `payable_ms` after the start. Left
+    out are records that no epoch's end reads: the accounts, and what keys are bound to.
+    """
+    chain, state = _init(store, genesis)
+    params, start_ms = chain.view().state.params(), chain.genesis.start_ms
+    for number, contact in enumerate(contacts):
+        key, operator = node_key(number), sha256(b"operator %d" % (number // NODES_OF_OPERATOR))
+        leaving = number // change + 1 if number < len(contacts) - active else 0
+        node = new_node(
+            life=1,
+            state=ACTIVE if number < active else QUEUED,
+            since_ms=start_ms,
+            since_height=0,
+            registered_height=0,
+            operator=operator,
+            fee=500,
+            requirement=params.staking_requirement,
+            contributions=(Contribution(operator, operator, params.staking_requirement, 0),),
+            reserved=(),
+            duty_key=sha256(b"duty" + key),
+            list_key=b"",
+            list_tip=b"",
+            consensus_key=b"",
+            x25519=sha256(b"x25519" + key),
+            exit_ms=start_ms + leaving * params.epoch_ms if leaving else 0,
+            tested_from=1,
+            payable_from_ms=start_ms + params.payable_ms,
+        )
+        state.put(NODES, node, key)
+        state.put(HISTORIES, KeyHistory(1, 0, 0), key)
+        state.put(CONTACTS, contact, key)
+        if number >= active:
+            state.put(QUEUE, Queued(key), bytes(8) + number.to_bytes(4, "big"))
+            continue
+        state.put(MATURES, Due(key), due_key(node.payable_from_ms, key))
+        if node.exit_ms:
+            state.put(EXITS, Due(key), due_key(node.exit_ms, key))
+    founders = tuple(sorted(node_key(number) for number in range(active)))
+    ending = Ending(0, 0, start_ms, params, chain.genesis.seed, newcomers=founders)
+    for step in (apply_swarms, write_roster, write_start, make_header):
+        run(step(state, ending))
+    return _open_anew(chain, state)
+
+
+def _init(store: Store, genesis: bytes) -> tuple[Chain, State]:
+    chain = Chain(store, genesis)
+    chain.init()
+    return chain, State(store)
+
+
+def _open_anew(chain: Chain, state: State) -> Chain:
+    """Return the chain that begins with what was written to `state`."""
+    store, changes = chain.store, state.changes()
     tree = run(update_tree(build_tree(store.items(STATE_START, STATE_STOP)), changes))
     tip = Tip(0, chain.genesis.start_ms, sparse_root(tree), chain.genesis_hash)
     store.write(changes | {TIP_KEY: encode(tip)}, sync=True)
-    return Chain(store, genesis)
+    return Chain(store, chain.genesis_bytes)

@@ -346,7 +346,7 @@ class Chain:
         self._execution = None
         if is_epoch_over(ready.state, ready.context) and ready.built is None:
             ready.built = yield from end_epoch(ready.state, ready.context)
-        ready.changes = ready.state.changes()
+        ready.changes = yield from ready.state.encode_changes()
         ready.tree = yield from update_tree(self._tree, ready.changes)
         ready.header = BlockHeader(
             block.height,
@@ -471,6 +471,10 @@ class Chain:
                 code = 0 if refusal is None else refusal.number
                 yield key, encode_location(Location(ready.input.height, index, code))
             seen[tx_hash] = None
+
+    def changed_records(self) -> Mapping[bytes, Record | None]:
+        """Return the records that the finalized block changes, by store key."""
+        return self._finalized()[0].state.changed_records()
 
     def end_commit(self, block: Block) -> Mapping[bytes, Record | None]:
         """Go on from a block whose batch was written; returns its records by store key."""

@@ -194,6 +194,21 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     "fork": RefusalCode(148, "two final headers for epoch {epoch}: stop and compare fingerprints"),
     "list_missing": RefusalCode(149, "no list is verified yet: fetch one first"),
     "bad_proof": RefusalCode(150, "the proof is refused, ask another source: {why}"),
+    "bad_path": RefusalCode(151, "the trust path is refused, ask another source: {why}"),
+    "bad_history": RefusalCode(
+        152, "this header does not continue the history of the one before: ask another source"
+    ),
+    "trust_expired": RefusalCode(
+        153,
+        "what is trusted is {age_ms} ms old, and stake backs its word for {limit_ms} ms: "
+        "take a newer checkpoint, or let several sources agree",
+    ),
+    "succeeded": RefusalCode(
+        154, "this network goes on as another one: start from the genesis file {successor}"
+    ),
+    "wrong_successor": RefusalCode(
+        155, "this genesis file is not the one that the last header names: ask another source"
+    ),
     # verdicts
     "verdict_closed": RefusalCode(
         160, "epoch {epoch} takes no votes and verdicts now: send those of this epoch or the last"
@@ -259,6 +274,9 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     ),
     "not_on_duty": RefusalCode(
         207, "list key {place} of the order is that of a node off duty: wait until it is active"
+    ),
+    "network_moved": RefusalCode(
+        208, "this network goes on as another one: send it there, by the genesis file {successor}"
     ),
 }
 

@@ -20,8 +20,9 @@ from ledger.messages.genesis import (
     SOLO,
     Genesis,
     GenesisNode,
+    founders_of,
 )
-from ledger.messages.lists import MAX_MEMBERS, MAX_NODES, MAX_SWARMS, Attestor
+from ledger.messages.lists import MAX_MEMBERS, MAX_NODES, MAX_SWARMS
 from ledger.messages.state import (
     ACTIVE,
     DUTY_ROLE,
@@ -156,7 +157,7 @@ def write_genesis(state: State, genesis: Genesis) -> tuple[Key, ...]:
     state.put(STARTS, EpochStart(genesis.start_ms), epoch_key(0))
     history = History(0, ())
     state.put(HEADERS, HistoryState(history.size, history.peaks))
-    members = tuple(Attestor(row.list_key, row.weight) for row in genesis.attestors)
+    members = founders_of(genesis)
     state.put(SETS, AttestorSets(members, members, 0, (), 0, 0, genesis.recovery))
     for seat in genesis.attestors:
         state.put(CHAINLINKS, Chainlink(seat.tip, 0), seat.list_key)

@@ -9,6 +9,9 @@
     V epoch 8 ‖ node    a verdict: who voted what, and who was drawn and did not
     R height 8 ‖ index  a penalty: what a report took, and what it brought
     A hash 32           an attestor set that headers name, by its hash
+    N epoch 8           (empty) the header of that epoch is final, and names another set as the next
+    O epoch 8           the recovery order for the end of an epoch: who signed it
+    H level 1 ‖ place 8 the root of a full subtree of the history of headers
 
 None of it is covered by the state root. A snapshot is the state of one height in chunks, with the
 block whose header names its root.
@@ -22,9 +25,10 @@ import msgspec
 from ledger.codec import U8, U32, U63, Bytes32, Codec, Record, encode
 from ledger.crypto import sha256
 from ledger.errors import Refusal
-from ledger.merkle import sparse_root
+from ledger.merkle import Subtree, sparse_root
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, block_hash, inputs_hash
 from ledger.messages.lists import MAX_ATTESTORS, Attestor
+from ledger.messages.transactions import Signer
 from ledger.state import STATE_START, STATE_STOP, build_tree
 from ledger.store import Reader, Store
 from ledger.types import Epoch, Hash, Height, Key
@@ -100,6 +104,32 @@ ATTESTOR_SET: Final[Codec[AttestorSet]] = Codec(AttestorSet, "attestor set")
 def set_key(set_hash: Hash) -> bytes:
     """Return the store key of an attestor set."""
     return b"A" + set_hash
+
+
+def announcement_key(epoch: Epoch) -> bytes:
+    """Return the store key that marks a final header which names another set as the next one."""
+    return b"N" + epoch.to_bytes(8, "big")
+
+
+class RecoveryRow(Record, frozen=True):
+    """What clients need of an order by which recovery keys replaced the attestors."""
+
+    tips_hash: Bytes32
+    signers: Annotated[tuple[Signer, ...], msgspec.Meta(max_length=MAX_ATTESTORS)]
+    """By ascending key."""
+
+
+RECOVERY_ROW: Final[Codec[RecoveryRow]] = Codec(RecoveryRow, "recovery")
+
+
+def recovery_key(epoch: Epoch) -> bytes:
+    """Return the store key of the recovery order for the end of an epoch."""
+    return b"O" + epoch.to_bytes(8, "big")
+
+
+def subtree_key(subtree: Subtree) -> bytes:
+    """Return the store key of the root of a full subtree of the history."""
+    return b"H" + bytes([subtree.level]) + subtree.place.to_bytes(8, "big")
 
 
 def location_key(tx_hash: Hash) -> bytes:

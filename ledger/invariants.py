@@ -7,6 +7,7 @@ service.
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from ledger.messages.lists import decode_header
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
@@ -48,6 +49,8 @@ from ledger.messages.tables import (
 from ledger.nodes import get_members, get_owed, get_staked, get_total
 from ledger.rules.swarms import UNASSIGNED
 from ledger.state import State, due_key
+from ledger.succession import get_succession, get_successor
+from ledger.types import ZERO_HASH
 
 
 def find_violations(state: State) -> list[str]:
@@ -212,6 +215,18 @@ def header_or_draft_is_there(state: State) -> Iterator[str]:
         yield "attestations of an epoch that ended were kept"
 
 
+def headers_name_the_successor(state: State) -> Iterator[str]:
+    """The newest header names the successor from its time on, and none before."""
+    epoch = state.one(EPOCH)
+    newest = state.get(DRAFT) or state.get(HEADER)
+    successor = get_successor(state, epoch.start_ms)
+    if newest is not None and decode_header(newest.header).successor != successor:
+        yield f"the newest header does not name {successor.hex()}"
+    last_epoch = get_succession(state).last_epoch
+    if last_epoch and (successor == ZERO_HASH or last_epoch >= epoch.epoch - 1):
+        yield f"epoch {last_epoch} cannot have been the last one"
+
+
 INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
     supply_is_conserved,
     stakes_fit_their_state,
@@ -224,5 +239,6 @@ INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
     every_node_has_its_records,
     attestations_belong_to_the_set,
     header_or_draft_is_there,
+    headers_name_the_successor,
 )
 """Every invariant; a new record type comes with one."""

@@ -12,7 +12,7 @@ millions of leaves may pause the garbage collector meanwhile: it finds nothing a
 The rules, with examples in bytes, are docs/spec/merkle.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -128,11 +128,38 @@ class History:
 
     def append(self, leaf: Hash) -> "History":
         """Return the history with one more leaf hash at its end."""
-        peaks, size = list(self.peaks), self.size
-        while size & 1:  # two full subtrees of one size become one
-            leaf = node_hash(peaks.pop(), leaf)
-            size >>= 1
-        return History(self.size + 1, (*peaks, leaf))
+        return self._append(Subtree(0, self.size), leaf)
+
+    def ended_by(self, leaf: Hash) -> list[tuple["Subtree", Hash]]:
+        """Return the full subtrees that one more leaf ends, itself first, with their roots."""
+        return list(self._climb(Subtree(0, self.size), leaf))
+
+    def extend(self, stop: int, roots: Sequence[Hash]) -> "History | None":
+        """Return the history grown to `stop` leaves, or None where the roots do not fit.
+
+        `roots` are those of `split_leaves(size, stop)`.
+        """
+        subtrees = split_leaves(self.size, stop)
+        if len(subtrees) != len(roots):
+            return None
+        history = self
+        for subtree, root in zip(subtrees, roots, strict=True):
+            history = history._append(subtree, root)
+        return history
+
+    def _append(self, subtree: "Subtree", root: Hash) -> "History":
+        *_, (last, peak) = self._climb(subtree, root)
+        taken = last.level - subtree.level
+        return History(subtree.stop, (*self.peaks[: len(self.peaks) - taken], peak))
+
+    def _climb(self, subtree: "Subtree", root: Hash) -> Iterator[tuple["Subtree", Hash]]:
+        """Yield a subtree at the end, and those that it completes with the peaks before it."""
+        yield subtree, root
+        for peak in reversed(self.peaks):
+            if not subtree.place & 1:  # it is a left side, so the peak before it is a larger one
+                return
+            subtree, root = Subtree(subtree.level + 1, subtree.place >> 1), node_hash(peak, root)
+            yield subtree, root
 
     def root(self) -> Hash:
         """Return the root, the same as `tree_root` over all leaf hashes."""
@@ -142,6 +169,32 @@ class History:
         for peak in reversed(self.peaks[:-1]):
             root = node_hash(peak, root)
         return root
+
+
+class Subtree(NamedTuple):
+    """A full subtree of a history: 2^`level` leaves, from leaf `place` · 2^`level` on."""
+
+    level: int
+    place: int
+
+    @property
+    def stop(self) -> int:
+        """The leaf after its last one."""
+        return (self.place + 1) << self.level
+
+
+def split_leaves(start: int, stop: int) -> list[Subtree]:
+    """Return the fewest full subtrees that make the leaves from `start` to before `stop`.
+
+    By ascending leaf; none if there are no such leaves. From 0 on they are the peaks.
+    """
+    subtrees = []
+    while start < stop:
+        largest = (stop - start).bit_length() - 1
+        level = min(largest, (start & -start).bit_length() - 1) if start else largest
+        subtrees.append(Subtree(level, start >> level))
+        start = subtrees[-1].stop
+    return subtrees
 
 
 # --- the sparse tree ----------------------------------------------------------------------------

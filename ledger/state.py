@@ -4,26 +4,29 @@
 - A block writes to an overlay; the store changes at commit and not before.
 """
 
-import heapq
 from collections.abc import Generator, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from ledger.codec import Record, encode
 from ledger.crypto import sha256
 from ledger.errors import CorruptStore, Misuse
-from ledger.merkle import SparseTree, sparse_build, sparse_update
+from ledger.merkle import SparseChange, SparseTree, sparse_build, sparse_update
 from ledger.messages import state as records
 from ledger.messages.tables import ACCOUNTS, PARAMS, R, Table
 from ledger.params import Params
+from ledger.steps import run
 from ledger.store import Reader
 from ledger.types import Amount, Epoch, Hash, Key, TimeMs
 
 STATE_START: Final = b"a"
-STATE_STOP: Final = b"{"
-"""All state lies in this range of store keys: the first letter is a … z."""
+STATE_STOP: Final = b"|"
+"""All state lies in this range of store keys: the first letter is a … z, or { behind them."""
 
-PAUSE_LEAVES: Final = 1_000
+PAUSE_LEAVES: Final = 500
 """Changed leaves between two pauses: some milliseconds of work."""
+
+PAUSE_CHANGES: Final = 2_000
+"""Changed records between two pauses of what is done to each of them: some milliseconds too."""
 
 NO_ACCOUNT: Final = records.Account(0, 0)
 
@@ -80,19 +83,27 @@ class State:
 
         The table must not change meanwhile.
         """
-        letter = table.letter
+        letter, load, changed = table.letter, table.codec.load, self._changed
         first = letter + start
-        overlay = sorted(key for key in self._changed if key[:1] == letter and key >= first)
-        below = (
-            (key, raw)
-            for key, raw in self._base.items(first, _after(letter))
-            if key not in self._changed
+        # the next key of the overlay stands last
+        overlay = sorted(
+            (key for key in changed if key[:1] == letter and key >= first), reverse=True
         )
-        above = ((key, b"") for key in overlay)
-        for key, raw in heapq.merge(below, above):
-            record = self._changed[key] if key in self._changed else table.codec.load(raw)
-            if record is not None:
-                yield key[1:], record  # type: ignore[misc]
+        for key, raw in self._base.items(first, _after(letter)):
+            while overlay and overlay[-1] < key:
+                yield from self._item(overlay.pop())
+            if overlay and overlay[-1] == key:
+                yield from self._item(overlay.pop())
+            else:
+                yield key[1:], load(raw)
+        while overlay:
+            yield from self._item(overlay.pop())
+
+    def _item(self, key: bytes) -> Iterator[tuple[bytes, Any]]:
+        """Yield what the overlay holds under a store key, unless it deletes it."""
+        record = self._changed[key]
+        if record is not None:
+            yield key[1:], record
 
     # --------------------------------------------------- what is read most often
 
@@ -120,9 +131,16 @@ class State:
 
     def changes(self) -> dict[bytes, bytes | None]:
         """Return what the overlay changes: store key to encoded record, or None to delete."""
-        return {
-            key: None if record is None else encode(record) for key, record in self._changed.items()
-        }
+        return run(self.encode_changes())
+
+    def encode_changes(self) -> Generator[None, None, dict[bytes, bytes | None]]:
+        """Return `changes`, with pauses; the overlay stays as it is meanwhile."""
+        changes: dict[bytes, bytes | None] = {}
+        for key, record in self._changed.items():
+            if len(changes) % PAUSE_CHANGES == PAUSE_CHANGES - 1:
+                yield
+            changes[key] = None if record is None else encode(record)
+        return changes
 
     def changed_records(self) -> dict[bytes, Record | None]:
         """Return the overlay's records by store key, as they will be once committed."""
@@ -153,16 +171,25 @@ def update_tree(
 ) -> Generator[None, None, SparseTree]:
     """Return the state tree after `changes`; a record's leaf holds the SHA-256 of its bytes.
 
-    Pauses between pieces; in the order of their paths, pieces share next to nothing of the tree.
+    Pauses between pieces. What begins with the same byte of a path stays together, and the pieces
+    come in the order of these bytes, so that they share next to nothing of the tree.
     """
     yield
-    leaves = sorted(
-        (sha256(key), None if raw is None else sha256(raw)) for key, raw in changes.items()
-    )
-    for start in range(0, len(leaves), PAUSE_LEAVES):
-        yield
-        tree = sparse_update(tree, leaves[start : start + PAUSE_LEAVES])
-    return tree
+    leaves: list[list[SparseChange]] = [[] for _ in range(256)]
+    for count, (key, raw) in enumerate(changes.items(), 1):
+        path = sha256(key)
+        leaves[path[0]].append((path, None if raw is None else sha256(raw)))
+        if count % PAUSE_CHANGES == 0:
+            yield
+    piece: list[SparseChange] = []
+    for some in leaves:
+        piece += some
+        if len(piece) >= PAUSE_LEAVES:
+            yield
+            tree = sparse_update(tree, piece)
+            piece = []
+    yield
+    return sparse_update(tree, piece)
 
 
 def build_tree(items: Iterable[tuple[bytes, bytes]]) -> SparseTree:

@@ -1,6 +1,7 @@
 """One block: its transactions, and at an epoch's end the steps of `EPOCH_STEPS`.
 
 - A transaction is checked, then applied; a refused one changes nothing.
+- Once a header names the network's successor, only what makes it final is taken.
 - The first block of an epoch stores the header that the epoch before left as a draft.
 - The epoch ends with the first block whose time is at least its start + `epoch_ms`.
 - The active set, contact data and swarms change in `EPOCH_STEPS` and nowhere else.
@@ -16,14 +17,15 @@ from ledger.epochs.begin import make_header, write_roster, write_start
 from ledger.epochs.ending import Ending
 from ledger.errors import Refusal
 from ledger.genesis import write_genesis
-from ledger.history import ENGINE_INDEX, penalty_key
-from ledger.lists import BuiltList, complete_header, store_header
+from ledger.history import ENGINE_INDEX, penalty_key, subtree_key
+from ledger.lists import BuiltList, complete_header, read_swarms, store_header
 from ledger.messages.evidence import MISBEHAVIOUR
 from ledger.messages.genesis import Genesis
 from ledger.messages.tables import DRAFT, EPOCH
 from ledger.offences import BLOCK_EQUIVOCATION
 from ledger.offences.punish import open_case, punish
 from ledger.state import State
+from ledger.succession import check_not_moved
 from ledger.transactions.envelope import Context, Transaction, apply_envelope, check_envelope
 from ledger.types import Hash
 
@@ -34,6 +36,8 @@ def begin_genesis(state: State, genesis: Genesis) -> Generator[None, None, Built
     ending = Ending(0, 0, genesis.start_ms, state.params(), genesis.seed, newcomers=newcomers)
     if newcomers:
         yield from apply_swarms(state, ending)
+    else:
+        ending.swarm_of = yield from read_swarms(state)
     yield from write_roster(state, ending)
     yield from write_start(state, ending)
     return (yield from make_header(state, ending))
@@ -44,7 +48,8 @@ def begin_block(state: State, state_root: Hash) -> None:
     draft = state.get(DRAFT)
     if draft is None:
         return
-    store_header(state, complete_header(draft.header, state_root))
+    for subtree, root in store_header(state, complete_header(draft.header, state_root)):
+        state.archived[subtree_key(subtree)] = root
     state.delete(DRAFT)
 
 
@@ -61,7 +66,11 @@ def apply_misbehaviour(state: State, pieces: tuple[bytes, ...], context: Context
 
 
 def check_transaction(state: State, tx: Transaction, context: Context) -> None:
-    """Check everything but signatures. Refuses with the codes of the envelope and the kind."""
+    """Check everything but signatures.
+
+    Refuses with `network_moved`, and with the codes of the envelope and the kind.
+    """
+    check_not_moved(state, is_finishing=tx.kind.is_finishing(tx.body))
     check_envelope(state, tx, context)
     tx.kind.check(state, tx, context)
 

@@ -12,8 +12,9 @@ ipc, handover, lifeline          how processes talk, and how they learn to stop
 workers, pool, verdicts          processes that verify; transactions and votes that wait
 census, roster                   counts and rows beside the chain
 duties, status                   who tests whom and who takes part; all about one node
+trust, comparison                paths over changes of the attestors; what sources serve, compared
 reports, announcements, queries  read-only answers
-view, publisher                  what is pushed to the web process; list files
+view, manifest, publisher        what is pushed to the web process; list files
 replica                          one chain with all that happens in step with it
 jobs, engines/                   the scheduler; what orders blocks, and who attests
 api/                             HTTP

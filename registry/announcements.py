@@ -1,4 +1,7 @@
-"""The rules in force and those announced, in the shape of the API: parameters and attestors."""
+"""The rules in force and those announced, in the shape of the API: parameters and attestors.
+
+And what follows on this network, once that is announced.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -8,7 +11,9 @@ from ledger.messages.tables import EPOCH, PARAMS, SETS
 from ledger.messages.transactions import BY_ATTESTORS, BY_RECOVERY
 from ledger.params import PARAMETERS
 from ledger.rules.attestors import earliest_change
-from ledger.transactions.orders import get_members_of
+from ledger.succession import get_succession, get_successor
+from ledger.transactions.orders import earliest_succession, get_members_of
+from ledger.types import ZERO_HASH
 from ledger.views import View
 
 AUTHORITIES: Final = {BY_ATTESTORS: "attestors", BY_RECOVERY: "recovery"}
@@ -20,9 +25,11 @@ def get_rules(view: View) -> dict[str, Any]:
     state, now_ms = view.state, view.tip.time_ms
     record, sets, params = state.one(PARAMS), state.one(SETS), state.params()
     following = record.next or (None,) * len(PARAMETERS)
+    succession, epoch = get_succession(state), state.one(EPOCH)
+    is_announced = succession.genesis_hash != ZERO_HASH
     return {
         "time_ms": now_ms,
-        "epoch": state.one(EPOCH).epoch,
+        "epoch": epoch.epoch,
         "parameters": [
             {
                 "name": row.name,
@@ -43,6 +50,11 @@ def get_rules(view: View) -> dict[str, Any]:
             now_ms, earliest_change(sets.changed_ms, params.set_change_ms)
         ),
         "recovery": [key.hex() for key in sets.recovery],
+        "successor": succession.genesis_hash.hex() if is_announced else None,
+        "successor_from_ms": succession.from_ms if is_announced else None,
+        "successor_earliest_ms": earliest_succession(succession, now_ms, params.unbonding_ms),
+        "has_moved": get_successor(state, epoch.start_ms) != ZERO_HASH,
+        "last_epoch": succession.last_epoch or None,
     }
 
 

@@ -5,7 +5,8 @@ node. They are derived: counted once at the start, then brought up to date block
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import Final, TypeAlias
 
 from ledger.chain import Chain
 from ledger.codec import Record
@@ -14,12 +15,19 @@ from ledger.messages.tables import NODES
 from ledger.state import State
 from ledger.types import Key
 
+PAUSE_RECORDS: Final = 1_000
+"""Records between two pauses: some milliseconds of work."""
+
+
+Standing: TypeAlias = tuple[int, tuple[Key, ...]]
+"""State of a node; its contributors and beneficiaries, each once."""
+
 
 class Census:
     """Nodes by state, and nodes by account: contributors and beneficiaries."""
 
     def __init__(self) -> None:
-        self._nodes: dict[Key, tuple[int, tuple[Key, ...]]] = {}
+        self._nodes: dict[Key, Standing] = {}
         self._by_state: Counter[int] = Counter()
         self._by_account: dict[Key, set[Key]] = {}
 
@@ -29,29 +37,41 @@ class Census:
 
     def count(self, state: State) -> None:
         """Count every node of one height."""
-        for key, node in state.items(NODES):
-            self._replace(key, node)
+        self.adopt({key: _find_standing(node) for key, node in state.items(NODES)})
 
-    def update(self, changes: Mapping[bytes, Record | None]) -> None:
-        """Take in the records that a block changed, by store key."""
-        for key, record in changes.items():
+    def prepare(
+        self, changes: Mapping[bytes, Record | None]
+    ) -> Generator[None, None, dict[Key, Standing | None]]:
+        """Return the nodes whose standing a block changes, None for those that go; with pauses.
+
+        `changes` are the block's records by store key.
+        """
+        changed: dict[Key, Standing | None] = {}
+        for count, (key, record) in enumerate(changes.items(), 1):
             if key[:1] == NODES.letter:
-                self._replace(key[1:], record if isinstance(record, Node) else None)
+                now = _find_standing(record) if isinstance(record, Node) else None
+                if now != self._nodes.get(key[1:]):
+                    changed[key[1:]] = now
+            if count % PAUSE_RECORDS == 0:
+                yield
+        return changed
 
-    def _replace(self, key: Key, node: Node | None) -> None:
+    def adopt(self, changed: Mapping[Key, Standing | None]) -> None:
+        """Take in what `prepare` returned for the next block."""
+        for key, standing in changed.items():
+            self._replace(key, standing)
+
+    def _replace(self, key: Key, new: Standing | None) -> None:
         old = self._nodes.pop(key, None)
         if old is not None:
             state, accounts = old
             self._by_state[state] -= 1
             for account in accounts:
                 self._by_account[account].discard(key)
-        if node is not None:
-            rows = node.contributions
-            accounts = tuple(
-                dict.fromkeys((*(c.account for c in rows), *(c.beneficiary for c in rows)))
-            )
-            self._nodes[key] = (node.state, accounts)
-            self._by_state[node.state] += 1
+        if new is not None:
+            state, accounts = new
+            self._nodes[key] = new
+            self._by_state[state] += 1
             for account in accounts:
                 self._by_account.setdefault(account, set()).add(key)
 
@@ -66,3 +86,9 @@ class Census:
     def nodes_of(self, account: Key) -> list[Key]:
         """Return the nodes in which an account has stake or gets rewards, by ascending key."""
         return sorted(self._by_account.get(account, ()))
+
+
+def _find_standing(node: Node) -> Standing:
+    rows = node.contributions
+    accounts = dict.fromkeys((*(c.account for c in rows), *(c.beneficiary for c in rows)))
+    return node.state, tuple(accounts)

@@ -26,6 +26,19 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     _put(path, data, mode, os.replace, durable=False)
 
 
+def link_atomically(path: Path, target: str) -> None:
+    """Have the symbolic link `path` lead to `target`, relative to its folder, from one to the next.
+
+    One process at a time does that for a path.
+    """
+    if path.is_symlink() and os.readlink(path) == target:
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    os.replace(fresh, path)
+
+
 def _put(
     path: Path, data: bytes, mode: int, move: Callable[[str, Path], None], *, durable: bool
 ) -> None:

@@ -6,7 +6,6 @@ the loop answers requests from the last committed height.
 
 import argparse
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +32,7 @@ from registry.keystore import load_seed
 from registry.lifeline import NONE, until_stopped
 from registry.publisher import Publisher
 from registry.queries import Queries
-from registry.replica import Engine, Replica
+from registry.replica import Engine, Replica, fill_memory
 from registry.settings import Settings
 from registry.signer import BlockSigner, HeaderSigner
 from registry.verdicts import SentVote
@@ -57,11 +56,12 @@ class Service:
         """What is not among `seeds` is read from its key file, if that is in the clear."""
         self._settings = settings
         self._seeds = seeds or {}
-        self.chain = _open_chain(settings)
         verifier: Verifier = (
             WorkerVerifier(settings.worker_sockets) if settings.web else ThreadVerifier()
         )
-        self.replica = Replica(self.chain, verifier)
+        with fill_memory():
+            self.chain = _open_chain(settings)
+            self.replica = Replica(self.chain, verifier)
         self.publisher = Publisher(self.chain, self.replica.roster, settings.publish_path)
         replica = self.replica
         self.queries = Queries(self.chain, replica.pool, replica.census, replica.verdicts)
@@ -247,16 +247,8 @@ def _open_chain(settings: Settings) -> Chain:
     except OSError:
         raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
     check_engine(GENESIS.decode(genesis))
-    # a start makes millions of objects that stay: the collector would only walk them again
-    gc.disable()
-    try:
-        chain = Chain(LevelStore(settings.database_path), genesis)
-        chain.init()
-    finally:
-        gc.enable()
-    gc.freeze()
-    # blocks make records by the thousand and no circles of them: looking too often costs a lot
-    gc.set_threshold(50_000, 20, 100)
+    chain = Chain(LevelStore(settings.database_path), genesis)
+    chain.init()
     return chain
 
 

@@ -25,7 +25,8 @@ def set_up_logs(process: str, path: Path | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file),
+        # writes a line and its end at once: processes that share a file do not mix them up
+        logger_factory=structlog.WriteLoggerFactory(file),
     )
     structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(level=logging.WARNING, stream=file)

@@ -15,7 +15,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 NOTHING: Final = -1
 """Stands for "none yet" where a gauge has no value."""
@@ -58,12 +58,8 @@ class WebMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._read: Callable[[], WebState] = WebState
-        self._requests = Counter(
-            "waypost_requests",
-            "Answers by group of paths and class of status.",
-            ("group", "status"),
-            registry=self._registry,
-        )
+        self._requests: dict[tuple[str, int], int] = {}
+        """Answers by group and the first digit of their status; counted by hand, for speed."""
         self._seconds = Histogram(
             "waypost_request_seconds",
             "Time to the end of an answer, without streams and lists.",
@@ -98,7 +94,19 @@ class WebMetrics:
 
     def count_request(self, group: str, status: int) -> None:
         """Count an answer with an HTTP status; 0 means that the client went before it."""
-        self._requests.labels(group, f"{status // 100}xx" if status else "none").inc()
+        kind = (group, status // 100)
+        self._requests[kind] = self._requests.get(kind, 0) + 1
+
+    def show_requests(self) -> Metric:
+        """Return the count of answers as a scrape shows it."""
+        family = CounterMetricFamily(
+            "waypost_requests",
+            "Answers by group of paths and class of status.",
+            labels=("group", "status"),
+        )
+        for (group, hundreds), count in sorted(self._requests.items()):
+            family.add_metric((group, f"{hundreds}xx" if hundreds else "none"), count)
+        return family
 
     def time_request(self, group: str, seconds: float) -> None:
         """Take down how long an answer took."""
@@ -126,12 +134,14 @@ class _Gauges:
         self._metrics = metrics
 
     def describe(self) -> Iterator[Metric]:
-        """Name the gauges without reading them."""
+        """Name everything without reading it."""
+        yield self._metrics.show_requests()
         for name in WebState._fields:
             yield GaugeMetricFamily(f"waypost_{name}", "")
 
     def collect(self) -> Iterator[Metric]:
         """Yield every gauge."""
+        yield self._metrics.show_requests()
         state = self._metrics.state
         helps = _HELPS
         for name, value in state._asdict().items():

@@ -22,6 +22,7 @@ from ledger.messages.transactions import (
     Seat,
     SetAttestors,
     SetParams,
+    SetSuccessor,
     Signer,
 )
 from ledger.transactions.orders import order_of
@@ -32,7 +33,7 @@ from registry.keystore import RECOVERY, derive
 MAX_ORDER_BYTES: Final = 2**15
 MAX_FILE_BYTES: Final = 2**16
 
-Order: TypeAlias = SetAttestors | SetParams
+Order: TypeAlias = SetAttestors | SetParams | SetSuccessor
 """What is ordered; in a file it names no signers."""
 
 
@@ -71,6 +72,12 @@ ORDERS: Final = {
         "set_params",
         SetParams,
         Codec(SetParams, "order of parameters", MAX_ORDER_BYTES),
+        lambda order: encode(order.order),
+    ),
+    14: OrderKind(
+        "set_successor",
+        SetSuccessor,
+        Codec(SetSuccessor, "order of a successor", MAX_ORDER_BYTES),
         lambda order: encode(order.order),
     ),
 }
@@ -120,6 +127,8 @@ def get_message(file: OrderFile) -> bytes:
 def _get_tag(order: Order) -> bytes:
     if isinstance(order, SetParams):
         return tags.PARAMS_ORDER
+    if isinstance(order, SetSuccessor):
+        return tags.SUCCESSOR_ORDER
     return tags.RECOVERY_ORDER if order.authority == BY_RECOVERY else tags.SET_ORDER
 
 

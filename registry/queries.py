@@ -13,9 +13,11 @@ from ledger.codec import Record, encode
 from ledger.errors import REFUSALS, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
+from ledger.messages.genesis import founders_of
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
+    attestor_set_hash,
     decode_header,
     decode_signed_header,
     has_single_signer,
@@ -42,10 +44,12 @@ from registry.announcements import get_rules
 from registry.census import Census
 from registry.duties import USUAL_EPOCHS, Duties, show_duty, show_participation
 from registry.formats.fingerprint import fingerprint_words
+from registry.formats.trust import encode_path
 from registry.ipc import Gone
 from registry.pool import Pool
 from registry.reports import check_report, get_report, list_reports
 from registry.status import Places, describe, get_status, list_claimable, sum_claimable
+from registry.trust import PathFinder
 from registry.verdicts import Verdicts
 
 Answer: TypeAlias = dict[str, Any] | list[Any] | None
@@ -69,6 +73,7 @@ class Queries:
         self._census = census
         self._verdicts = verdicts
         self._duties = Duties()
+        self._paths = PathFinder(attestor_set_hash(founders_of(chain.genesis)))
         self._searched: tuple[Epoch, SignedHeader | None] = (-1, None)
         """The newest final one of the frozen headers up to an epoch."""
 
@@ -287,6 +292,12 @@ class Queries:
             else _show_proof(end.make_proof(TABLE_OF[table].letter + key), table)
         )
 
+    def trust(self, view: View, epoch: Epoch, start: Epoch | None) -> Answer:
+        """The path to the header of an epoch from that of another, or from genesis; None if there
+        is no such header. Refuses with `bad_path`."""
+        path = self._paths.find(view, start, epoch)
+        return None if path is None else {"path": encode_path(path)}
+
     # ------------------------------------------------------------------ votes, taking part
 
     def participation(self, view: View, epochs: int) -> Answer:
@@ -376,6 +387,7 @@ QUERIES: Final[dict[str, Callable[..., Answer]]] = {
     "transaction": Queries.transaction,
     "accrued": Queries.accrued,
     "proof": Queries.proof,
+    "trust": Queries.trust,
     "participation": Queries.participation,
     "votes": Queries.votes,
     "contradictions": Queries.contradictions,

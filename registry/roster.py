@@ -5,14 +5,14 @@
   unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from ledger.codec import Record
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, Failing, Node, Swarm
-from ledger.messages.tables import CONTACTS, FAILING, NODES, SWARMS, R, Table
+from ledger.messages.tables import CONTACTS, FAILING, NODES, PARAMS, SWARMS, R, Table
 from ledger.params import Params
 from ledger.rules.credit import failing_epochs_to_removal
 from ledger.state import State
@@ -27,6 +27,9 @@ from registry.formats.session import (
 
 LETTERS: Final = frozenset(table.letter for table in (NODES, CONTACTS, SWARMS, FAILING))
 """Of the tables that a row is made from; in each, the node is the key."""
+
+PAUSE_ROWS: Final = 200
+"""Rows between two pauses: some milliseconds of work."""
 
 MILLIONTHS: Final = 100
 """In one part of 10,000."""
@@ -56,34 +59,46 @@ class Roster:
                 failing = state.get(FAILING, key)
                 self._rows[key] = make_row(key, node, contact, swarm, failing, params)
 
-    def update(self, changes: Mapping[bytes, Record | None], state: State) -> None:
-        """Take in the records that a block changed, by store key; `state` is that behind it."""
-        touched = {key[1:]: None for key in changes if key[:1] in LETTERS}
-        if not touched:
-            return
-        params = state.params()
+    def prepare(
+        self, changes: Mapping[bytes, Record | None], state: State
+    ) -> Generator[None, None, dict[Key, SessionNode | None]]:
+        """Return the rows that a block changes, None for those that go; with pauses.
 
-        def read(table: Table[R], key: Key) -> R | None:
+        `changes` are its records by store key; all others are those of `state`, the one before it
+        or the one behind it.
+        """
+        touched = {key[1:]: None for key in changes if key[:1] in LETTERS}
+        changed: dict[Key, SessionNode | None] = {}
+
+        def read(table: Table[R], key: Key = b"") -> R | None:
             # most of it just changed, and what the block holds need not be decoded again
             full = table.letter + key
             return changes[full] if full in changes else state.get(table, key)  # type: ignore[return-value]
 
-        for key in touched:
+        in_force = read(PARAMS)
+        if in_force is None or not touched:
+            return changed
+        params = Params(*in_force.values)
+        for count, key in enumerate(touched, 1):
             node, contact = read(NODES, key), read(CONTACTS, key)
-            if node is None or contact is None or node.state in GONE:
-                self._replace(key, None)
-                continue
-            swarm, failing = read(SWARMS, key), read(FAILING, key)
-            self._replace(key, make_row(key, node, contact, swarm, failing, params))
+            row = None
+            if node is not None and contact is not None and node.state not in GONE:
+                swarm, failing = read(SWARMS, key), read(FAILING, key)
+                row = make_row(key, node, contact, swarm, failing, params)
+            if row != self._rows.get(key):
+                changed[key] = row
+            if count % PAUSE_ROWS == 0:
+                yield
+        return changed
 
-    def _replace(self, key: Key, row: SessionNode | None) -> None:
-        if row == self._rows.get(key):
-            return
-        self._changed[key] = row
-        if row is None:
-            del self._rows[key]
-        else:
-            self._rows[key] = row
+    def adopt(self, changed: Mapping[Key, SessionNode | None]) -> None:
+        """Take in what `prepare` returned for the next block."""
+        self._changed |= changed
+        for key, row in changed.items():
+            if row is None:
+                del self._rows[key]
+            else:
+                self._rows[key] = row
 
     def all(self) -> list[SessionNode]:
         """Return every row."""

@@ -8,6 +8,7 @@
   signed only near its time: so up to the start of this process no epoch above a certain one can
   have been signed. It is counted from the newest header of which we know that this key signed it;
   a replica that is behind, or a source that keeps blocks back, cannot make it lower.
+- After the last header of a network, which names its successor and is final, none is signed.
 - For blocks somebody has to know: a follower that is asked, or a person who vouches.
 - A key without a watermark of which nothing is known that it signed counts as new only while its
   network is young. Later a person has to say so: what it signed may stand in another history.
@@ -81,6 +82,8 @@ class Known(NamedTuple):
     """Shortest time between two headers."""
     start_ms: TimeMs
     """When the network started."""
+    is_over: bool = False
+    """Whether its last header is final, which names the successor."""
 
 
 class HeaderSigner:
@@ -104,6 +107,11 @@ class HeaderSigner:
         Raises `SignerRefuses` and `WatermarkNotWritten`.
         """
         fields = decode_header(header)
+        if known.is_over:
+            raise SignerRefuses(
+                f"the header of epoch {fields.epoch} is none of this network any more: its last "
+                f"header is final, and names the successor {fields.successor.hex()}"
+            )
         now_ms = _now_ms()
         off_ms = abs(now_ms - fields.valid_after_ms)
         if off_ms > CLOCK_TOLERANCE_MS:

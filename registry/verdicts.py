@@ -28,6 +28,7 @@ from ledger.messages.transactions import VERSION, Free, Judge, Report, TesterVot
 from ledger.nodes import get_duty_key
 from ledger.offences import OFFENCES
 from ledger.state import State, epoch_key
+from ledger.succession import check_not_moved
 from ledger.transactions import TX_KINDS
 from ledger.transactions.judge import check_tested, check_useful, get_quorum
 from ledger.types import Epoch, Hash, Key
@@ -180,6 +181,7 @@ class Verdicts:
         """Return why a vote is refused, without a look at its signature."""
         place = (sent.epoch, sent.node)
         try:
+            check_not_moved(self._chain.view().state, is_finishing=False)
             box = self._boxes.get(place) or opened.get(place)
             if box is None:
                 box = opened[place] = self._open(*place, sent.life)
@@ -315,6 +317,8 @@ class Verdicts:
             try:
                 (refusal,) = await self._pool.add([raw], is_verified=True)
             except Busy:
+                return
+            if refusal is not None and refusal.code == "network_moved":
                 return
             if refusal is None:
                 self.made += 1

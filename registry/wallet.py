@@ -27,6 +27,7 @@ from ledger.messages.transactions import (
     SetAttestors,
     SetKeys,
     SetParams,
+    SetSuccessor,
     Transfer,
     UpdateContact,
     Withdraw,
@@ -91,9 +92,9 @@ class Wallet:
         """Return the report of an offence; the fee comes back where it proves one."""
         return self._paid("report", terms, report)
 
-    def order(self, terms: Terms, order: SetAttestors | SetParams) -> bytes:
+    def order(self, terms: Terms, order: SetAttestors | SetParams | SetSuccessor) -> bytes:
         """Return an order that others signed; this account pays for it."""
-        kind = "set_params" if isinstance(order, SetParams) else "set_attestors"
+        kind = next(row.name for row in TX_KINDS if row.body is type(order))
         return self._paid(kind, terms, order)
 
     def _paid(self, kind: str, terms: Terms, body: Any) -> bytes:

@@ -51,7 +51,9 @@ from ledger.messages.transactions import (
     SetAttestors,
     SetKeys,
     SetParams,
+    SetSuccessor,
     Signer,
+    SuccessorOrder,
     TesterVote,
     Transfer,
     UpdateContact,
@@ -205,6 +207,7 @@ PASS: Final = replace(FAIL, faults=0)
 PARAMS_ORDER: Final = ParamsOrder(
     from_ms=START_MS + 5 * DAY, values=tuple(PARAMS._replace(minimum_fee=2_000))
 )
+SUCCESSOR_ORDER: Final = SuccessorOrder(sha256(b"another genesis file"), START_MS + 10 * DAY)
 
 
 def example_seats(*names: str) -> tuple[Seat, ...]:
@@ -242,6 +245,7 @@ def signed_examples() -> dict[str, Example]:
         "attestor order": ("attestor", tags.SET_ORDER, encode(order_of(ADDED))),
         "recovery order": ("recovery", tags.RECOVERY_ORDER, encode(order_of(RECOVERED))),
         "parameter order": ("attestor", tags.PARAMS_ORDER, encode(PARAMS_ORDER)),
+        "successor order": ("second attestor", tags.SUCCESSOR_ORDER, encode(SUCCESSOR_ORDER)),
     }
     return {name: signed_example(*row) for name, row in rows.items()}
 
@@ -265,6 +269,7 @@ SENT: Final = {
     "report of votes": ("report", 5),
     "report of headers": ("report", 6),
     "set_attestors by recovery": ("set_attestors", 7),
+    "set_successor": ("set_successor", 8),
 }
 """Kind and nonce of each transaction; those of free kinds have none."""
 
@@ -279,6 +284,7 @@ BLOCKS: Final = (
                    "report of votes")),
     (12 * SECOND, ("report of headers", "set_attestors by recovery")),
     (20 * SECOND, ()),
+    (21 * SECOND, ("set_successor",)),
 )  # fmt: skip
 """The chain of the examples: how long after genesis each block is made, and what it carries."""
 
@@ -352,6 +358,9 @@ def example_bodies() -> dict[str, Record]:
         "report of headers": Report(OFFENCE["list_equivocation"], evidence["list_equivocation"]),
         "set_attestors by recovery": replace(
             RECOVERED, signers=(Signer(KEYS["recovery"], signature["recovery order"]),)
+        ),
+        "set_successor": SetSuccessor(
+            SUCCESSOR_ORDER, (Signer(KEYS["second attestor"], signature["successor order"]),)
         ),
     }
 

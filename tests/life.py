@@ -8,6 +8,7 @@
     report               a report of one of them
     set_keys             new role keys of a node
     seats, set_attestors, set_params      orders, signed by as many as are needed
+    set_successor        the order that the network goes on as another one
 
 Each takes a `Network`, and returns the bytes of a transaction or a record that is good.
 """
@@ -18,7 +19,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ledger.codec import Record, encode
-from ledger.crypto import KeyPair, sign, signing_bytes
+from ledger.crypto import KeyPair, sha256, sign, signing_bytes
 from ledger.merkle import audit_path, leaf_hash, tree_root
 from ledger.messages import tags
 from ledger.messages.duty import Vote, vote_bytes
@@ -37,13 +38,17 @@ from ledger.messages.transactions import (
     SetAttestors,
     SetKeys,
     SetParams,
+    SetSuccessor,
     Signer,
+    SuccessorOrder,
     TesterVote,
 )
 from ledger.nodes import get_duty_key
 from ledger.offences import OFFENCES
+from ledger.succession import get_succession
 from ledger.transactions.judge import get_quorum
 from ledger.transactions.orders import order_of
+from ledger.types import ZERO_HASH
 from tests.factory import Network, founding, free, keys, links, pair_of, public
 
 OFFENCE = {offence.name: offence.number for offence in OFFENCES}
@@ -272,10 +277,42 @@ def set_params(
     if from_ms is None:
         from_ms = network.chain.tip.time_ms + params.unbonding_ms + 1_000
     order = ParamsOrder(from_ms, tuple(params._replace(**values)))
-    message = signing_bytes(tags.PARAMS_ORDER, network.hash, encode(order))
-    rows = [
+    rows = sign_by_set(network, tags.PARAMS_ORDER, order, signers)
+    return network.paid("set_params", sender, SetParams(order, rows), **(envelope or {}))
+
+
+SUCCESSOR: Final = sha256(b"the genesis file of another network")
+
+
+def set_successor(
+    network: Network,
+    sender: str = "alice",
+    successor: bytes = SUCCESSOR,
+    from_ms: int | None = None,
+    signers: Sequence[int] | None = None,
+    **envelope: Any,
+) -> bytes:
+    """A `set_successor` by all of the current set, to be named as soon as may be."""
+    if from_ms is None:
+        from_ms = network.chain.tip.time_ms + 2 * network.params.unbonding_ms + 1_000
+    order = SuccessorOrder(successor, from_ms)
+    rows = sign_by_set(network, tags.SUCCESSOR_ORDER, order, signers)
+    return network.paid("set_successor", sender, SetSuccessor(order, rows), **envelope)
+
+
+def withdraw_successor(network: Network, sender: str = "alice", **envelope: Any) -> bytes:
+    """A `set_successor` that withdraws the one that is announced."""
+    from_ms = get_succession(network.state).from_ms
+    return set_successor(network, sender, ZERO_HASH, from_ms, **envelope)
+
+
+def sign_by_set(
+    network: Network, tag: bytes, order: Record, signers: Sequence[int] | None = None
+) -> tuple[Signer, ...]:
+    """The signatures of an order by the current set, or by those of its places."""
+    message = signing_bytes(tag, network.hash, encode(order))
+    return tuple(
         Signer(member.list_key, sign(pair_of(member.list_key), message))
         for index, member in enumerate(current(network))
         if signers is None or index in signers
-    ]
-    return network.paid("set_params", sender, SetParams(order, tuple(rows)), **(envelope or {}))
+    )

@@ -2,7 +2,8 @@
 
 from msgspec.structs import replace
 
-from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses
+from ledger.epochs.ending import PAUSE_LOOKS, PAUSE_RECORDS, Ending, Pauses
+from ledger.lists import read_swarms
 from ledger.messages.lists import MAX_NODES
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, Due, Node, Swarm
 from ledger.messages.tables import EXITS, FAILING, MATURES, NODES, QUEUE, SWARMS
@@ -82,18 +83,12 @@ def _activate(state: State, key: Key, ending: Ending) -> None:
 
 def apply_swarms(state: State, ending: Ending) -> Pauses:
     """Give newcomers a swarm; every epoch, since others may have left one."""
-    swarm_of: dict[Key, int] = {}
-    for place, (key, swarm) in enumerate(state.items(SWARMS), 1):
-        swarm_of[key] = swarm.swarm_id
-        if place % PAUSE_RECORDS == 0:
-            yield
-    before = dict(swarm_of)
-    for key in ending.newcomers:
-        swarm_of[key] = UNASSIGNED
-    after = reassign(swarm_of, swarm_seed(ending.seed))
+    before = yield from read_swarms(state)
+    newcomers = dict.fromkeys(ending.newcomers, UNASSIGNED)
+    ending.swarm_of = reassign(before | newcomers, swarm_seed(ending.seed))
     yield
-    for place, (key, swarm_id) in enumerate(sorted(after.items()), 1):
+    for count, (key, swarm_id) in enumerate(ending.swarm_of.items(), 1):
         if before.get(key) != swarm_id:
             state.put(SWARMS, Swarm(swarm_id), key)
-        if place % PAUSE_RECORDS == 0:
+        if count % PAUSE_LOOKS == 0:
             yield

@@ -1,8 +1,7 @@
 """What the steps of an epoch's end hand to each other."""
 
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from msgspec.structs import replace
@@ -14,7 +13,10 @@ from ledger.state import State, due_key
 from ledger.types import Epoch, Hash, Height, Key, TimeMs
 
 PAUSE_RECORDS: Final = 500
-"""Records between two pauses: some milliseconds of work."""
+"""Records that are changed between two pauses: some milliseconds of work."""
+
+PAUSE_LOOKS: Final = 2_000
+"""Records that are looked at between two pauses."""
 
 Pauses: TypeAlias = Generator[None, None, None]
 """Work that can be interrupted at each `yield`; what runs in between changes no state."""
@@ -38,12 +40,24 @@ class Ending:
     """Decommissioned nodes that come back at this end."""
     newcomers: tuple[Key, ...] = ()
     """Nodes that become active at this end, or at genesis those that have no swarm yet."""
+    swarm_of: Mapping[Key, int] = field(default_factory=dict)
+    """From `apply_swarms` on: the swarm of each active node, by ascending key."""
 
     def enter(self, node: Node, into: int) -> Node:
         """Return a node that enters another state at this end."""
         return replace(node, state=into, since_ms=self.time_ms, since_height=self.height)
 
 
-def iterate_due(state: State, table: Table[Due], time_ms: TimeMs) -> Iterator[tuple[bytes, Due]]:
-    """Yield what of a queue is due, by ascending time and node key."""
-    return takewhile(lambda item: item[0] < due_key(time_ms + 1, b""), state.items(table))
+def collect_due(
+    state: State, table: Table[Due], time_ms: TimeMs
+) -> Generator[None, None, list[tuple[bytes, Due]]]:
+    """Return what of a queue is due, by ascending time and node key; with pauses."""
+    end = due_key(time_ms + 1, b"")
+    due: list[tuple[bytes, Due]] = []
+    for place, row in state.items(table):
+        if place >= end:
+            break
+        due.append((place, row))
+        if len(due) % PAUSE_LOOKS == 0:
+            yield
+    return due

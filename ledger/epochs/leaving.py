@@ -1,6 +1,6 @@
 """How nodes leave: the end of duty, and the payout."""
 
-from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, iterate_due
+from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, collect_due
 from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, TOMBSTONED
 from ledger.messages.tables import EXITS, HISTORIES, NODES, PAYOUTS, QUEUE
 from ledger.nodes import end_duty, end_life, get_members, get_seated
@@ -14,13 +14,13 @@ def apply_exits(state: State, ending: Ending) -> Pauses:
     Outside the limit: who was slashed for equivocating goes at once, and who was not active yet
     gets everything back.
     """
-    due = [row.node for _, row in iterate_due(state, EXITS, ending.time_ms)]
+    due = yield from collect_due(state, EXITS, ending.time_ms)
     if not due:
         return
     limit = exit_limit(len(get_members(state, ending.epoch).keys))
     place_of = {row.node: place for place, row in state.items(QUEUE)}
-    for count, key in enumerate(due, 1):
-        node = state.one(NODES, key)
+    for count, (_, row) in enumerate(due, 1):
+        key, node = row.node, state.one(NODES, row.node)
         if node.state == QUEUED:
             state.delete(QUEUE, place_of[key])
         if state.one(HISTORIES, key).tombstoned:
@@ -42,7 +42,7 @@ def apply_payouts(state: State, ending: Ending) -> Pauses:
 
     Who still holds an attestor's seat waits: its signature counts, so its stake stays behind it.
     """
-    due = list(iterate_due(state, PAYOUTS, ending.time_ms))
+    due = yield from collect_due(state, PAYOUTS, ending.time_ms)
     seated = get_seated(state) if due else ()
     for count, (place, row) in enumerate(due, 1):
         if row.node in seated:

@@ -5,7 +5,7 @@ The cost grows with those who begin to earn, and neither with nodes nor with con
 
 from msgspec.structs import replace
 
-from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, iterate_due
+from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, collect_due
 from ledger.messages.state import ACTIVE
 from ledger.messages.tables import MATURES, NODES, POOL
 from ledger.nodes import start_earning
@@ -15,7 +15,8 @@ from ledger.state import State
 
 def pay_rewards(state: State, ending: Ending) -> Pauses:
     """Let those begin to earn whose time has come, and raise the accumulator by one share."""
-    for count, (place, row) in enumerate(list(iterate_due(state, MATURES, ending.time_ms)), 1):
+    due = yield from collect_due(state, MATURES, ending.time_ms)
+    for count, (place, row) in enumerate(due, 1):
         node = state.get(NODES, row.node)
         if node is not None and node.state == ACTIVE:
             state.put(NODES, start_earning(state, node, ending.time_ms), row.node)

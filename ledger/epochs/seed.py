@@ -2,12 +2,19 @@
 
 from ledger.codec import encode
 from ledger.epochs.ending import Ending, Pauses
-from ledger.history import AttestorSet, final_key, set_key
+from ledger.history import AttestorSet, announcement_key, final_key, set_key
 from ledger.lists import get_signed_header
-from ledger.messages.lists import attestor_set_hash, encode_signed_header, is_final, weigh
+from ledger.messages.lists import (
+    attestor_set_hash,
+    decode_header,
+    encode_signed_header,
+    is_final,
+    weigh,
+)
 from ledger.messages.tables import ATTESTATIONS, SETS
 from ledger.rules.seeds import compute_next_seed
 from ledger.state import State
+from ledger.succession import note_final
 
 
 def apply_seed(state: State, ending: Ending) -> Pauses:
@@ -24,6 +31,11 @@ def freeze_attestations(state: State, ending: Ending) -> Pauses:
     ending.is_final = is_final(*weigh(signed, members))
     state.archived[set_key(attestor_set_hash(members))] = encode(AttestorSet(members))
     state.archived[final_key(ending.epoch - 1)] = encode_signed_header(signed)
+    header = decode_header(signed.header)
+    if ending.is_final:
+        note_final(state, header)
+    if ending.is_final and header.next_set_hash != header.set_hash:
+        state.archived[announcement_key(ending.epoch - 1)] = b""
     for index, _ in signed.signatures:
         state.delete(ATTESTATIONS, bytes([index]))
     yield

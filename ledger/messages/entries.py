@@ -49,6 +49,9 @@ _MANY_KEYS: Final = struct.Struct(1_000 * f"{KEY_BYTES}s")
 MAX_ENTRY_BYTES: Final = sum(width for _, width in COLUMNS[:-1])
 """Length of a packed entry with both addresses."""
 _LEAF_HEAD: Final = struct.Struct(">QQQH")
+_TAIL: Final = struct.Struct(">HH6B")
+"""Ports and versions as they stand in a packed entry: columns in which every entry has a cell."""
+_TAIL_WIDTHS: Final = tuple(width for _, width in COLUMNS[4:-1])
 
 
 class Entry(NamedTuple):
@@ -62,23 +65,19 @@ class Entry(NamedTuple):
 
 def pack_entry(entry: Entry) -> bytes:
     """Return one entry as it stands in a swarm leaf: its fields without the swarm id."""
-    contact = entry.contact
-    return b"".join((entry.key, *contact_cells(contact)))
+    return b"".join((entry.key, *pack_contact(entry.contact)))
 
 
-def contact_cells(contact: Contact) -> tuple[bytes, ...]:
-    """Return the fields of a contact as bytes, in the order of the columns."""
-    flags = (HAS_IPV4 if contact.ipv4 else 0) | (HAS_IPV6 if contact.ipv6 else 0)
+def pack_contact(contact: Contact) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return what stands behind the key in a packed entry: flags, IPv4, IPv6, and all the rest."""
+    ipv4, ipv6 = contact.ipv4, contact.ipv6
+    flags = (HAS_IPV4 if ipv4 else 0) | (HAS_IPV6 if ipv6 else 0)
     storage, router = contact.storage_version, contact.router_version
-    return (
-        bytes([flags]),
-        contact.ipv4,
-        contact.ipv6,
-        contact.storage_port.to_bytes(2, "big"),
-        contact.router_port.to_bytes(2, "big"),
-        bytes((storage.major, storage.minor, storage.patch)),
-        bytes((router.major, router.minor, router.patch)),
-    )
+    tail = _TAIL.pack(
+        contact.storage_port, contact.router_port,
+        storage.major, storage.minor, storage.patch, router.major, router.minor, router.patch,
+    )  # fmt: skip
+    return bytes([flags]), ipv4, ipv6, tail
 
 
 def pack_swarm_leaf(before: int, swarm_id: int, after: int, members: Iterable[bytes]) -> bytes:
@@ -168,7 +167,7 @@ def _make_contact(
     storage_version: bytes,
     router_version: bytes,
 ) -> Contact:
-    """Return the contact of these cells; the opposite of `contact_cells`, without the flags."""
+    """Return the contact of these cells; the opposite of `pack_contact`, without the flags."""
     return Contact(
         ipv4,
         ipv6,
@@ -182,22 +181,41 @@ def _make_contact(
 # -------------------------------------------------------------------------------- columns
 
 
-def pack_columns(entries: Sequence[Entry], packed: Sequence[tuple[bytes, ...]] = ()) -> bytes:
+def pack_columns(entries: Sequence[Entry]) -> bytes:
     """Return the list's columns: what `list_hash` covers and `full` carries.
 
-    `entries` are sorted by key; `packed` may bring their `contact_cells`, computed before.
+    `entries` are sorted by key.
     """
-    swarm_ids = sorted({entry.swarm_id for entry in entries})
+    cells = pack_cells([pack_contact(entry.contact) for entry in entries])
+    keys = [entry.key for entry in entries]
+    return pack_columns_of(keys, [entry.swarm_id for entry in entries], cells)
+
+
+def pack_columns_of(
+    keys: Sequence[Key], swarm_id_of: Sequence[int], cells: Sequence[bytes]
+) -> bytes:
+    """Return the columns of entries with these keys and swarm ids, and the cells between these."""
+    swarm_ids = tuple(sorted(set(swarm_id_of)))
     place = {swarm_id: index.to_bytes(2, "big") for index, swarm_id in enumerate(swarm_ids)}
-    cells = packed or [contact_cells(entry.contact) for entry in entries]
-    columns = [
-        struct.pack(">II", len(entries), len(swarm_ids)),
-        struct.pack(f">{len(swarm_ids)}Q", *swarm_ids),
-        b"".join(entry.key for entry in entries),
-    ]
-    columns += [b"".join(column) for column in zip(*cells, strict=True)]
-    columns.append(b"".join(place[entry.swarm_id] for entry in entries))
-    return b"".join(columns)
+    places = b"".join([place[swarm_id] for swarm_id in swarm_id_of])
+    return join_columns(Columns(swarm_ids, (b"".join(keys), *cells, places)))
+
+
+def pack_cells(rows: Sequence[tuple[bytes, bytes, bytes, bytes]]) -> tuple[bytes, ...]:
+    """Return the columns of some contacts, each as `pack_contact` gives it, from flags to versions.
+
+    Ports and versions are taken apart byte by byte, of all contacts at once.
+    """
+    flags, ipv4, ipv6, tails = (b"".join([row[part] for row in rows]) for part in range(4))
+    columns = [flags, ipv4, ipv6]
+    start = 0
+    for width in _TAIL_WIDTHS:
+        cells = bytearray(len(rows) * width)
+        for at in range(width):
+            cells[at::width] = tails[start + at :: _TAIL.size]
+        columns.append(bytes(cells))
+        start += width
+    return tuple(columns)
 
 
 class Columns(NamedTuple):

@@ -6,6 +6,7 @@ import msgspec
 
 from ledger.codec import U8, U32, U63, U64, Bytes32, Codec, Record, UpTo32
 from ledger.messages.contact import Contact
+from ledger.messages.lists import Attestor
 
 GENESIS_VERSION: Final = 1
 MAX_GENESIS_BYTES: Final = 2**26
@@ -16,6 +17,7 @@ COMET: Final = 2
 
 # How the set of attestors changes; numbers are never reused.
 FIXED: Final = 1
+REGISTRY: Final = 2
 
 NEW_SWARM: Final = 2**64 - 1
 """Swarm id of a node that the seed of the file gives its swarm."""
@@ -69,7 +71,8 @@ class Genesis(Record, frozen=True):
     producer: UpTo32
     """Key that seals blocks under `SOLO`; none under `COMET`."""
     policy: U8
-    """`FIXED`: attestors change by their own signatures only."""
+    """`FIXED`: attestors change by their own signatures only. `REGISTRY`: nodes take their turns,
+    so that stake stands behind their word; clients follow it, the ledger does not run it yet."""
     seed: Bytes32
     """Seed of epoch 1."""
     params: tuple[U63, ...]
@@ -85,6 +88,11 @@ class Genesis(Record, frozen=True):
     """By ascending account."""
     nodes: tuple[GenesisNode, ...]
     """By ascending node key."""
+
+
+def founders_of(genesis: Genesis) -> tuple[Attestor, ...]:
+    """Return the set of attestors with which a network begins."""
+    return tuple(Attestor(seat.list_key, seat.weight) for seat in genesis.attestors)
 
 
 GENESIS: Final[Codec[Genesis]] = Codec(Genesis, "genesis file", MAX_GENESIS_BYTES)

@@ -308,3 +308,14 @@ class ParamsState(Record, frozen=True):
     """Values to come, or none."""
     from_ms: U63
     """Block time from which those are in force, from the next epoch's end on; 0 for none."""
+
+
+class Succession(Record, frozen=True):
+    """The network that goes on after this one, as it was ordered last."""
+
+    genesis_hash: Bytes32
+    """Hash of its genesis file; zeros once it was withdrawn."""
+    from_ms: U63
+    """Block time from which headers name it, from the next epoch's end on."""
+    last_epoch: U63
+    """Epoch of the first final header that names it, the last of this network; 0 before."""

@@ -1,7 +1,7 @@
 """The tables of the state: which record lies under which store key.
 
 - A store key is one letter and then the record's own key. Lower-case letters are state, proven by
-  the state root.
+  the state root, and so is `{`, which follows on `z`: there are more tables than letters.
 - A table without an own key holds one record.
 - Numbers in keys are big-endian, so that byte order is their order.
 """
@@ -101,12 +101,14 @@ EXITS = _table("exits", b"x", records.Due, "time 8 ‖ node 32",
 HEADERS = _table("headers", b"y", records.HistoryState, "", "history tree over the headers")
 STARTS = _table("starts", b"z", records.EpochStart, "epoch 8",
                 "start of each epoch that evidence may be of")
+SUCCESSION = _table("succession", b"{", records.Succession, "",
+                    "the network that goes on after this one, once one was ordered")
 # fmt: on
 
 TABLES: Final[tuple[Table[Record], ...]] = (
     ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, FAILING, PUNISHED, HEADER, DRAFT, VERDICTS,
     HISTORIES, CHAINLINKS, MATURES, NODES, PAYOUTS, PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS,
-    NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS,
+    NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS, SUCCESSION,
 )  # type: ignore[assignment]  # fmt: skip
 """Every table of the state. A test holds `docs/spec/state.md` equal to this."""
 

@@ -44,6 +44,9 @@ RECOVERY_ORDER: Final = b"waypost recovery order"
 PARAMS_ORDER: Final = b"waypost parameter order"
 """A list key orders other parameters."""
 
+SUCCESSOR_ORDER: Final = b"waypost successor order"
+"""A list key orders the network that goes on after this one."""
+
 BLOCK: Final = b"waypost block"
 """The producer of a `solo` chain seals a block."""
 

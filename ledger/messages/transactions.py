@@ -316,3 +316,20 @@ class SetParams(Record, frozen=True):
     order: ParamsOrder
     signers: Signers
     """By ascending key."""
+
+
+class SuccessorOrder(Record, frozen=True):
+    """What list keys sign, under the tag `SUCCESSOR_ORDER`, to announce a successor."""
+
+    genesis_hash: Bytes32
+    """Hash of the genesis file that this network goes on with; zeros withdraw the one announced."""
+    from_ms: U63
+    """Block time from which headers name it; of a withdrawal that of what it withdraws."""
+
+
+class SetSuccessor(Record, frozen=True):
+    """Order that this network goes on as another one."""
+
+    order: SuccessorOrder
+    signers: Signers
+    """By ascending key."""

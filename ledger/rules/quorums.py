@@ -6,9 +6,11 @@
 - Where fewer than k nodes of other operators are active, nobody tests v.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
+from struct import Struct
 from typing import Final, NamedTuple
 
 from ledger.crypto import TAG_BYTES
@@ -17,6 +19,8 @@ from ledger.types import Hash, Key
 
 MEMBER_BYTES: Final = 64
 """Node key ‖ operator."""
+
+_HALF: Final = Struct(f"{MEMBER_BYTES // 2}s")
 
 PREFIX: Final = tags.QUORUM.ljust(TAG_BYTES, b"\0")
 
@@ -40,13 +44,9 @@ def pack_members(members: Iterable[tuple[Key, Key]]) -> bytes:
 @lru_cache(maxsize=4)
 def unpack_members(packed: bytes) -> Members:
     """Return what `pack_members` packed; kept for the few rosters that are in use."""
-    starts = range(0, len(packed), MEMBER_BYTES)
-    keys = tuple(packed[at : at + 32] for at in starts)
-    operators = tuple(packed[at + 32 : at + MEMBER_BYTES] for at in starts)
-    nodes_of: dict[Key, int] = {}
-    for operator in operators:
-        nodes_of[operator] = nodes_of.get(operator, 0) + 1
-    return Members(keys, operators, nodes_of)
+    halves = [half for (half,) in _HALF.iter_unpack(packed)]
+    operators = tuple(halves[1::2])
+    return Members(tuple(halves[::2]), operators, Counter(operators))
 
 
 def has_quorum(members: Members, operator: Key, testers: int) -> bool:

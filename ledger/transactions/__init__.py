@@ -9,7 +9,7 @@ rewards     claim_rewards
 keys        set_keys
 judge       judge
 report      report
-orders      set_attestors, set_params
+orders      set_attestors, set_params, set_successor
 attest      attest
 roles       what a node's role keys have in common
 """
@@ -43,7 +43,7 @@ TX_KINDS: Final = (
     TxKind(5, "update_contact", bodies.UpdateContact, contact.check_update_contact,
            contact.apply_update_contact, None, contact.update_contact_signatures),
     TxKind(6, "attest", bodies.Attest, attest.check_attest, attest.apply_attest,
-           None, attest.attest_signatures),
+           None, attest.attest_signatures, lambda _body: True),
     TxKind(7, "request_unlock", bodies.RequestUnlock, leave.check_request_unlock,
            leave.apply_request_unlock, leave.request_unlock_cost, no_signatures),
     TxKind(8, "claim_rewards", bodies.ClaimRewards, rewards.check_claim_rewards,
@@ -55,9 +55,12 @@ TX_KINDS: Final = (
     TxKind(11, "report", bodies.Report, report.check_report, report.apply_report,
            report.report_cost, report.report_signatures),
     TxKind(12, "set_attestors", bodies.SetAttestors, orders.check_set_attestors,
-           orders.apply_set_attestors, orders.set_attestors_cost, orders.set_attestors_signatures),
+           orders.apply_set_attestors, orders.set_attestors_cost, orders.set_attestors_signatures,
+           lambda body: bool(body.authority == bodies.BY_RECOVERY)),
     TxKind(13, "set_params", bodies.SetParams, orders.check_set_params, orders.apply_set_params,
            orders.set_params_cost, orders.set_params_signatures),
+    TxKind(14, "set_successor", bodies.SetSuccessor, orders.check_set_successor,
+           orders.apply_set_successor, orders.set_successor_cost, orders.set_successor_signatures),
 )  # fmt: skip
 """Every kind of transaction; a tag is never used again."""
 

@@ -68,6 +68,8 @@ class TxKind(NamedTuple):
     """What leaves the sender's account beside the fee; None makes the kind a free one."""
     signatures: Callable[[State, Any, Hash], list[Signed]]
     """What has to be verified beside the sender's signature."""
+    is_finishing: Callable[[Any], bool] = lambda _body: False
+    """Whether it helps a header to become final, and so is taken after a network has moved."""
 
     @property
     def is_free(self) -> bool:

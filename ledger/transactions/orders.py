@@ -1,4 +1,4 @@
-"""Rules that change: `set_attestors` and `set_params`.
+"""Rules that change: `set_attestors` and `set_params`; and the end, `set_successor`.
 
 - An order carries the signatures of more than two thirds of the current attestors' weight; whoever
   sends it pays, and decides nothing.
@@ -9,6 +9,9 @@
   running epoch, whatever was announced: for when the attestors are lost.
 - Other parameters are in force after at least one unbonding time. What clients and locked stake
   rely on never changes, and stake is never locked for less.
+- A successor is named after at least two unbonding times: one to ask to leave, one for the payout.
+  Who withdraws it names its time, and the next one comes later: an order counts once, however
+  often it is sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +22,11 @@ from msgspec.structs import replace
 from ledger.codec import encode
 from ledger.crypto import Signed, is_public_key, sha256, signing_bytes
 from ledger.errors import Refusal
+from ledger.history import RecoveryRow, recovery_key
 from ledger.messages import tags
 from ledger.messages.lists import Attestor, attestor_set_hash, is_final
-from ledger.messages.state import LIST_ROLE, AttestorSets, Binding
-from ledger.messages.tables import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS
+from ledger.messages.state import LIST_ROLE, AttestorSets, Binding, Succession
+from ledger.messages.tables import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -31,6 +35,7 @@ from ledger.messages.transactions import (
     SetAttestors,
     SetOrder,
     SetParams,
+    SetSuccessor,
     Signer,
 )
 from ledger.nodes import is_off_duty
@@ -38,6 +43,7 @@ from ledger.offences.punish import is_barred
 from ledger.params import NEVER_CHANGE, ONLY_GROW, PARAMETERS, Params, validate_params
 from ledger.rules.attestors import compute_turnover, earliest_change, turnover_limit
 from ledger.state import State
+from ledger.succession import get_succession
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import ZERO_HASH, Amount, Hash, Key, TimeMs
 
@@ -149,6 +155,9 @@ def apply_set_attestors(state: State, tx: Transaction, _context: Context, _index
     for seat in body.seats:
         if state.get(BINDINGS, seat.list_key) is None:
             state.put(BINDINGS, Binding(LIST_ROLE, seat.list_key), seat.list_key)
+    if body.authority == BY_RECOVERY:
+        row = RecoveryRow(order_of(body).tips_hash, body.signers)
+        state.archived[recovery_key(body.begin)] = encode(row)
     sets = state.one(SETS)
     state.put(
         SETS,
@@ -233,4 +242,46 @@ def set_params_cost(_body: SetParams) -> Amount:
 def set_params_signatures(_state: State, body: SetParams, genesis_hash: Hash) -> list[Signed]:
     """Return the signatures of the order."""
     message = signing_bytes(tags.PARAMS_ORDER, genesis_hash, encode(body.order))
+    return sign_order(body.signers, message)
+
+
+# ------------------------------------------------------------------------- set_successor
+
+
+def check_set_successor(state: State, tx: Transaction, context: Context) -> None:
+    """Refuses with `bad_order`, `too_few_signers`, `change_pending`, `change_too_soon`."""
+    body: SetSuccessor = tx.body
+    order, last = body.order, get_succession(state)
+    check_signers(body.signers, _get_voters(state.one(SETS), BY_ATTESTORS))
+    if order.genesis_hash == ZERO_HASH:
+        if last.genesis_hash == ZERO_HASH or order.from_ms != last.from_ms:
+            raise Refusal("bad_order", why="nothing is announced that it withdraws")
+        return
+    if order.genesis_hash == context.genesis_hash:
+        raise Refusal("bad_order", why="a network cannot follow on itself")
+    if last.genesis_hash != ZERO_HASH:
+        raise Refusal("change_pending")
+    earliest_ms = earliest_succession(last, context.time_ms, context.params.unbonding_ms)
+    check_begin(order.from_ms, earliest_ms, context.time_ms)
+
+
+def earliest_succession(last: Succession, now_ms: TimeMs, unbonding_ms: int) -> TimeMs:
+    """Return the block time from which headers may name a successor that is ordered now."""
+    return max(now_ms + 2 * unbonding_ms, last.from_ms + 1)
+
+
+def apply_set_successor(state: State, tx: Transaction, _context: Context, _index: int) -> None:
+    """Announce the successor, or nothing any more."""
+    order = tx.body.order
+    state.put(SUCCESSION, Succession(order.genesis_hash, order.from_ms, 0))
+
+
+def set_successor_cost(_body: SetSuccessor) -> Amount:
+    """Nothing beside the fee."""
+    return 0
+
+
+def set_successor_signatures(_state: State, body: SetSuccessor, genesis_hash: Hash) -> list[Signed]:
+    """Return the signatures of the order."""
+    message = signing_bytes(tags.SUCCESSOR_ORDER, genesis_hash, encode(body.order))
     return sign_order(body.signers, message)

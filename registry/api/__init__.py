@@ -11,8 +11,10 @@ transactions, nodes, accounts, network, reports, rules, verdicts, events, health
                  the routes, by area
 rpc_methods, json_rpc
                  the routes' counterpart for existing Session clients
+library, ranges, slices
+                 answers that lie ready or are files, parts of them, swarms with their proofs
 bare             signed lists: bytes ready in memory, past the framework
 edge             the outermost layer: bounds, counts, and the last net for exceptions
-wire             bounds below HTTP: heads, silent and slow connections
+wire             bounds below HTTP: heads, silent and slow connections; the short way of `bare`
 app              all of it put together
 """

@@ -23,12 +23,13 @@ from registry.api import (
     reports,
     rules,
     transactions,
+    trust,
     verdicts,
 )
-from registry.api.bare import Lists
+from registry.api.bare import AtOnce, Lists
 from registry.api.edge import Edge
 from registry.api.feed import Feed
-from registry.api.library import Library
+from registry.api.library import Headers, Library
 from registry.api.live import WAIT_S, Clock, Live, wall_clock
 from registry.api.ports import Ledger
 from registry.metrics import WebMetrics
@@ -40,6 +41,7 @@ ROUTES: Final = (
     nodes.routes,
     accounts.routes,
     proofs.routes,
+    trust.routes,
     network.routes,
     reports.routes,
     rules.routes,
@@ -74,14 +76,23 @@ DESCRIPTION: Final = (
 class App:
     """The ASGI application; `live` is what it knows, `close` lets go of everybody who waits."""
 
-    def __init__(self, edge: Edge, framework: FastAPI, live: Live) -> None:
-        self._edge = edge
+    def __init__(self, lists: Lists, metrics: WebMetrics, framework: FastAPI, live: Live) -> None:
+        self._lists = lists
+        self._metrics = metrics
+        self._edge = Edge(lists, metrics)
         self.framework = framework
         self.live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         await self._edge(scope, receive, send)
+
+    def answer_at_once(self, target: bytes, headers: Headers) -> AtOnce | None:
+        """Return the answer to a GET that takes no more than a look-up (`bare.Lists`), counted."""
+        found = self._lists.answer_at_once(target, headers)
+        if found is not None:
+            self._metrics.count_request("lists", found.status)
+        return found
 
     def close(self) -> None:
         """End streams and waiting requests, so that the server can stop."""
@@ -116,7 +127,7 @@ def make_app(
     lists = Lists(framework, Library(publish), clock)
     live = Live(ledger, feed or Feed(), metrics, lists.show, clock, wait_s)
     framework.state.live = live
-    return App(Edge(lists, metrics), framework, live)
+    return App(lists, metrics, framework, live)
 
 
 class _Framework(FastAPI):

@@ -1,10 +1,12 @@
 """Signed lists past the framework: bytes ready in memory, one look-up and one send.
 
     GET /v1/lists/{epoch}             signed header of one epoch
-    GET /v1/lists/{epoch}/{format}    its list in one of `FORMATS`
+    GET /v1/lists/{epoch}/{format}    its list in one of `FORMATS`, or as a bundle
     GET /v1/lists/{epoch}/delta/{from}    what changed since the list of an earlier epoch
     GET /v1/lists/{epoch}/swarm/{account id}    the swarm that serves an account, with its proof
     GET /v1/lists/latest, /v1/lists/latest/…    the same of the newest final list, but for deltas
+    GET /v1/lists/manifest            what there is, for mirrors
+    GET /v1/trust/{epoch}?from=…      the path to a header, if it is a file; else the framework
 
 - Answers with headers and full lists are made when a view arrives. Older ones, and the formats
   that prove nothing, come from the publication directory, through a small cache.
@@ -12,7 +14,9 @@
 - What cannot change any more may be kept for ever; `latest`, and a header that still takes
   attestations, for about a block. So may what proves nothing: whoever reads it cannot tell how old
   it is, so no cache may pass it on for long, and the service lets go of it after some epochs.
-- ETags are strong: the first half of the bytes' SHA-256.
+- ETags are strong: the first half of the bytes' SHA-256. A client that was interrupted gets the
+  rest of the bytes that it has a part of (`ranges`).
+- A GET for what is ready does not even become an ASGI call: `wire` asks `answer_at_once` first.
 - Every origin may read, so that pages can check lists by themselves.
 """
 
@@ -24,22 +28,28 @@ from typing import Any, Final, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.answers import problem_responses
-from registry.api.library import CORS, FOREVER, MEDIA_TYPES, Library, Ready, make_ready
+from registry.api.library import CORS, FOREVER, MEDIA_TYPES, Headers, Library, Ready, make_ready
 from registry.api.models import EPOCH, HEIGHT
 from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
+from registry.api.ranges import Beyond, read_range
 from registry.api.slices import Slices
 from registry.formats import FORMATS
+from registry.formats.bundle import NAME as BUNDLE
+from registry.manifest import PASSING
 from registry.view import PushedView
 
 PREFIX: Final = "/v1/lists/"
 LATEST: Final = f"{PREFIX}latest"
+MANIFEST: Final = f"{PREFIX}manifest"
+NAMES: Final = (*FORMATS, BUNDLE)
+"""Files that carry a whole list."""
 METHODS: Final = "GET, HEAD, OPTIONS"
 MAX_SHORT_S: Final = 10
 """Longest time, in seconds, that what still changes may be kept by others."""
 
 # no sign and no leading zeros, so that a list has one name in every cache
 _PATH: Final = re.compile(
-    re.escape(PREFIX) + rf"(latest|0|[1-9][0-9]{{0,18}})(?:/({'|'.join(FORMATS)}))?\Z", re.ASCII
+    re.escape(PREFIX) + rf"(latest|0|[1-9][0-9]{{0,18}})(?:/({'|'.join(NAMES)}))?\Z", re.ASCII
 )
 _DELTA_PATH: Final = re.compile(
     re.escape(PREFIX) + r"(0|[1-9][0-9]{0,18})/(delta/(?:0|[1-9][0-9]{0,18}))\Z", re.ASCII
@@ -50,6 +60,14 @@ _SWARM_PATH: Final = re.compile(
     re.ASCII,
 )
 
+_TRUST_PATH: Final = re.compile(r"/v1/trust/(0|[1-9][0-9]{0,18})\Z", re.ASCII)
+_TRUST_FROM: Final = re.compile(rb"(?:from=(0|[1-9][0-9]{0,18}))?\Z", re.ASCII)
+
+_NOT_AT_ONCE: Final = frozenset(
+    (b"content-length", b"expect", b"if-range", b"range", b"transfer-encoding", b"upgrade")
+)
+"""Headers with which a request wants more than bytes as they are."""
+
 _EMPTY: Final[Message] = {"type": "http.response.body", "body": b""}
 _PREFLIGHT: Final[Message] = {
     "type": "http.response.start",
@@ -58,10 +76,19 @@ _PREFLIGHT: Final[Message] = {
         *CORS,
         (b"allow", METHODS.encode()),
         (b"access-control-allow-methods", METHODS.encode()),
-        (b"access-control-allow-headers", b"If-None-Match"),
+        (b"access-control-allow-headers", b"If-None-Match, If-Range, Range"),
         (b"access-control-max-age", b"86400"),
     ],
 }
+
+
+class AtOnce(NamedTuple):
+    """An answer that lies ready."""
+
+    status: int
+    head: bytes
+    """Its headers as they go over the wire."""
+    body: bytes
 
 
 class Lists:
@@ -73,6 +100,8 @@ class Lists:
         self._clock = clock
         self._view: PushedView | None = None
         self._ready: dict[str, Ready] = {}
+        self._at_once: dict[bytes, Ready] = {}
+        """The same, by what stands in a request."""
         self._slices = Slices()
 
     def show(self, view: PushedView) -> None:
@@ -90,6 +119,7 @@ class Lists:
                 full = f"{LATEST}/full"
                 ready[full] = self._make(full, "full", each.full, short)
         self._ready, self._view = ready, view
+        self._at_once = {path.encode(): each for path, each in ready.items()}
         self._slices.keep([each.epoch for each in view.lists])
 
     def _make(self, path: str, form: str, body: bytes, caching: bytes) -> Ready:
@@ -98,10 +128,29 @@ class Lists:
             return old
         return make_ready(form, body, caching)
 
+    def answer_at_once(self, target: bytes, headers: Headers) -> AtOnce | None:
+        """Return the answer to a GET; None if it takes more than a look-up."""
+        ready = self._at_once.get(target)
+        if ready is None:
+            return None
+        known: bytes | None = None
+        for name, value in headers:
+            if name == b"if-none-match":
+                known = value
+            elif name in _NOT_AT_ONCE:
+                return None
+        if known is not None and ready.is_named_by(known):
+            return AtOnce(304, ready.not_modified_head, b"")
+        return AtOnce(200, ready.head, ready.body)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
-            await self._app(scope, receive, send)
+            path = await self._find_trust(scope)
+            if path is None:
+                await self._app(scope, receive, send)
+            else:
+                await _send_ready(path, scope, send)
             return
         method = scope["method"]
         if method == "OPTIONS":
@@ -119,11 +168,24 @@ class Lists:
             else:
                 await _send_ready(ready, scope, send)
 
+    async def _find_trust(self, scope: Scope) -> Ready | None:
+        """Return a trust path that was published; None if it has to be found, or is none."""
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            return None
+        match, start = _TRUST_PATH.match(scope["path"]), _TRUST_FROM.match(scope["query_string"])
+        if match is None or start is None:
+            return None
+        name = "genesis" if start[1] is None else start[1].decode()
+        return await self._library.get(int(match[1]), f"trust/{name}", FOREVER)
+
     async def _find(self, path: str) -> Ready | ProblemAnswer:
         """Return what is not in memory: an older list, or the reason why there is none."""
         view = self._view
         if view is None:
             return make_problem("unavailable")
+        if path == MANIFEST:
+            manifest = await self._library.read_manifest(_short(view))
+            return manifest or make_problem("not_found", {"what": "manifest yet"})
         match = _PATH.match(path) or _DELTA_PATH.match(path) or _SWARM_PATH.match(path)
         if match is None:
             return make_problem("not_found", {"what": f"path {path}"})
@@ -136,7 +198,7 @@ class Lists:
             return self._not_due(view, epoch)
         if match.re is _SWARM_PATH:
             found = await self._slice(view, name, epoch, bytes.fromhex(form))
-        elif form is None or form not in FORMATS or FORMATS[form].decode is not None:
+        elif form not in PASSING:
             found = await self._library.get(epoch, form or "header", FOREVER)
         elif any(each.epoch == epoch for each in view.lists):
             found = await self._library.get(epoch, form, _short(view))
@@ -176,16 +238,39 @@ def _short_s(view: PushedView) -> int:
 
 
 async def _send_ready(ready: Ready, scope: Scope, send: Send) -> None:
-    for name, value in scope["headers"]:
-        if name == b"if-none-match" and (ready.etag in value or value.strip() == b"*"):
-            await send(ready.not_modified)
-            await send(_EMPTY)
-            return
-    await send(ready.start)
-    if scope["method"] == "HEAD":
+    asked = dict(scope["headers"])
+    known, wanted = asked.get(b"if-none-match"), asked.get(b"range")
+    if known is not None and ready.is_named_by(known):
+        await send(ready.not_modified)
         await send(_EMPTY)
-    else:
+    elif scope["method"] == "HEAD":
+        await send(ready.start)
+        await send(_EMPTY)
+    elif wanted is None:
+        await send(ready.start)
         await send({"type": "http.response.body", "body": ready.body})
+    else:
+        await _send_part(ready, wanted, asked.get(b"if-range"), send)
+
+
+async def _send_part(ready: Ready, wanted: bytes, if_range: bytes | None, send: Send) -> None:
+    size = len(ready.body)
+    part = read_range(wanted, if_range, ready.etag, size)
+    if isinstance(part, Beyond):
+        beyond = {"Content-Range": f"bytes */{size}"}
+        await _refuse(make_problem("range_beyond", {"size": size}, headers=beyond), "GET", send)
+        return
+    start, body = ready.start, ready.body
+    if part is not None:
+        body = body[part.first : part.end]
+        own = {
+            b"content-length": b"%d" % len(body),
+            b"content-range": b"bytes %d-%d/%d" % (part.first, part.end - 1, size),
+        }
+        headers = [*(dict(start["headers"]) | own).items()]
+        start = {"type": "http.response.start", "status": 206, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _refuse(problem: ProblemAnswer, method: str, send: Send) -> None:
@@ -248,6 +333,13 @@ _FORMS: Final = {
         _BYTES,
         "0100",
     ),
+    BUNDLE: _Shown(
+        "bundle",
+        "The list with all that verifies it",
+        "Format byte 1, u32 length of the path, path from genesis, signed header, the list.",
+        _BYTES,
+        "0100000006",
+    ),
     "session-json": _Shown(
         "session_json",
         "The list as Session clients bundle it",
@@ -269,7 +361,27 @@ _FORMS: Final = {
         _BYTES,
         "a7a7a7a7",
     ),
-}
+    "manifest": _Shown(
+        "manifest",
+        "What there is to fetch",
+        "The newest list and the newest final one, and the files of both and of some before them.",
+        {
+            "type": "object",
+            "properties": {
+                "format": {"type": "integer"},
+                "chain": {"type": "string"},
+                "genesis": {"type": "string"},
+                "newest": {"type": "integer"},
+                "latest": {"type": ["integer", "null"]},
+                "oldest": {"type": "integer"},
+                "lists": {"type": "array", "items": {"type": "object"}},
+            },
+            "required": ["format", "chain", "genesis", "newest", "latest", "oldest", "lists"],
+        },
+        {"format": 1, "chain": "my-network", "genesis": 64 * "a", "newest": EPOCH + 1,
+         "latest": EPOCH, "oldest": 0, "lists": []},
+    ),
+}  # fmt: skip
 """By name of the file."""
 
 _EPOCH_PARAMETER: Final = {
@@ -290,6 +402,7 @@ def _describe(form: str, of: str, operation: str, *codes: str) -> dict[str, Any]
         "headers": {
             "ETag": {"description": "Names these bytes.", "schema": {"type": "string"}},
             "Cache-Control": {"description": "How long they stay.", "schema": {"type": "string"}},
+            "Accept-Ranges": {"description": "One range: 206.", "schema": {"type": "string"}},
         },
     }
     responses = {
@@ -348,9 +461,10 @@ def _describe_delta() -> Iterator[tuple[str, dict[str, Any]]]:
 
 PATHS: Final = dict(
     chain(
-        *(_describe_both(form) for form in ("header", *FORMATS)),
+        *(_describe_both(form) for form in ("header", *NAMES)),
         _describe_delta(),
         _describe_slice(),
+        [(MANIFEST, _describe("manifest", "for mirrors", "get", "not_found", "unavailable"))],
     )
 )
 """How OpenAPI shows what the framework never sees."""

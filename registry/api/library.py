@@ -3,14 +3,19 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from starlette.types import Message
 
 from registry.formats import FORMATS, HEADER_MEDIA_TYPE
+from registry.formats.bundle import BUNDLE_MEDIA_TYPE
+from registry.formats.bundle import NAME as BUNDLE
 from registry.formats.delta import DELTA_MEDIA_TYPE
 from registry.formats.slice import SLICE_MEDIA_TYPE
+from registry.formats.trust import TRUST_MEDIA_TYPE
+from registry.manifest import NAME as MANIFEST
 
 CACHE_BYTES: Final = 2**25
 """Files of older epochs that are kept in memory, together."""
@@ -25,10 +30,15 @@ CORS: Final = (
     (b"access-control-expose-headers", b"ETag, Retry-After"),
 )
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
 MEDIA_TYPES: Final = {
     "header": HEADER_MEDIA_TYPE.encode(),
     "delta": DELTA_MEDIA_TYPE.encode(),
     "slice": SLICE_MEDIA_TYPE.encode(),
+    "trust": TRUST_MEDIA_TYPE.encode(),
+    BUNDLE: BUNDLE_MEDIA_TYPE.encode(),
+    "manifest": b"application/json",
     **{row.name: row.media_type.encode() for row in FORMATS.values()},
 }
 """By name of the file, or of the folder that holds many of one form."""
@@ -46,6 +56,14 @@ class Ready(NamedTuple):
     """First ASGI message of a 200."""
     not_modified: Message
     """First ASGI message of a 304."""
+    head: bytes
+    """The headers of a 200 as they go over the wire, without the line of the status."""
+    not_modified_head: bytes
+    """The same of a 304."""
+
+    def is_named_by(self, if_none_match: bytes) -> bool:
+        """Whether a client that sends this header has these bytes already."""
+        return self.etag in if_none_match or if_none_match.strip() == b"*"
 
 
 def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
@@ -55,6 +73,7 @@ def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
     own = [
         (b"content-type", MEDIA_TYPES[form]),
         (b"content-length", b"%d" % len(body)),
+        (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
     ]
     return Ready(
@@ -63,7 +82,13 @@ def make_ready(form: str, body: bytes, caching: bytes) -> Ready:
         caching,
         {"type": "http.response.start", "status": 200, "headers": own + shared},
         {"type": "http.response.start", "status": 304, "headers": shared},
+        _to_wire(own + shared),
+        _to_wire(shared),
     )
+
+
+def _to_wire(headers: Headers) -> bytes:
+    return b"".join(b"%s: %s\r\n" % header for header in headers)
 
 
 class Library:
@@ -97,6 +122,11 @@ class Library:
             task.add_done_callback(lambda _: self._reading.pop(name, None))
         # whoever asked first may hang up; the others still want the file
         return await asyncio.shield(task)
+
+    async def read_manifest(self, caching: bytes) -> Ready | None:
+        """Return the manifest as it is now; None if there is none."""
+        body = await asyncio.to_thread(_read_bounded, self._folder.parent / MANIFEST)
+        return None if body is None else make_ready("manifest", body, caching)
 
     async def _read(self, name: tuple[int, str], caching: bytes) -> Ready | None:
         epoch, form = name

@@ -55,6 +55,7 @@ SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
     "too_many_transactions": ServiceProblem(413, "{count} are more than {limit}: send several"),
     "too_many_votes": ServiceProblem(413, "{count} are more than {limit}: send several"),
     "unsupported_media_type": ServiceProblem(415, "send {accepted} and say so in Content-Type"),
+    "range_beyond": ServiceProblem(416, "there are {size} bytes: ask for a part of these"),
     "head_too_large": ServiceProblem(431, "a request's head has at most {limit} bytes: send less"),
     "internal": ServiceProblem(
         500, "tell who runs this service: it has a fault, and its log has the details"

@@ -78,7 +78,7 @@ class SetSeat(Shape):
 
 
 class Rules(Shape):
-    """The rules that orders change: those in force, and those announced."""
+    """The rules that orders change: those in force, those announced, and what follows."""
 
     time_ms: int = shown("Time of the newest block.", "ms since 1970", TIME_MS)
     epoch: int = shown("The epoch that runs.", "epoch", EPOCH + 1)
@@ -106,3 +106,22 @@ class Rules(Shape):
         "From when on another set could be announced.", "ms since 1970", TIME_MS
     )
     recovery: list[str] = shown("The recovery keys, by ascending key.", "hex", [KEY])
+    successor: str | None = shown(
+        "Hash of the genesis file that this network is to go on with; null without.", "hex", None
+    )
+    successor_from_ms: int | None = shown(
+        "From when on headers name it; null without.", "ms since 1970", None
+    )
+    successor_earliest_ms: int = shown(
+        "From when on headers could name that of an order made now.",
+        "ms since 1970",
+        TIME_MS + 2_592_000_000,
+    )
+    has_moved: bool = shown(
+        "Whether the newest header names it: nothing but attestations is taken then.",
+        "yes or no",
+        False,
+    )
+    last_epoch: int | None = shown(
+        "Epoch of the last header of this network, once that is final; null before.", "epoch", None
+    )

@@ -1,4 +1,4 @@
-"""The rules that orders change: parameters and attestors, in force and announced."""
+"""The rules that orders change: parameters and attestors, in force and announced; a successor."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -17,6 +17,6 @@ routes = APIRouter(prefix="/v1/rules", tags=["network"])
     responses=described(Rules, "The rules after the newest block.", "busy"),
 )
 async def get_rules(request: Request, live: Here) -> Response:
-    """Parameters and attestor sets, what was ordered, and from when on more can be."""
+    """Parameters, attestor sets and successor, what was ordered, and from when on more can be."""
     height, result = await live.query("rules", {})
     return answer(request, Rules.model_validate(result), headers=at_height(height))

@@ -1,7 +1,7 @@
 """What orders change, in words and for programs: the old values beside the new ones."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from registry.cli.amounts import format_in_unit, format_span, format_time
 from registry.cli.http import ParameterValue, Rules, SetSeat
@@ -9,8 +9,11 @@ from registry.cli.output import Table, align, format_table
 
 if TYPE_CHECKING:
     from ledger.messages.genesis import Genesis
-    from ledger.messages.transactions import SetAttestors, SetParams
-    from registry.orders import OrderFile
+    from ledger.messages.transactions import SetAttestors, SetParams, SetSuccessor
+    from registry.orders import Order, OrderFile
+
+GENESIS_FILE: Final = "genesis file"
+"""Unit of a hash that an order of a successor names."""
 
 
 def rules_of(genesis: "Genesis") -> Rules:
@@ -34,6 +37,11 @@ def rules_of(genesis: "Genesis") -> Rules:
         ordered_begin=None,
         attestors_earliest_ms=genesis.start_ms,
         recovery=[key.hex() for key in genesis.recovery],
+        successor=None,
+        successor_from_ms=None,
+        successor_earliest_ms=genesis.start_ms + 2 * Params(*genesis.params).unbonding_ms,
+        has_moved=False,
+        last_epoch=None,
     )
 
 
@@ -53,7 +61,6 @@ def get_voters(file: "OrderFile", rules: Rules) -> list[SetSeat]:
 def describe_order(file: "OrderFile", rules: Rules) -> dict[str, Any]:
     """Return what an order changes of the rules in force, from when on, and who signed it."""
     from ledger.messages.lists import is_final
-    from ledger.messages.transactions import SetParams
     from registry.orders import ORDERS, get_order, get_role
 
     order = get_order(file)
@@ -61,16 +68,11 @@ def describe_order(file: "OrderFile", rules: Rules) -> dict[str, Any]:
     voters = get_voters(file, rules)
     weight = sum(seat.weight for seat in voters if seat.list_key in signed)
     total = sum(seat.weight for seat in voters)
-    compared = (
-        _compare_params(order, rules)
-        if isinstance(order, SetParams)
-        else _compare_seats(order, rules)
-    )
     return {
         "order": ORDERS[file.kind].name,
         "signed_by": get_role(order),
         **_begin(order),
-        "changes": compared,
+        "changes": _compare(order, rules),
         "signatures": [
             {"key": key, "counts": key in [seat.list_key for seat in voters]} for key in signed
         ],
@@ -81,12 +83,30 @@ def describe_order(file: "OrderFile", rules: Rules) -> dict[str, Any]:
     }
 
 
-def _begin(order: "SetAttestors | SetParams") -> dict[str, int]:
-    from ledger.messages.transactions import BY_RECOVERY, SetParams
+def _begin(order: "Order") -> dict[str, int]:
+    from ledger.messages.transactions import BY_RECOVERY, SetAttestors
 
-    if isinstance(order, SetParams):
+    if not isinstance(order, SetAttestors):
         return {"from_ms": order.order.from_ms}
     return {"epoch" if order.authority == BY_RECOVERY else "begin_ms": order.begin}
+
+
+def _compare(order: "Order", rules: Rules) -> list[dict[str, Any]]:
+    from ledger.messages.transactions import SetAttestors, SetParams
+
+    if isinstance(order, SetAttestors):
+        return _compare_seats(order, rules)
+    if isinstance(order, SetParams):
+        return _compare_params(order, rules)
+    return _compare_successor(order, rules)
+
+
+def _compare_successor(order: "SetSuccessor", rules: Rules) -> list[dict[str, Any]]:
+    from ledger.types import ZERO_HASH
+
+    ordered = order.order.genesis_hash
+    new = None if ordered == ZERO_HASH else ordered.hex()
+    return [{"what": "successor", "unit": GENESIS_FILE, "old": rules.successor, "new": new}]
 
 
 def _compare_params(order: "SetParams", rules: Rules) -> list[dict[str, Any]]:
@@ -135,6 +155,8 @@ def format_order(facts: dict[str, Any]) -> str:
 
 
 def _format_begin(facts: dict[str, Any]) -> str:
+    if any(change["unit"] == GENESIS_FILE and not change["new"] for change in facts["changes"]):
+        return "as soon as it stands in a block, unless a header names the successor by then"
     if "epoch" in facts:
         return f"at the end of epoch {facts['epoch']}, if it is sent in that epoch"
     if "from_ms" in facts:
@@ -147,6 +169,8 @@ def _format_begin(facts: dict[str, Any]) -> str:
 
 def _format_change(change: dict[str, Any]) -> str:
     what, unit, old, new = (change[name] for name in ("what", "unit", "old", "new"))
+    if unit == GENESIS_FILE:
+        return f"goes on by the {unit} {new}" if new else f"does not go on by the {unit} {old}"
     if unit != "weight":
         return f"{what} from {_spell(int(old), unit)} to {_spell(int(new), unit)}"
     if old is None:
@@ -190,6 +214,7 @@ def format_rules(rules: Rules) -> str:
     lines.append(("parameters", f"change {notice} after an order at the earliest"))
     if rules.parameters_from_ms is not None:
         lines.append(("announced", f"in force from {format_time(rules.parameters_from_ms)} on"))
+    lines += _format_succession(rules)
     rows = [
         [
             row.name,
@@ -202,6 +227,20 @@ def format_rules(rules: Rules) -> str:
     ]
     table = Table(("parameter", "value", "unit", "that is", "announced"), rows)
     return f"{align(lines)}\n\n{format_table(table)}"
+
+
+def _format_succession(rules: Rules) -> list[tuple[str, str]]:
+    """Return what follows on this network, and what could."""
+    if rules.successor is None or rules.successor_from_ms is None:
+        notice = format_span(rules.successor_earliest_ms - rules.time_ms)
+        return [("successor", f"none; named {notice} after an order at the earliest")]
+    if rules.last_epoch is not None:
+        when = f"this network is over, its last epoch was {rules.last_epoch}"
+    elif rules.has_moved:
+        when = "the newest header names it, nothing is taken any more"
+    else:
+        when = f"headers name it from {format_time(rules.successor_from_ms)} on"
+    return [("successor", f"{GENESIS_FILE} {rules.successor}"), ("moves", when)]
 
 
 def _format_set(name: str, seats: Sequence[SetSeat]) -> list[tuple[str, str]]:

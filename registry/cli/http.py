@@ -377,3 +377,8 @@ class Rules(msgspec.Struct):
     ordered_begin: int | None
     attestors_earliest_ms: int
     recovery: list[HexKey]
+    successor: HexKey | None
+    successor_from_ms: int | None
+    successor_earliest_ms: int
+    has_moved: bool
+    last_epoch: int | None

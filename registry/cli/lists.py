@@ -4,44 +4,43 @@ fetch     bring the cache up to date
 show      the nodes of the list in the cache
 swarm     who serves an account
 verify    the same checks for files, offline
+bundle    the list and all that verifies it as one file (list_files.py)
+watch     keep a file up to date for other programs (list_files.py)
+audit     compare what several sources serve (list_audit.py)
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final
 
 import typer
 
-from registry.cli.output import Output, OutputOption, Table, align, emit, refusals, warn
+from registry.cli.list_audit import audit
+from registry.cli.list_facts import describe, describe_node, format_facts
+from registry.cli.list_files import bundle, watch
+from registry.cli.output import Output, OutputOption, Table, emit, refusals
+from registry.cli.sources import (
+    DEFAULT_URL,
+    AgreeOption,
+    CacheOption,
+    CheckpointOption,
+    ExpiredOption,
+    GenesisOption,
+    SourcesOption,
+    fetch_newest,
+    open_lists,
+    read_beyond,
+    read_genesis,
+    resume,
+    trust,
+    warn_if_degraded,
+)
 
-if TYPE_CHECKING:
-    from ledger.messages.contact import Version
-    from ledger.messages.entries import Entry
-    from registry.client.cache import ListCache
-    from registry.client.trusted import TrustedLists
-
-DEFAULT_URL: Final = "http://127.0.0.1:8420"
 ROWS_SHOWN: Final = 20
 
 app = typer.Typer(
     name="list", help="Fetch, show and check the signed node list.", no_args_is_help=True
 )
-
-GenesisOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--genesis", help="Genesis file; that of the home directory by default."),
-]
-SourcesOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--url", envvar="WAYPOST_URL", help="A source; may be given several times."),
-]
-CacheOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--out", help="Folder of verified lists; one in the home by default."),
-]
-ExpiredOption: TypeAlias = Annotated[
-    bool, typer.Option("--allow-expired", help="Use a list past its valid-until too.")
-]
 
 
 @app.command()
@@ -50,13 +49,17 @@ def fetch(
     url: SourcesOption = None,
     out: CacheOption = None,
     allow_expired: ExpiredOption = False,
+    checkpoint: CheckpointOption = "",
+    agree: AgreeOption = 0,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Fetch the newest list, verify it from the genesis file on, and keep it."""
+    beyond = read_beyond(checkpoint, agree)
     with refusals():
-        trusted, source = fetch_newest(url or [DEFAULT_URL], genesis, out, allow_expired)
-        facts = _describe(trusted) | {"source": source}
-        emit(facts, output, lambda: _format_facts(trusted, source))
+        opened = open_lists(genesis, out, allow_expired)
+        (trusted, _), source = fetch_newest(url or [DEFAULT_URL], opened, beyond)
+        facts = describe(trusted) | {"source": source}
+        emit(facts, output, lambda: format_facts(trusted, source))
 
 
 @app.command()
@@ -74,11 +77,11 @@ def show(
 ) -> None:
     """Show the nodes of the newest list that was fetched."""
     with refusals():
-        trusted = _resume(genesis, out, allow_expired)
-        nodes = [_describe_node(entry) for entry in trusted.entries]
+        trusted = resume(genesis, out, allow_expired)
+        nodes = [describe_node(entry) for entry in trusted.entries]
         found = [node for node in nodes if not filter_ or _matches(node, filter_.lower())]
         shown = found[:limit] if limit else found
-        facts = _describe(trusted) | {"found": len(found), "nodes": shown}
+        facts = describe(trusted) | {"found": len(found), "nodes": shown}
         caption = f"{len(shown)} of {len(found)} nodes"
         if len(found) != len(nodes):
             caption += f" that match, of {len(nodes)}"
@@ -98,11 +101,11 @@ def swarm(
     """Name the swarm that serves an account, and its nodes."""
     account_id = _parse_account(account)
     with refusals():
-        trusted = _resume(genesis, out, allow_expired)
+        trusted = resume(genesis, out, allow_expired)
         members = trusted.swarm_of(account_id)
         swarm_id = str(members[0].swarm_id) if members else None
-        nodes = [_describe_node(entry) for entry in members]
-        facts = _describe(trusted) | {"swarm": swarm_id, "nodes": nodes}
+        nodes = [describe_node(entry) for entry in members]
+        facts = describe(trusted) | {"swarm": swarm_id, "nodes": nodes}
         named = f"swarm {swarm_id}" if members else "no swarm: the list is empty"
         emit(facts, output, lambda: _tabulate(nodes, f"{named}, epoch {trusted.header.epoch}"))
 
@@ -110,82 +113,37 @@ def swarm(
 @app.command()
 def verify(
     genesis: Annotated[Path, typer.Argument(help="The genesis file.")],
-    header: Annotated[Path, typer.Argument(help="A signed header.")],
-    full: Annotated[Path | None, typer.Argument(help="The `full` file of its list.")] = None,
+    file: Annotated[Path, typer.Argument(help="A signed header, or a bundle.")],
+    full: Annotated[Path | None, typer.Argument(help="The `full` file of a header's list.")] = None,
+    path: Annotated[
+        Path | None, typer.Option("--path", help="The trust path from genesis to a header.")
+    ] = None,
     allow_expired: ExpiredOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Verify files, offline and without the cache."""
     from registry.client.cache import read_bounded
-    from registry.client.trusted import MAX_SIGNED_HEADER_BYTES
+    from registry.formats.bundle import MAX_BUNDLE_BYTES, is_bundle
     from registry.formats.full import MAX_FULL_BYTES
+    from registry.formats.trust import MAX_PATH_BYTES
 
     with refusals():
-        trusted = _trust(_read_genesis(genesis), allow_expired)
-        trusted.update(read_bounded(header, MAX_SIGNED_HEADER_BYTES))
+        trusted = trust(read_genesis(genesis), allow_expired)
+        data = read_bounded(file, MAX_BUNDLE_BYTES)
+        if is_bundle(data):
+            trusted.load_bundle(data)
+        else:
+            trusted.update(data, read_bounded(path, MAX_PATH_BYTES) if path else b"")
         if full is not None:
             trusted.load_full(read_bounded(full, MAX_FULL_BYTES))
-        _warn_if_degraded(trusted)
-        facts = _describe(trusted) | {"list_verified": full is not None}
-        emit(facts, output, lambda: _format_facts(trusted))
+        warn_if_degraded(trusted)
+        facts = describe(trusted) | {"list_verified": not trusted.needs_list}
+        emit(facts, output, lambda: format_facts(trusted))
 
 
-# ---- What the commands start from ----
-
-
-def fetch_newest(
-    urls: Sequence[str], genesis: Path | None, folder: Path | None, allow_expired: bool
-) -> tuple["TrustedLists", str]:
-    """Bring the cache up to date; return what is verified, and the source of its newest header."""
-    from registry.client.http import fetch_lists
-
-    trusted, cache = _open(genesis, folder, allow_expired)
-    fetched = fetch_lists(urls, trusted, cache)
-    for source, failure in fetched.failures.items():
-        warn(f"{source}: {failure}")
-    _warn_if_degraded(trusted)
-    return trusted, fetched.source
-
-
-def _open(
-    genesis: Path | None, folder: Path | None, allow_expired: bool
-) -> tuple["TrustedLists", "ListCache"]:
-    from registry.client.cache import ListCache
-    from registry.home import LISTS, default_genesis, default_home
-
-    home = default_home()
-    raw = _read_genesis(genesis or default_genesis(home))
-    trusted = _trust(raw, allow_expired)
-    # One folder a network, since a home may see several: a devnet that starts over is another.
-    network = trusted.genesis_hash.hex()[:16]
-    return trusted, ListCache(folder or home / LISTS / network, raw)
-
-
-def _resume(genesis: Path | None, folder: Path | None, allow_expired: bool) -> "TrustedLists":
-    trusted, cache = _open(genesis, folder, allow_expired)
-    cache.resume(trusted)
-    _warn_if_degraded(trusted)
-    return trusted
-
-
-def _trust(genesis: bytes, allow_expired: bool) -> "TrustedLists":
-    from time import time_ns
-
-    from registry.client.trusted import TrustedLists
-
-    return TrustedLists(genesis, time_ns() // 10**6, allow_expired=allow_expired)
-
-
-def _read_genesis(path: Path) -> bytes:
-    from ledger.messages.genesis import MAX_GENESIS_BYTES
-    from registry.client.cache import read_bounded
-
-    try:
-        return read_bounded(path, MAX_GENESIS_BYTES)
-    except FileNotFoundError:
-        raise typer.BadParameter(
-            f"there is no genesis file {path}: name one, or set WAYPOST_HOME"
-        ) from None
+app.command()(bundle)
+app.command()(watch)
+app.command()(audit)
 
 
 def _parse_account(text: str) -> bytes:
@@ -200,76 +158,7 @@ def _parse_account(text: str) -> bytes:
         raise typer.BadParameter(f"{error}, or as 66 hex digits with its prefix") from None
 
 
-def _warn_if_degraded(trusted: "TrustedLists") -> None:
-    from registry.client.trusted import Status
-
-    if trusted.is_empty or trusted.status is Status.FRESH:
-        return
-    until = _format_time(trusted.header.fresh_until_ms)
-    warn(f"the list is {trusted.status}: it was fresh until {until}")
-
-
 # ---- How it is shown ----
-
-
-def _describe(trusted: "TrustedLists") -> dict[str, Any]:
-    header, signers = trusted.header, trusted.signers
-    return {
-        "genesis_hash": trusted.genesis_hash.hex(),
-        "epoch": header.epoch,
-        "height": header.height,
-        "header_hash": header.hash.hex(),
-        "list_hash": header.list_hash.hex(),
-        "node_count": header.node_count,
-        "swarm_count": header.swarm_count,
-        "valid_after_ms": header.valid_after_ms,
-        "fresh_until_ms": header.fresh_until_ms,
-        "valid_until_ms": header.valid_until_ms,
-        "status": str(trusted.status),
-        "signers": signers._asdict(),
-        "single_signer": trusted.is_single_signer,
-        "fingerprint": trusted.fingerprint,
-    }
-
-
-def _format_facts(trusted: "TrustedLists", source: str = "") -> str:
-    header, words = trusted.header, trusted.fingerprint
-    fresh, valid = _format_time(header.fresh_until_ms), _format_time(header.valid_until_ms)
-    facts = [
-        ("epoch", str(header.epoch)),
-        ("nodes", f"{header.node_count} in {header.swarm_count} swarms"),
-        ("signed by", format_signers(trusted)),
-        ("status", f"{trusted.status}: fresh until {fresh}, valid until {valid}"),
-        ("fingerprint", " ".join(words[:6])),
-        ("", " ".join(words[6:])),
-    ]
-    return align([*facts, ("source", source)] if source else facts)
-
-
-def format_signers(trusted: "TrustedLists") -> str:
-    """Return who signed the newest header."""
-    signers = trusted.signers
-    share = 100 * signers.weight // signers.total
-    signed = f"{signers.signed} of {signers.seats} attestors, {share} % of the weight"
-    return signed + (" (single signer)" if trusted.is_single_signer else "")
-
-
-def _describe_node(entry: "Entry") -> dict[str, Any]:
-    from ipaddress import ip_address
-
-    from registry.addresses import encode_node
-
-    contact = entry.contact
-    return {
-        "node": encode_node(entry.key),
-        "swarm": str(entry.swarm_id),
-        "ipv4": str(ip_address(contact.ipv4)) if contact.ipv4 else None,
-        "ipv6": str(ip_address(contact.ipv6)) if contact.ipv6 else None,
-        "storage_port": contact.storage_port,
-        "router_port": contact.router_port,
-        "storage_version": format_version(contact.storage_version),
-        "router_version": format_version(contact.router_version),
-    }
 
 
 _HEADINGS: Final = (
@@ -285,17 +174,3 @@ def _tabulate(nodes: Sequence[dict[str, Any]], caption: str) -> Table:
 
 def _matches(node: dict[str, Any], text: str) -> bool:
     return any(text in str(cell).lower() for cell in node.values() if cell is not None)
-
-
-def format_version(version: "Version") -> str:
-    """Return a version as people write it."""
-    return f"{version.major}.{version.minor}.{version.patch}"
-
-
-def _format_time(time_ms: int) -> str:
-    from datetime import UTC, datetime
-
-    try:
-        return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return f"{time_ms} ms"  # later than the calendar goes

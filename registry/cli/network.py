@@ -3,13 +3,14 @@
 rules            parameters and attestors, in force and announced
 set-attestors    write an order of another set of attestors to a file
 set-params       write an order of other parameters to a file
+set-successor    write an order that the network goes on as another one to a file
 show             what an order changes, and who signed it
 sign             add the signature of a list key, or a recovery key, to the file
 submit           send an order that enough have signed
 participation    which testers vote, and which attestors sign (participation.py)
 
 An order is a file that goes from holder to holder, or copies of it that each of them signs and
-`submit` puts together. `changes` says in words what it does.
+`submit` puts together. `changes` says in words what it does, `seats` finds the seats of a set.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,6 @@ from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.cli.sending import GenesisOption, WaitOption
 
 if TYPE_CHECKING:
-    from ledger.messages.transactions import Seat, SetAttestors
     from registry.cli import http
     from registry.cli.sending import Target
     from registry.orders import OrderFile
@@ -75,10 +75,6 @@ WeighOption: TypeAlias = Annotated[
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(participation)
-
-
-class NoSuchSeat(WaypostError):
-    """An order speaks of a seat that is not in the set, or not of one that is."""
 
 
 class NoVote(WaypostError):
@@ -146,6 +142,7 @@ def set_attestors(
     """
     from ledger.messages.transactions import BY_ATTESTORS, SetAttestors
     from registry.cli.http import Service
+    from registry.cli.seats import change_set, find_seat, order_recovery
 
     if not (add or remove or weigh):
         raise typer.BadParameter("say what changes: --add, --remove or --weigh")
@@ -156,11 +153,11 @@ def set_attestors(
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
         known, target = _ask(service, genesis)
-        added = [_find_seat(seat, known.genesis_hash, keys) for seat in add or ()]
+        added = [find_seat(seat, known.genesis_hash, keys) for seat in add or ()]
         if recovery:
-            order = _order_recovery(known.rules, added, epoch)
+            order = order_recovery(known.rules, added, epoch)
         else:
-            seats = _change_set(known.rules, added, remove or (), weigh or ())
+            seats = change_set(known.rules, added, remove or (), weigh or ())
             earliest_ms = known.rules.attestors_earliest_ms
             begin = _check_begin(begin_ms, earliest_ms, target, known.rules)
             order = SetAttestors(BY_ATTESTORS, begin, tuple(seats), ())
@@ -215,6 +212,63 @@ def set_params(
         _write(known, SetParams(order, ()), out, output)
 
 
+@app.command("set-successor")
+def set_successor(
+    out: NewFile,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Genesis file of the network that follows.", show_default=False),
+    ] = None,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Withdraw what is announced instead.")
+    ] = False,
+    from_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=LATEST_MS,
+            metavar="MS",
+            help="Unix milliseconds from which on headers name it; else as soon as they can.",
+        ),
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    genesis: GenesisOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write an order to a file that this network goes on as another one, for list keys to sign.
+
+    Headers name the other network after two unbonding times at least; then this one ends. Until
+    a header names it, an order made with `--withdraw` takes it back.
+    """
+    from ledger.crypto import sha256
+    from ledger.genesis import load_genesis
+    from ledger.messages.transactions import SetSuccessor, SuccessorOrder
+    from ledger.types import ZERO_HASH
+    from registry.cli.http import Service
+
+    if (file is None) != withdraw or (withdraw and from_ms is not None):
+        raise typer.BadParameter("give the genesis file of the network that follows, or --withdraw")
+    with refusals(), Service(url) as service:
+        known, target = _ask(service, genesis)
+        rules = known.rules
+        if rules.successor is not None and rules.has_moved:
+            raise Refusal("network_moved", successor=rules.successor)
+        if file is None:
+            if rules.successor_from_ms is None:
+                raise Refusal("bad_order", why="nothing is announced that it withdraws")
+            order = SuccessorOrder(ZERO_HASH, rules.successor_from_ms)
+        else:
+            if rules.successor is not None:
+                raise Refusal("change_pending")
+            raw = file.read_bytes()
+            load_genesis(raw)
+            if sha256(raw) == known.genesis_hash:
+                raise Refusal("bad_order", why="a network cannot follow on itself")
+            begin = _check_begin(from_ms, rules.successor_earliest_ms, target, rules)
+            order = SuccessorOrder(sha256(raw), begin)
+        _write(known, SetSuccessor(order, ()), out, output)
+
+
 def _ask(service: "http.Service", genesis: Path | None) -> tuple[Known, "Target"]:
     """Return the network of a service, for orders and for transactions."""
     from registry.cli.http import Rules, convert
@@ -235,66 +289,6 @@ def _check_begin(
     begin = in_time_ms if told_ms is None else told_ms
     check_begin(begin, earliest_ms, known.time_ms)
     return begin
-
-
-def _find_seat(seat: NewSeat, genesis_hash: bytes, keys: KeyFiles) -> "Seat":
-    from ledger.messages.transactions import Seat
-    from registry.orders import prove_seat
-
-    if isinstance(seat.holder, Path):
-        return prove_seat(genesis_hash, keys.load(seat.holder), seat.weight)
-    return Seat(seat.holder.list_key, seat.weight, seat.holder.tip, seat.holder.proof)
-
-
-def _order_recovery(
-    known: "http.Rules", seats: Sequence["Seat"], epoch: int | None
-) -> "SetAttestors":
-    """Return the order that makes these seats the whole set. Refuses with `bad_order`."""
-    from ledger.messages.transactions import BY_RECOVERY, SetAttestors
-
-    if not known.recovery:
-        raise Refusal("bad_order", why="this network has no recovery keys")
-    begin = known.epoch if epoch is None else epoch
-    ordered = sorted(seats, key=lambda seat: seat.list_key)
-    return SetAttestors(BY_RECOVERY, begin, tuple(ordered), ())
-
-
-def _change_set(
-    known: "http.Rules",
-    added: Sequence["Seat"],
-    removed: Sequence[bytes],
-    weighed: Sequence[KeyWeight],
-) -> list["Seat"]:
-    """Return the seats of the set in force as they change, by ascending key.
-
-    Raises `NoSuchSeat`; refuses with `change_pending`, `turnover_too_high`.
-    """
-    from msgspec.structs import replace
-
-    from ledger.messages.lists import Attestor
-    from ledger.messages.transactions import Seat
-    from ledger.rules.attestors import compute_turnover, turnover_limit
-    from ledger.transactions.orders import get_members_of
-
-    if known.ordered or known.attestors != known.next_attestors:
-        raise Refusal("change_pending")
-    old = [Attestor(bytes.fromhex(row.list_key), row.weight) for row in known.attestors]
-    seats = {member.list_key: Seat(member.list_key, member.weight, b"", b"") for member in old}
-    for key in (*removed, *(change.list_key for change in weighed)):
-        if key not in seats:
-            raise NoSuchSeat(f"{key.hex()} is no attestor: `waypost network rules` shows them")
-    for change in weighed:
-        seats[change.list_key] = replace(seats[change.list_key], weight=change.weight)
-    for key in removed:
-        seats.pop(key, None)
-    seats |= {seat.list_key: seat for seat in added}
-    if not seats:
-        raise NoSuchSeat("this would leave no attestor at all: the last one stays")
-    ordered = [seats[key] for key in sorted(seats)]
-    moved, limit = compute_turnover(old, get_members_of(ordered)), turnover_limit(old)
-    if moved > limit:
-        raise Refusal("turnover_too_high", moved=moved, limit=limit)
-    return ordered
 
 
 def _write(known: Known, order: Any, out: Path, output: Output) -> None:

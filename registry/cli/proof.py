@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from registry.cli.amounts import format_amount, format_share, format_time
-from registry.cli.lists import (
+from registry.cli.list_facts import format_signers, format_version
+from registry.cli.output import Output, OutputOption, align, emit, refusals, warn
+from registry.cli.sources import (
     DEFAULT_URL,
     CacheOption,
     ExpiredOption,
     GenesisOption,
     SourcesOption,
     fetch_newest,
-    format_signers,
-    format_version,
+    open_lists,
 )
-from registry.cli.output import Output, OutputOption, align, emit, refusals, warn
 
 if TYPE_CHECKING:
     from ledger.codec import Record
@@ -78,7 +78,8 @@ def proof(
     asked = _parse(key, table)
     urls = url or [DEFAULT_URL]
     with refusals():
-        trusted, first = fetch_newest(urls, genesis, out, allow_expired)
+        opened = open_lists(genesis, out, allow_expired)
+        (trusted, _), first = fetch_newest(urls, opened, want_list=False)
         record, source = _fetch_record(dict.fromkeys([first, *urls]), trusted.header, asked)
         facts = _describe(trusted, asked, record) | {"source": source}
         emit(facts, output, lambda: _format(trusted, asked, record, source))

@@ -1,5 +1,6 @@
 """What a client needs to believe a node list and nobody's word for it.
 
+    checks    what a header, a hop to it and a list have to pass
     trusted   bytes and a time go in, a verified list comes out; no clock, file or network
     cache     what was verified, kept from one run to the next
     http      fetches lists from several sources
@@ -10,6 +11,7 @@
 first fetches.
 """
 
-from registry.client.trusted import Status, TrustedLists
+from registry.client.checks import Status
+from registry.client.trusted import TrustedLists
 
 __all__ = ["Status", "TrustedLists"]

@@ -2,46 +2,63 @@
 
 - Sources are asked in the order given, until one has a header that holds and is fresh. One that
   keeps newer lists back is found out when its list is no longer fresh, and the next one is asked.
+- The path to a header comes from the source of the header. One that has none from where this
+  client stands has those that lead a few epochs on: they are put together.
 - The list may come from any source, since its header names it. Who holds an earlier one asks for
   what changed since, in a few small files; whatever is wrong with them, it asks for all of it.
-- Every answer is bounded, in bytes and in time, whatever the source sends and however slowly.
-- A fork ends it at once: what is wrong then is not the source.
+- Past the trust period a checkpoint has to lie on the path, or several sources have to agree,
+  whichever the caller wants; else nothing is taken.
+- A source has one time for a header with all that leads there, and one for a list, in however many
+  answers; the parts of a path, and deltas, have together no more bytes than one file of their kind.
+- A fork ends it at once: what is wrong then is not the source. A header that does not continue
+  what is held may be of one, so its source is asked for the header of that epoch.
 """
 
-import threading
-from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
-from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
-from ledger.errors import Misuse, Refusal, WaypostError
+from ledger.errors import Misuse, Refusal
 from ledger.messages.entries import join_columns
+from ledger.messages.genesis import MAX_GENESIS_BYTES
+from ledger.messages.lists import decode_header, decode_signed_header, fingerprint_bits
+from ledger.types import Epoch
 from registry.client.cache import EVIDENCE, ListCache
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, Status, TrustedLists
+from registry.client.checks import MAX_AHEAD_MS, Status
+from registry.client.transport import NotServed, Transport, Unavailable
+from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, TrustedLists
 from registry.formats.full import compute_columns_bound, compute_full_bound, encode_full
-from registry.formats.ladder import plan_steps
-
-if TYPE_CHECKING:
-    import httpx2
+from registry.formats.ladder import LONGEST, Step, plan_steps
+from registry.formats.trust import MAX_PATH_BYTES, Path, decode_path, encode_path, join_paths
 
 WAIT_S: Final = 10.0
 """Seconds without a byte after which a source is given up."""
 
 TOTAL_S: Final = 60.0
-"""Seconds after which an answer that is still not complete is given up."""
+"""Seconds that a source has for a header with its path, and again for a list."""
 
+MOST_STEPS: Final = 128
+"""Parts of which a path is put together at most: a year and more, with epochs of half an hour."""
 
-class Unavailable(WaypostError):
-    """No source gave what was asked for, for reasons that may pass: try again later."""
-
-    code: Final = "unavailable"
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"{self.code}: {text}")
-        self.text = text
-
+SIGNS_OF_A_FORK: Final = ("bad_history", "wrong_set", "succeeded")
+"""What is wrong with a header that follows another one than the header that is held."""
 
 Failure: TypeAlias = Refusal | Unavailable
+
+
+class Checkpoint(NamedTuple):
+    """A header that a program or a person vouches for."""
+
+    epoch: Epoch
+    fingerprint: bytes
+    """16 bytes, or what twelve words stand for."""
+
+
+class Beyond(NamedTuple):
+    """What a client goes by once its trust period is over; with neither of these it refuses."""
+
+    checkpoint: Checkpoint | None = None
+    agree: int = 0
+    """So many of the sources have to serve the same header; 0 asks none of them."""
 
 
 class Fetched(NamedTuple):
@@ -51,6 +68,10 @@ class Fetched(NamedTuple):
     """The source whose header was taken last."""
     failures: dict[str, Failure]
     """What was wrong with the sources that were of no use."""
+    successor: bytes | None = None
+    """Genesis file of the network that the header names as the one that goes on, if one had it."""
+    clock: str = ""
+    """What is wrong with the clock of this machine, if the sources' clocks say so."""
 
 
 def fetch_lists(
@@ -58,13 +79,17 @@ def fetch_lists(
     trusted: TrustedLists,
     cache: ListCache | None = None,
     *,
+    beyond: Beyond = Beyond(),  # noqa: B008
+    want_list: bool = True,
     wait_s: float = WAIT_S,
     total_s: float = TOTAL_S,
 ) -> Fetched:
     """Bring `trusted` up to date from sources such as `https://example.org`.
 
     With a cache, what it keeps is taken up first if `trusted` is empty, and what is verified is
-    kept as soon as it is. `total_s` bounds each answer, of which there are at most two a source.
+    kept as soon as it is. A source is given up after `wait_s` seconds without a byte; it has
+    `total_s` for a header with its path, and again for a list. Without `want_list` only the header
+    comes.
 
     Raises the first source's `Refusal` if no header or no list held, `Unavailable` if none came;
     the notes name every source. `OSError` comes from the cache.
@@ -73,162 +98,268 @@ def fetch_lists(
         raise Misuse("there is no source to fetch from")
     if cache is not None and trusted.is_empty:
         cache.resume(trusted)
-    with _client(wait_s) as client:
-
-        def get(url: str, limit: int) -> bytes:
-            return _within(total_s, url, lambda: _read(client, url, limit, total_s))
-
-        failures: dict[str, Failure] = {}
-        source = _fetch_header(urls, trusted, cache, get, failures)
-        if cache is not None:
-            cache.save(trusted)
-        if trusted.needs_list and not (cache is not None and cache.load_list(trusted)):
-            full = None
-            if not _fetch_deltas(source, trusted, get):
-                full = _fetch_full([source, *urls], trusted, get, failures)
-            if cache is not None:
-                cache.save(trusted, full or encode_full(join_columns(trusted.columns)))
-    return Fetched(source, failures)
+    if trusted.evidence is not None:
+        raise Refusal("fork", epoch=trusted.header.epoch)
+    # One that is named twice has one voice.
+    named = list({url.rstrip("/"): url for url in urls}.values())
+    with Transport(wait_s, total_s) as transport:
+        fetch = _Fetch(named, trusted, cache, beyond, transport)
+        source = fetch.take_header()
+        if want_list and trusted.needs_list and trusted.is_usable:
+            fetch.take_list(source)
+        return Fetched(source, fetch.failures, fetch.find_successor(source), fetch.describe_clock())
 
 
-_Get: TypeAlias = Callable[[str, int], bytes]
+class _Fetch:
+    """One update from all sources."""
 
+    def __init__(
+        self,
+        urls: Sequence[str],
+        trusted: TrustedLists,
+        cache: ListCache | None,
+        beyond: Beyond,
+        transport: Transport,
+    ) -> None:
+        self._urls = urls
+        self._trusted = trusted
+        self._cache = cache
+        self._beyond = beyond
+        self._transport = transport
+        self._served: dict[tuple[str, Epoch], bytes] = {}
+        self.failures: dict[str, Failure] = {}
 
-def _fetch_header(
-    urls: Sequence[str],
-    trusted: TrustedLists,
-    cache: ListCache | None,
-    get: _Get,
-    failures: dict[str, Failure],
-) -> str:
-    """Take the first fresh header, or the newest of those that hold; return whose it was."""
-    source = ""
-    for url in urls:
+    # ---- The header ----
+
+    def take_header(self) -> str:
+        """Take the first fresh header, or the newest of those that hold; return whose it was."""
+        if self._beyond.checkpoint is not None:
+            self._trusted.vouch(self._beyond.checkpoint.fingerprint)
+        source = ""
+        for url in self._urls:
+            try:
+                self._take_from(url)
+            except (Refusal, Unavailable) as failure:
+                if self._trusted.evidence is not None:
+                    self._keep_evidence(url, failure)
+                    raise
+                self.failures[url] = failure
+                continue
+            source = url
+            if self._trusted.status is Status.FRESH:
+                break
+        if not source:
+            self._give_up(self.failures)
+        if self._cache is not None:
+            self._cache.save(self._trusted)
+        return source
+
+    def _take_from(self, url: str) -> None:
+        self._transport.start_time()
+        raw = self._get(url, "lists/latest", MAX_SIGNED_HEADER_BYTES)
+        path = self._fetch_path(url, raw) if self._trusted.wants_path(raw) else b""
         try:
-            trusted.update(get(_join(url, "latest"), MAX_SIGNED_HEADER_BYTES))
-        except (Refusal, Unavailable) as failure:
-            if trusted.evidence is not None:
-                failure.add_note(f"the second one came from {url}")
-                if cache is not None:
-                    cache.save_evidence(trusted.evidence)
-                    failure.add_note(f"both are kept in {cache.folder}: {', '.join(EVIDENCE)}")
+            self._trusted.update(raw, path)
+        except Refusal as refusal:
+            if refusal.code in SIGNS_OF_A_FORK:
+                self._look_for_fork(url)
+            if refusal.code != "trust_expired" or not self._is_agreed(raw):
                 raise
-            failures[url] = failure
-            continue
-        source = url
-        if trusted.status is Status.FRESH:
-            break
-    if not source:
-        _give_up(failures)
-    return source
+            self._trusted.update(raw, path)
 
+    def _fetch_path(self, url: str, raw: bytes) -> bytes:
+        """Return the path from where the client stands to a signed header."""
+        epoch = decode_header(decode_signed_header(raw).header).epoch
+        held = None if self._trusted.is_empty else self._trusted.header.epoch
+        if held is not None and not self._trusted.knows_history:
+            self._trusted.learn_history(self._get_path(url, held, held))
+            if not self._trusted.wants_path(raw):
+                return b""
+        point = self._beyond.checkpoint if self._trusted.is_past_trust else None
+        if point is None or not (-1 if held is None else held) < point.epoch < epoch:
+            return self._climb(url, held, epoch)
+        through = self._get_header(url, point.epoch)
+        first, second = self._climb(url, held, point.epoch), self._climb(url, point.epoch, epoch)
+        return encode_path(join_paths(decode_path(first), through, decode_path(second)))
 
-def _fetch_deltas(url: str, trusted: TrustedLists, get: _Get) -> bool:
-    """Go on from the list that is held; say whether that led to the new one.
-
-    Nothing depends on it: the whole list leads to the same.
-    """
-    start, header = trusted.list_epoch, trusted.header
-    steps = [] if start is None else plan_steps(start, header.epoch)
-    if not steps:
-        return False
-    limit = compute_full_bound(compute_columns_bound(header.node_count, header.swarm_count))
-    try:
-        files = [get(_join(url, f"{step.end}/delta/{step.start}"), limit) for step in steps]
-        trusted.load_deltas(*files)
-    except (Refusal, Unavailable):
-        return False
-    return True
-
-
-def _fetch_full(
-    urls: Sequence[str], trusted: TrustedLists, get: _Get, failures: dict[str, Failure]
-) -> bytes:
-    """Load the list of the newest header from the first source that has it; return the file."""
-    header = trusted.header
-    limit = compute_full_bound(compute_columns_bound(header.node_count, header.swarm_count))
-    asked: dict[str, Failure] = {}
-    for url in dict.fromkeys(urls):
+    def _climb(self, url: str, held: Epoch | None, epoch: Epoch) -> bytes:
+        """Return a path in one piece, or put together of the steps that every mirror has."""
         try:
-            full = get(_join(url, f"{header.epoch}/full"), limit)
-            trusted.load_full(full)
-        except (Refusal, Unavailable) as failure:
-            asked[url] = failures[url] = failure
-        else:
-            return full
-    _give_up(asked)
+            return self._get_path(url, held, epoch)
+        except NotServed:
+            steps = [] if held is None else plan_climb(held, epoch)
+            if len(steps) < 2:
+                raise
+        path: Path | None = None
+        header, left = b"", MAX_PATH_BYTES
+        for step in steps:
+            raw = self._get_path(url, step.start, step.end, left)
+            left -= len(raw)
+            part = decode_path(raw)
+            path = part if path is None else join_paths(path, header, part)
+            header = self._get_header(url, step.end) if step.end != epoch else b""
+        return encode_path(path or Path())
 
+    def _get_path(
+        self, url: str, held: Epoch | None, epoch: Epoch, limit: int = MAX_PATH_BYTES
+    ) -> bytes:
+        start = "" if held is None else f"?from={held}"
+        return self._get(url, f"trust/{epoch}{start}", limit)
 
-def _give_up(failures: dict[str, Failure]) -> NoReturn:
-    """Raise the first refusal, since it says more than that a source is down, or `Unavailable`."""
-    refusals = [failure for failure in failures.values() if isinstance(failure, Refusal)]
-    error = refusals[0] if refusals else Unavailable("no source answered with a list")
-    for url, failure in failures.items():
-        error.add_note(f"{url}: {failure}")
-    raise error
+    def _get_header(self, url: str, epoch: Epoch) -> bytes:
+        return self._get(url, f"lists/{epoch}", MAX_SIGNED_HEADER_BYTES)
 
-
-def _join(url: str, path: str) -> str:
-    return f"{url.rstrip('/')}/v1/lists/{path}"
-
-
-# ---- One answer ----
-
-
-def _client(wait_s: float) -> "httpx2.Client":
-    # Imported here: programs that only verify do without it.
-    import httpx2
-
-    # Lists are compressed already, and what a transfer inflates to would have no bound.
-    headers = {"accept-encoding": "identity", "user-agent": "waypost"}
-    # A proxy that the environment names is for other machines, not for this one.
-    direct = dict.fromkeys(f"all://{host}" for host in ("127.0.0.1", "[::1]", "localhost"))
-    return httpx2.Client(timeout=wait_s, headers=headers, mounts=direct)
-
-
-def _read(client: "httpx2.Client", url: str, limit: int, total_s: float) -> bytes:
-    """Return the body of a 200. Refuses with `too_large` past `limit`, at once."""
-    import httpx2
-
-    deadline = monotonic() + total_s
-    body = bytearray()
-    try:
-        with client.stream("GET", url) as response:
-            if response.status_code != httpx2.codes.OK:
-                raise Unavailable(f"it answered {response.status_code}")
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise Unavailable("it answered in an encoding that was not asked for")
-            for piece in response.iter_raw():
-                body += piece
-                if len(body) > limit:
-                    raise Refusal("too_large", size=len(body), limit=limit)
-                if monotonic() > deadline:
-                    raise Unavailable(f"it took longer than {total_s:g} s")
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise Unavailable(f"it could not be read: {str(error) or type(error).__name__}") from error
-    return bytes(body)
-
-
-def _within(total_s: float, url: str, read: Callable[[], bytes]) -> bytes:
-    """Return what `read` returns or raise what it raises, or `Unavailable` after `total_s`.
-
-    A thread of its own, since neither the look-up of a name nor headers that come byte by byte
-    have an end that the library knows of. One that is stuck is left behind, and dies with the
-    program.
-    """
-    answers: SimpleQueue[bytes | BaseException] = SimpleQueue()
-
-    def run() -> None:
+    def _look_for_fork(self, url: str) -> None:
+        """Ask who serves another history for the header of the epoch that is held."""
+        if self._trusted.is_empty:
+            return
+        self._transport.start_time()
         try:
-            answers.put(read())
-        except BaseException as error:
-            answers.put(error)
+            self._trusted.update(self._get_header(url, self._trusted.header.epoch))
+        except (Refusal, Unavailable):
+            if self._trusted.evidence is not None:
+                raise
 
-    threading.Thread(target=run, name=f"fetch {url}", daemon=True).start()
-    try:
-        answer = answers.get(timeout=total_s)
-    except Empty:
-        raise Unavailable(f"it took longer than {total_s:g} s") from None
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    def _is_agreed(self, raw: bytes) -> bool:
+        """Whether as many sources as are wanted serve a header, and if so vouch for it."""
+        if not self._beyond.agree:
+            return False
+        header = decode_signed_header(raw).header
+        epoch = decode_header(header).epoch
+        found = sum(self._ask_for(url, epoch) == header for url in self._urls)
+        if found < self._beyond.agree:
+            return False
+        self._trusted.vouch(fingerprint_bits(self._trusted.genesis_hash, header))
+        return True
+
+    def _ask_for(self, url: str, epoch: Epoch) -> bytes:
+        """Return the header of an epoch as a source serves it, none if it does not; asked once."""
+        if (url, epoch) not in self._served:
+            self._transport.start_time()
+            try:
+                header = decode_signed_header(self._get_header(url, epoch)).header
+            except (Refusal, Unavailable):
+                header = b""
+            self._served[url, epoch] = header
+        return self._served[url, epoch]
+
+    def _keep_evidence(self, url: str, failure: Failure) -> None:
+        failure.add_note(f"the second one came from {url}")
+        if self._cache is not None and self._trusted.evidence is not None:
+            self._cache.save_evidence(self._trusted.evidence)
+            failure.add_note(f"both are kept in {self._cache.folder}: {', '.join(EVIDENCE)}")
+
+    # ---- The list ----
+
+    def take_list(self, source: str) -> None:
+        """Load the list of the header, first from the source that gave it."""
+        if self._cache is not None and self._cache.load_list(self._trusted):
+            return
+        full = None
+        if not self._take_deltas(source):
+            full = self._take_full([source, *self._urls])
+        if self._cache is not None:
+            full = full or encode_full(join_columns(self._trusted.columns))
+            self._cache.save(self._trusted, full)
+
+    def _take_deltas(self, url: str) -> bool:
+        """Go on from the list that is held; say whether that led to the new one.
+
+        Nothing depends on it: the whole list leads to the same.
+        """
+        start, header = self._trusted.list_epoch, self._trusted.header
+        steps = [] if start is None else plan_steps(start, header.epoch)
+        if not steps:
+            return False
+        self._transport.start_time()
+        files, left = [], self._full_bound()
+        try:
+            for step in steps:
+                files.append(self._get(url, f"lists/{step.end}/delta/{step.start}", left))
+                left -= len(files[-1])
+            self._trusted.load_deltas(*files)
+        except (Refusal, Unavailable):
+            return False
+        return True
+
+    def _take_full(self, urls: Sequence[str]) -> bytes:
+        """Load the list of the newest header from the first source that has it; return the file."""
+        epoch, limit = self._trusted.header.epoch, self._full_bound()
+        asked: dict[str, Failure] = {}
+        for url in dict.fromkeys(urls):
+            self._transport.start_time()
+            try:
+                full = self._get(url, f"lists/{epoch}/full", limit)
+                self._trusted.load_full(full)
+            except (Refusal, Unavailable) as failure:
+                asked[url] = self.failures[url] = failure
+            else:
+                return full
+        self._give_up(asked)
+
+    def _full_bound(self) -> int:
+        header = self._trusted.header
+        return compute_full_bound(compute_columns_bound(header.node_count, header.swarm_count))
+
+    # ---- The network that goes on, and how it ends ----
+
+    def find_successor(self, source: str) -> bytes | None:
+        """Return the genesis file that the newest header names, and keep it, if one has it."""
+        if self._trusted.successor is None:
+            return None
+        kept = self._kept_successor()
+        if kept is not None:
+            return kept
+        for url in dict.fromkeys([source, *self._urls]):
+            self._transport.start_time()
+            try:
+                genesis = self._get(url, "genesis", MAX_GENESIS_BYTES)
+                self._trusted.check_successor(genesis)
+            except (Refusal, Unavailable) as failure:
+                self.failures[url] = failure
+                continue
+            if self._cache is not None:
+                self._cache.save_successor(genesis)
+            return genesis
+        return None
+
+    def _kept_successor(self) -> bytes | None:
+        try:
+            genesis = None if self._cache is None else self._cache.successor
+            if genesis is not None:
+                self._trusted.check_successor(genesis)
+        except Refusal:
+            return None  # that of another time, or damaged: it can be fetched again
+        return genesis
+
+    def _give_up(self, failures: dict[str, Failure]) -> NoReturn:
+        """Raise the first refusal, since it says more than that a source is down."""
+        refusals = [failure for failure in failures.values() if isinstance(failure, Refusal)]
+        error = refusals[0] if refusals else Unavailable("no source answered with a list")
+        for url, failure in failures.items():
+            error.add_note(f"{url}: {failure}")
+        if self.describe_clock():
+            error.add_note(self.describe_clock())
+        raise error
+
+    def describe_clock(self) -> str:
+        """Say how far this machine's clock is off, if the sources' clocks say that it is."""
+        ahead_ms = self._transport.ahead_ms
+        if ahead_ms is None or abs(ahead_ms) <= MAX_AHEAD_MS:
+            return ""
+        where = "behind" if ahead_ms > 0 else "ahead of"
+        seconds = abs(ahead_ms) // 1000
+        return f"the clock of this machine is {seconds} s {where} those of the sources"
+
+    def _get(self, url: str, path: str, limit: int) -> bytes:
+        return self._transport.get(url, f"/v1/{path}", limit)
+
+
+def plan_climb(start: Epoch, end: Epoch) -> list[Step]:
+    """Return the steps of the ladder from one epoch to another, however far; none if too many."""
+    count = max(0, end - start) // LONGEST
+    if count > MOST_STEPS:
+        return []
+    far = start + count * LONGEST
+    long = [Step(each, each + LONGEST) for each in range(start, far, LONGEST)]
+    return long + plan_steps(far, end)

@@ -1,14 +1,19 @@
 """What a client believes: it sees bytes and a reference time, and nothing else.
 
-Rules, each quoted where it is enforced; docs/spec/client.md has a heading for each check:
+Rules, each quoted where it is enforced, in `registry.client.checks`; docs/spec/client.md and
+docs/spec/trust.md have a heading for each check:
 
 - Everything starts from the genesis file: its hash stands in all that is signed.
-- A header is signed by the set that the newest verified header named as the next one.
+- A header is signed by the set whose turn it is: the one that was named as the next, one that the
+  recovery keys ordered, or one for which more than two thirds of those who were named signed too.
+- A header continues the history in which the newest verified one stands.
 - An epoch older than the newest verified one is a roll-back.
 - More than two thirds of the weight signed, and every signature that is there holds.
 - Two final headers for one epoch are a fork: both are kept, and nothing is accepted any more.
 - A header is at most 5 min ahead of the reference time.
 - Each epoch since the newest verified header lasted `epoch_ms` at least.
+- Past the trust period somebody has to vouch for a header on the way.
+- The last header names the network that goes on.
 - Past its valid-until a list is used only by those who asked for it.
 - A list is the one that the header names: its hash, and as many nodes and swarms.
 - One reference time holds for a whole update.
@@ -16,52 +21,58 @@ Rules, each quoted where it is enforced; docs/spec/client.md has a heading for e
 A refusal changes nothing, but for a fork, which stops everything.
 """
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ledger.crypto import SIGNATURE_BYTES, is_public_key, sha256, verify_all
+from ledger.crypto import SIGNATURE_BYTES, sha256
 from ledger.errors import Misuse, Refusal
+from ledger.merkle import History
 from ledger.messages.entries import Columns, Entry, make_entries
-from ledger.messages.genesis import FIXED, GENESIS, GENESIS_VERSION, Genesis
 from ledger.messages.lists import (
     HEADER_BYTES,
     MAX_ATTESTORS,
-    Attestor,
     ListHeader,
     SignedHeader,
-    attestation,
-    attestor_set_hash,
     decode_header,
     decode_signed_header,
     encode_signed_header,
     has_single_signer,
-    is_final,
     weigh,
 )
-from ledger.params import MINUTE, Params, validate_params
 from ledger.rules.swarms import nearest_swarm, position_of
-from ledger.types import Epoch, Hash, TimeMs
+from ledger.types import ZERO_HASH, Epoch, Hash
+from registry.client.checks import (
+    Anchor,
+    Network,
+    Status,
+    check_expiry,
+    check_history,
+    check_hop,
+    check_list,
+    check_order,
+    check_signatures,
+    check_time,
+    check_trust,
+    compute_status,
+    read_network,
+    start_anchor,
+)
+from registry.formats.bundle import decode_bundle
 from registry.formats.delta import apply_delta
 from registry.formats.fingerprint import fingerprint_words
 from registry.formats.full import compute_columns_bound, decode_full
 from registry.formats.slice import decode_slice, open_slice
-
-MAX_AHEAD_MS: Final = 5 * MINUTE
-"""How far the reference time may be behind that of the network."""
+from registry.formats.trust import (
+    Hop,
+    Members,
+    Path,
+    decode_anchor,
+    decode_path,
+    encode_anchor,
+)
 
 MAX_SIGNED_HEADER_BYTES: Final = HEADER_BYTES + 4 + MAX_ATTESTORS * SIGNATURE_BYTES
 """What everybody's signature makes of a header; nobody has to read more."""
-
-
-class Status(StrEnum):
-    """How far a list can still be relied on."""
-
-    FRESH = "fresh"
-    DEGRADED = "degraded"
-    """Past its fresh-until: newer lists are kept back, or the network does not make any."""
-    EXPIRED = "expired"
-    """Past its valid-until."""
 
 
 class Signers(NamedTuple):
@@ -75,14 +86,6 @@ class Signers(NamedTuple):
     """Weight of those who signed."""
     total: int
     """Weight of all."""
-
-
-class Anchor(NamedTuple):
-    """What the next header is held against: the newest verified one, or genesis."""
-
-    epoch: Epoch
-    time_ms: TimeMs
-    next_set_hash: Hash
 
 
 class Held(NamedTuple):
@@ -115,17 +118,17 @@ class TrustedLists:
 
         Refuses what `read_genesis` refuses.
         """
-        # Everything starts from the genesis file: its hash stands in all that is signed.
-        parsed, self._params = read_genesis(genesis)
-        self.genesis_hash = sha256(genesis)
         self.allow_expired = allow_expired
-        self.evidence = None
         self._now_ms = now_ms
-        self._start_ms = parsed.start_ms
-        members = tuple(Attestor(seat.list_key, seat.weight) for seat in parsed.attestors)
-        self._founders = attestor_set_hash(members)
-        # Sets whose members are known, by their hash. A change of the set adds one.
-        self._sets = {self._founders: members}
+        self._vouched: list[bytes] = []
+        self._start(genesis)
+
+    def _start(self, genesis: bytes) -> None:
+        # Everything starts from the genesis file: its hash stands in all that is signed.
+        self._network: Network = read_network(genesis)
+        self.genesis_hash = self._network.genesis_hash
+        self.evidence = None
+        self._anchor: Anchor = start_anchor(self._network)
         self._header: ListHeader | None = None
         self._signed = SignedHeader(b"", ())
         # The newest list that was loaded, maybe of an earlier header: a delta begins there.
@@ -137,24 +140,140 @@ class TrustedLists:
         # One reference time holds for a whole update.
         self._now_ms = now_ms
 
-    def update(self, header_and_signatures: bytes) -> ListHeader:
+    def vouch(self, fingerprint: bytes) -> None:
+        """Count the trust period from a header with this fingerprint of 16 bytes, if one comes.
+
+        For a word that comes from elsewhere: the program's own, a person's, or that of several
+        sources which agree.
+        """
+        self._vouched.append(fingerprint)
+
+    def update(self, header_and_signatures: bytes, path: bytes = b"") -> ListHeader:
         """Verify a signed header and take it as the newest; return it.
 
-        The newest one again is fine, and adds the signatures that it brings. A new one wants its
+        `path` leads there from the header that is held, or from genesis; see `wants_path`. The
+        newest header again is fine, and adds the signatures that it brings. A new one wants its
         list loaded, unless that stayed the same: see `needs_list`.
 
-        Refuses with `bad_header`, `unknown_format`, `wrong_set`, `roll_back`, `unknown_attestor`,
-        `not_final`, `bad_signature`, `fork`, `from_the_future`, `list_expired`.
+        Refuses with `bad_header`, `unknown_format`, `roll_back`, `too_large`, `bad_path`,
+        `succeeded`, `trust_expired`, `wrong_set`, `unknown_attestor`, `not_final`, `bad_signature`,
+        `fork`, `bad_history`, `from_the_future`, `list_expired`.
         """
-        return self._take(header_and_signatures, self.allow_expired)
+        self._check_not_stopped()
+        signed = decode_signed_header(header_and_signatures)
+        header = decode_header(signed.header)
+        check_order(header, self._anchor)
+        anchor = self._follow(decode_path(path), header, signed)
+        # the last header leads on however old it is
+        if not self.allow_expired and header.successor == ZERO_HASH:
+            check_expiry(header, self._now_ms)
+        self._hold(header, signed, anchor)
+        return header
 
-    def resume(self, header_and_signatures: bytes) -> ListHeader:
-        """Verify what this client took before it ended: as `update`, but it may have expired.
+    def learn_history(self, path: bytes) -> None:
+        """Take the history before the header that is held, from the path that leads to itself.
 
-        So a client that was off for long knows how far it had come, and refuses to go back. The
-        list stays unreadable if it has expired.
+        A newer header is taken only by who knows it. Refuses with `list_missing`, `too_large`,
+        `unknown_format`, `bad_path`, `bad_history`.
         """
-        return self._take(header_and_signatures, may_be_expired=True)
+        header, raw = self.header, self._raw_header()
+        before = check_history(self._anchor, decode_path(path).hop, header, raw)
+        self._anchor = self._anchor._replace(before=before)
+
+    def wants_path(self, header_and_signatures: bytes) -> bool:
+        """Whether a signed header cannot be taken without a path, or teaches more with one.
+
+        Refuses with `bad_header` and `unknown_format`.
+        """
+        header = decode_header(decode_signed_header(header_and_signatures).header)
+        anchor = self._anchor
+        if self.is_empty or anchor.before is None:
+            return True
+        is_next = header.epoch == anchor.epoch + 1 and header.set_hash == anchor.next_set_hash
+        return header.epoch > anchor.epoch and not (is_next and header.set_hash in anchor.sets)
+
+    @property
+    def is_past_trust(self) -> bool:
+        """Whether stake does not speak any more for what comes next: somebody has to vouch."""
+        trust_ms = self._network.trust_ms
+        return trust_ms is not None and self._now_ms > self._anchor.time_ms + trust_ms
+
+    @property
+    def knows_history(self) -> bool:
+        """Whether the history before the newest header is known, so that a newer one can come."""
+        return self._anchor.before is not None
+
+    @property
+    def anchor_file(self) -> bytes:
+        """What to go on from after a restart, for `resume`."""
+        anchor = self._anchor
+        hashes = () if anchor.before is None else anchor.before.peaks
+        return encode_anchor(self.signed_header, Hop(tuple(anchor.sets.values()), None, hashes))
+
+    def resume(self, anchor_file: bytes) -> ListHeader:
+        """Go on from what was kept before the program ended; return the header that was held.
+
+        For a client that holds nothing yet.
+
+        It may have expired: so a client that was off for long knows how far it had come, and
+        refuses to go back. The list stays unreadable then. Who can write that file is believed,
+        within what the checks leave open: what is damaged is found.
+
+        Refuses with `bad_header`, `unknown_format`, `bad_path`, `wrong_set`, `unknown_attestor`,
+        `not_final`, `bad_signature`, `bad_history`, `from_the_future`.
+        """
+        if not self.is_empty:
+            raise Misuse("a client that holds a header goes on from that one")
+        raw, hop = decode_anchor(anchor_file)
+        signed = decode_signed_header(raw)
+        header = decode_header(signed.header)
+        members = hop.find_set(header.set_hash)
+        if members is None:
+            raise Refusal("wrong_set")
+        check_signatures(self.genesis_hash, signed, members)
+        sets = {header.set_hash: members}
+        following = hop.find_set(header.next_set_hash)
+        if following is not None:
+            sets[header.next_set_hash] = following
+        anchor = Anchor(
+            epoch=header.epoch,
+            time_ms=header.valid_after_ms,
+            next_set_hash=header.next_set_hash,
+            set_hash=header.set_hash,
+            sets=sets,
+            before=None if header.epoch else History(),
+            header=signed.header,
+        )
+        anchor = anchor._replace(before=check_history(anchor, hop, header, signed.header))
+        start = start_anchor(self._network)
+        check_time(header, start, self._network.epoch_ms, self._now_ms)
+        self._hold(header, signed, anchor)
+        return header
+
+    def succeed(self, genesis: bytes) -> None:
+        """Go on with the network that the newest header names as its successor, from its start.
+
+        Refuses with `wrong_successor` another genesis file, and like `TrustedLists` itself.
+        """
+        self._check_not_stopped()
+        self.check_successor(genesis)
+        self._start(genesis)
+
+    def check_successor(self, genesis: bytes) -> None:
+        """Refuse with `wrong_successor` a genesis file that the newest header does not name."""
+        if sha256(genesis) != self.header.successor:
+            raise Refusal("wrong_successor")
+
+    def load_bundle(self, data: bytes) -> ListHeader:
+        """Take path, header and list of a `bundle` file; return the header.
+
+        It leads from genesis, so it is for a client that holds no header yet. Refuses like
+        `decode_bundle`, `update` and `load_full`.
+        """
+        bundle = decode_bundle(data)
+        header = self.update(bundle.signed_header, bundle.path)
+        self.load_full(bundle.full)
+        return header
 
     def load_full(self, data: bytes) -> None:
         """Take a `full` file as the list of the newest header.
@@ -181,21 +300,26 @@ class TrustedLists:
         counts = header.node_count, header.swarm_count
         self._hold_list(header, apply_delta(columns, files[-1], header.list_hash, counts))
 
-    def read_slice(self, data: bytes, account_id: bytes) -> list[Entry]:
+    def read_slice(self, data: bytes, account_id: bytes, path: bytes = b"") -> list[Entry]:
         """Return the nodes of the swarm that serves an account from a `slice`, by ascending key.
 
-        Its header is verified, and taken as the newest one; its list is not needed. `account_id`
-        has 33 bytes, or 32 without its prefix. Refuses like `update`, with `too_large` and, for
-        what does not prove that swarm, with `bad_list`.
+        Its header is verified, and taken as the newest one; `path` leads there, as in `update`.
+        The list is not needed. `account_id` has 33 bytes, or 32 without its prefix. Refuses like
+        `update`, with `too_large` and, for what does not prove that swarm, with `bad_list`.
         """
         check_account_id(account_id)
         parts = decode_slice(data)
-        return open_slice(parts, self.update(parts.signed_header), account_id)
+        return open_slice(parts, self.update(parts.signed_header, path), account_id)
 
     @property
     def is_empty(self) -> bool:
         """Whether no header was verified yet."""
         return self._header is None
+
+    @property
+    def epoch_ms(self) -> int:
+        """Shortest length of an epoch, in milliseconds: so long no newer list can come."""
+        return self._network.epoch_ms
 
     @property
     def header(self) -> ListHeader:
@@ -210,6 +334,13 @@ class TrustedLists:
         return encode_signed_header(self._signed._replace(header=self._raw_header()))
 
     @property
+    def successor(self) -> Hash | None:
+        """SHA-256 of the genesis file of the network that continues this one; None if none does."""
+        if self._header is None or self._header.successor == ZERO_HASH:
+            return None
+        return self._header.successor
+
+    @property
     def fingerprint(self) -> list[str]:
         """That header as twelve words, for two people to compare."""
         return fingerprint_words(self.genesis_hash, self._raw_header())
@@ -222,9 +353,14 @@ class TrustedLists:
     @property
     def signers(self) -> Signers:
         """Who signed that header."""
-        members = self._sets[self.header.set_hash]
+        members = self._anchor.sets[self.header.set_hash]
         weight, total = weigh(self._signed, members)
         return Signers(len(self._signed.signatures), len(members), weight, total)
+
+    @property
+    def sets(self) -> Mapping[Hash, Members]:
+        """The sets whose members are known, by their hash: that of the header, and the next one."""
+        return self._anchor.sets
 
     @property
     def is_single_signer(self) -> bool:
@@ -232,8 +368,13 @@ class TrustedLists:
 
         Known from the beginning, without a header.
         """
-        set_hash = self._founders if self._header is None else self._header.set_hash
-        return has_single_signer([member.weight for member in self._sets[set_hash]])
+        members = self._anchor.sets[self._anchor.set_hash]
+        return has_single_signer([member.weight for member in members])
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its list may be read, if it was loaded: it is valid, or expired ones are used."""
+        return self.evidence is None and (self.allow_expired or self.status is not Status.EXPIRED)
 
     @property
     def needs_list(self) -> bool:
@@ -274,36 +415,31 @@ class TrustedLists:
 
     # ---- What verifies, and what may be read ----
 
-    def _take(self, raw: bytes, may_be_expired: bool) -> ListHeader:
-        self._check_not_stopped()
-        signed = decode_signed_header(raw)
-        header = decode_header(signed.header)
-        anchor = self._anchor()
-        check_set(header, anchor)
-        check_order(header, anchor)
-        members = self._sets.get(header.set_hash)
-        if members is None:
-            raise Refusal("wrong_set")
-        check_signatures(self.genesis_hash, signed, members)
-        # Before all that depends on time: whoever signed two headers is caught at any time.
-        if self._header is not None and is_fork(self._signed.header, signed.header):
-            # Two final headers for one epoch are a fork: both are kept, and nothing is accepted
-            # any more.
-            self.evidence = encode_signed_header(self._signed), encode_signed_header(signed)
-            self._check_not_stopped()
-        check_time(header, anchor, self._params.epoch_ms, self._now_ms)
-        if not may_be_expired:
-            check_expiry(header, self._now_ms)
-        self._hold(header, signed)
-        return header
+    def _follow(self, path: Path, header: ListHeader, signed: SignedHeader) -> Anchor:
+        """Check all hops of a path, the last one to `signed`, and return that as an anchor."""
+        anchor, network, now_ms = self._anchor, self._network, self._now_ms
+        passed = []
+        for way in path.ways:
+            on_the_way = decode_signed_header(way.signed_header)
+            epoch = decode_header(on_the_way.header).epoch
+            if epoch >= header.epoch or (anchor.header and epoch <= anchor.epoch):
+                raise Refusal("bad_path", why="the epochs of its headers do not ascend")
+            anchor = check_hop(network, anchor, way.hop, on_the_way, now_ms)
+            passed.append(anchor.header)
+        try:
+            reached = check_hop(network, anchor, path.hop, signed, now_ms)
+        except Refusal as refusal:
+            if refusal.code == "fork":
+                # Two final headers for one epoch are a fork: both are kept, and nothing is accepted
+                # any more.
+                self.evidence = encode_signed_header(self._signed), encode_signed_header(signed)
+            raise
+        if self.is_empty or header.epoch > self._anchor.epoch:
+            check_trust(network, self._anchor, [*passed, reached.header], self._vouched, now_ms)
+        return reached
 
-    def _anchor(self) -> Anchor:
-        if self._header is None:
-            return Anchor(0, self._start_ms, self._founders)
-        header = self._header
-        return Anchor(header.epoch, header.valid_after_ms, header.next_set_hash)
-
-    def _hold(self, header: ListHeader, signed: SignedHeader) -> None:
+    def _hold(self, header: ListHeader, signed: SignedHeader, anchor: Anchor) -> None:
+        self._anchor = anchor
         if signed.header == self._signed.header:
             known = dict(signed.signatures) | dict(self._signed.signatures)
             self._signed = SignedHeader(signed.header, tuple(sorted(known.items())))
@@ -345,101 +481,3 @@ def check_account_id(account_id: bytes) -> None:
     """Check a caller's account id. Raises `Misuse`."""
     if len(account_id) not in (32, 33):
         raise Misuse(f"an account id has 33 bytes, or 32 without its prefix: {len(account_id)}")
-
-
-# ---- The checks, in the order in which they are made ----
-
-
-def read_genesis(raw: bytes) -> tuple[Genesis, Params]:
-    """Return a genesis file and its parameters, if a client can start from them.
-
-    What only a ledger needs of it, such as the accounts, is not looked at.
-
-    Refuses with `too_large`, `not_canonical`, `bad_genesis`, `bad_parameter`, `bad_relation`.
-    """
-    genesis = GENESIS.decode(raw)
-    params = validate_params(genesis.params)
-    keys = [seat.list_key for seat in genesis.attestors]
-    rules = (
-        (genesis.version == GENESIS_VERSION, f"its version is not {GENESIS_VERSION}"),
-        (genesis.policy == FIXED, "its policy for attestors is unknown"),
-        (keys == sorted(set(keys)), "its attestors are not in ascending order, once each"),
-        (all(map(is_public_key, keys)), "a list key is not a usable key"),
-        (all(seat.weight for seat in genesis.attestors), "an attestor has no weight"),
-    )
-    for holds, why in rules:
-        if not holds:
-            raise Refusal("bad_genesis", why=why)
-    return genesis, params
-
-
-def check_set(header: ListHeader, anchor: Anchor) -> None:
-    """Refuse with `wrong_set` what other attestors sign than those whose turn it is."""
-    # A header is signed by the set that the newest verified header named as the next one.
-    if header.set_hash != anchor.next_set_hash:
-        raise Refusal("wrong_set")
-
-
-def check_order(header: ListHeader, anchor: Anchor) -> None:
-    """Refuse with `roll_back` what is older than the newest verified header."""
-    # An epoch older than the newest verified one is a roll-back.
-    if header.epoch < anchor.epoch:
-        raise Refusal("roll_back", epoch=header.epoch, newest=anchor.epoch)
-
-
-def check_signatures(genesis_hash: Hash, signed: SignedHeader, members: Sequence[Attestor]) -> None:
-    """Refuse with `unknown_attestor`, `not_final` or `bad_signature` what the set did not sign."""
-    # More than two thirds of the weight signed, and every signature that is there holds.
-    for index, _ in signed.signatures:
-        if index >= len(members):
-            raise Refusal("unknown_attestor", index=index)
-    weight, total = weigh(signed, members)
-    if not is_final(weight, total):
-        raise Refusal("not_final", weight=weight, total=total)
-    items = [
-        attestation(genesis_hash, signed.header, members[index].list_key, signature)
-        for index, signature in signed.signatures
-    ]
-    if not all(verify_all(items)):
-        raise Refusal("bad_signature")
-
-
-def is_fork(held: bytes, header: bytes) -> bool:
-    """Whether two encoded headers, both final, contradict each other."""
-    return held != header and decode_header(held).epoch == decode_header(header).epoch
-
-
-def check_time(header: ListHeader, anchor: Anchor, epoch_ms: int, now_ms: int) -> None:
-    """Refuse with `from_the_future` what cannot have been made yet, by its time or its number.
-
-    Both together bound the epoch by the time that has passed since genesis, so that no header,
-    whoever signed it, makes a client refuse all that come later.
-    """
-    # A header is at most 5 min ahead of the reference time.
-    if header.valid_after_ms > now_ms + MAX_AHEAD_MS:
-        raise Refusal("from_the_future", ahead_ms=header.valid_after_ms - now_ms)
-    # Each epoch since the newest verified header lasted `epoch_ms` at least.
-    earliest_ms = anchor.time_ms + (header.epoch - anchor.epoch) * epoch_ms
-    if header.valid_after_ms < earliest_ms:
-        raise Refusal("from_the_future", ahead_ms=earliest_ms - header.valid_after_ms)
-
-
-def check_expiry(header: ListHeader, now_ms: int) -> None:
-    """Refuse with `list_expired` what is past its valid-until."""
-    # Past its valid-until a list is used only by those who asked for it.
-    if compute_status(header, now_ms) is Status.EXPIRED:
-        raise Refusal("list_expired", valid_until_ms=header.valid_until_ms)
-
-
-def compute_status(header: ListHeader, now_ms: int) -> Status:
-    """Return how far a header can be relied on at a reference time."""
-    if now_ms > header.valid_until_ms:
-        return Status.EXPIRED
-    return Status.DEGRADED if now_ms > header.fresh_until_ms else Status.FRESH
-
-
-def check_list(header: ListHeader, node_count: int, swarm_count: int) -> None:
-    """Refuse with `bad_list` a list, its hash verified, that differs from its header in numbers."""
-    # A list is the one that the header names: its hash, and as many nodes and swarms.
-    if (node_count, swarm_count) != (header.node_count, header.swarm_count):
-        raise Refusal("bad_list", why="it has not as many nodes and swarms as its header says")

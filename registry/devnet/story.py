@@ -22,7 +22,8 @@ from ledger.params import Params
 from ledger.types import BASIS_POINTS, COIN, Amount, Key
 from registry.addresses import encode_account, encode_node
 from registry.client import TrustedLists
-from registry.client.http import Unavailable, fetch_lists
+from registry.client.http import fetch_lists
+from registry.client.transport import Unavailable
 from registry.keystore import derive, named_seed
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
 

@@ -1,7 +1,8 @@
 """Attesting: this replica's signature of each header that it made itself.
 
 It looks at the chain after each block, signs the newest header if its key has a seat and the seat
-did not attest yet, and submits the attestation until it stands in a block or is too late.
+did not attest yet, and submits the attestation until it stands in a block or is too late. Once the
+network is over it is silent.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from ledger.messages.blocks import Block
 from ledger.messages.lists import SignedHeader, decode_header, decode_signed_header
 from ledger.messages.tables import CHAINLINKS, SETS
 from ledger.messages.transactions import VERSION, Attest, Free
+from ledger.succession import is_over
 from ledger.types import Epoch
 from ledger.views import View
 from registry.ipc import Busy, Lost
@@ -54,6 +56,8 @@ class Attestor:
 
     async def _attest(self) -> None:
         view = self._replica.chain.view()
+        if is_over(view.state):
+            return
         signed = view.newest_header()
         epoch = decode_header(signed.header).epoch
         index = self._seat(view)
@@ -96,6 +100,7 @@ class Attestor:
             link.accepted,
             view.state.params().epoch_ms,
             self._replica.chain.genesis.start_ms,
+            is_over(view.state),
         )
         signature = await asyncio.to_thread(self._signer.sign, signed.header, known)
         epoch = decode_header(signed.header).epoch

@@ -1,7 +1,8 @@
 """The engine `solo`: one producer orders the blocks and seals them.
 
 The producer can withhold and order as it likes; what it cannot do is break a rule, since every
-follower executes and checks its blocks.
+follower executes and checks its blocks. When the network is over it makes no more of them, and goes
+on serving what there is.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import structlog
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.messages.blocks import BlockHeader, block_hash
+from ledger.succession import get_succession, is_over
 from ledger.types import Hash, Height
 from registry.engines.answers import committed_answer, pending_answer, refused_answer
 from registry.jobs import run_every
@@ -38,6 +40,7 @@ class Solo:
         signer.check_start(
             chain.tip.height, self._hash_of, chain.genesis.start_ms, is_vouched=is_vouched
         )
+        self._has_ended = False
 
     async def run(self) -> None:
         """Make a block every `block_ms`, until cancelled."""
@@ -47,6 +50,9 @@ class Solo:
     async def produce(self) -> None:
         """Make the next block from what waits in the pool."""
         replica, chain = self._replica, self._replica.chain
+        if is_over(chain.view().state):
+            self._report_end()
+            return
         now_ms = time.time_ns() // 1_000_000
         if chain.tip.height == 0 and now_ms <= chain.tip.time_ms:
             return  # the network's start is still to come
@@ -61,6 +67,17 @@ class Solo:
         header: BlockHeader = chain.header()
         seal = self._signer.seal(header)
         await replica.commit(executed, seal, lambda done: self._signer.note(done.header))
+
+    def _report_end(self) -> None:
+        """Say once why no block comes any more."""
+        if not self._has_ended:
+            record = get_succession(self._replica.chain.view().state)
+            log.warning(
+                "network is over: no more blocks",
+                last_epoch=record.last_epoch,
+                successor=record.genesis_hash.hex(),
+            )
+        self._has_ended = True
 
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
         """Take transactions into the pool. Raises `Busy` if they do not fit."""

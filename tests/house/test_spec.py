@@ -214,7 +214,7 @@ RULE_MODULES: Final = re.compile(
     r"ledger\.(rules|epochs|offences|transactions)(\.\w+)?|ledger\.(genesis|nodes|transition)"
 )
 NO_RULE: Final = {
-    "ledger.epochs.ending.iterate_due": "a queue by time, as far as it is due",
+    "ledger.epochs.ending.collect_due": "a queue by time, as far as it is due",
     "ledger.nodes.get_members": "a roster, taken apart",
     "ledger.nodes.get_staked": "a sum",
     "ledger.nodes.get_stakes": "a column",

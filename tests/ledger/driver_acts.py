@@ -26,7 +26,9 @@ from ledger.messages.transactions import ClaimRewards, Contribute, RequestUnlock
 from ledger.nodes import get_owed
 from ledger.offences.punish import consensus_address
 from ledger.state import State, epoch_key
+from ledger.succession import get_succession
 from ledger.transactions.judge import get_quorum
+from ledger.types import ZERO_HASH
 from tests import life
 from tests.factory import Network, links, public
 from tests.ledger.driver_network import NODES, OPERATORS, PEOPLE
@@ -236,6 +238,14 @@ def set_params(random: Random, network: Network) -> list[bytes]:
     return [life.set_params(network, random.choice(PEOPLE), envelope={"fee": 1}, **order)]
 
 
+def set_successor(random: Random, network: Network) -> list[bytes]:
+    """A successor is announced, or withdrawn; now and then nobody withdraws it."""
+    who = random.choice(PEOPLE)
+    if get_succession(network.state).genesis_hash != ZERO_HASH:
+        return [life.withdraw_successor(network, who, fee=1)] if random.random() < 0.5 else []
+    return [life.set_successor(network, who, fee=1)]
+
+
 VALUES: Final = {
     "minimum_fee": 2,
     "activation_floor": 2,
@@ -254,5 +264,6 @@ ACTS: Final[dict[Callable[[Random, Network], list[bytes]], float]] = {
     report_list: 0.05,
     set_attestors: 0.3,
     set_params: 0.08,
+    set_successor: 0.05,
 }
 """How likely each is at a height."""

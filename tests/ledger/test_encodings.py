@@ -30,6 +30,7 @@ from tests.life import (
     set_attestors,
     set_keys,
     set_params,
+    set_successor,
 )
 
 V6 = bytes.fromhex("26200000000000000000000000000001")
@@ -70,6 +71,7 @@ def sample(kind: str) -> bytes:
         "report": lambda: report(duty, "bob", fork_evidence(duty, public("attestor 0"))),
         "set_attestors": lambda: set_attestors(duty, seats(duty, "attestor 3", kept=current(duty))),
         "set_params": lambda: set_params(duty, minimum_fee=70_000),
+        "set_successor": lambda: set_successor(duty),
     }
     raw: bytes = make[kind]()
     return raw
@@ -144,6 +146,7 @@ def test_kinds_have_numbers_and_names_of_their_own() -> None:
         "report": 11,
         "set_attestors": 12,
         "set_params": 13,
+        "set_successor": 14,
     }
     for kind in TX_KINDS:
         assert 0 <= kind.tag <= 127

@@ -6,11 +6,13 @@ from hashlib import sha256
 import pytest
 
 from ledger import lists as lists_of_ledger
+from ledger import state as state_of_ledger
 from ledger.epochs import (
     EPOCH_STEPS,
     activations,
     begin,
     changes,
+    ending,
     leaving,
     rewards,
     verdicts,
@@ -310,9 +312,13 @@ def test_pauses_change_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     block = network.input(ms=EPOCH_MS)
     few = len(list(network.chain.finalize(block)))
     root = network.chain.header().state_root
-    for module in (activations, begin, changes, leaving, rewards, verdicts):
+    for module in (activations, changes, leaving, rewards, verdicts):
         monkeypatch.setattr(module, "PAUSE_RECORDS", 5)
+    for module in (activations, begin, ending):
+        monkeypatch.setattr(module, "PAUSE_LOOKS", 5)
     monkeypatch.setattr(lists_of_ledger, "PAUSE_NODES", 5)
+    monkeypatch.setattr(state_of_ledger, "PAUSE_CHANGES", 5)
+    monkeypatch.setattr(state_of_ledger, "PAUSE_LEAVES", 5)
     network.reopen()
     many = len(list(network.chain.finalize(block)))
     assert many >= few + 8

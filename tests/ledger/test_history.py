@@ -37,7 +37,7 @@ def test_every_key_of_a_store_is_a_known_one() -> None:
     network = Network()
     network.block(network.transfer("alice", "bob"))
     network.end_epoch()
-    lengths = {b"T": 1, b"G": 1, b"J": 9, b"F": 9, b"X": 33, b"A": 33}
+    lengths = {b"T": 1, b"G": 1, b"J": 9, b"F": 9, b"X": 33, b"A": 33, b"H": 10}
     for key in dict(network.store.items(stop=b"a")):
         assert len(key) == lengths[key[:1]]
     raw = network.store.get(TIP_KEY)

@@ -28,7 +28,7 @@ from ledger.messages.state import (
     Failing,
     PendingContact,
     Queued,
-    RawHeader,
+    Succession,
     Swarm,
     Verdict,
 )
@@ -54,8 +54,9 @@ from ledger.messages.tables import (
 from ledger.nodes import get_total
 from ledger.rules.swarms import UNASSIGNED
 from ledger.state import State, due_key, epoch_key
+from ledger.types import ZERO_HASH
 from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
-from tests.life import FAULTY, judge, set_keys, townsfolk
+from tests.life import FAULTY, SUCCESSOR, judge, set_keys, townsfolk
 
 NODE = public("node")
 Changes = Mapping[bytes, Record | None]
@@ -403,7 +404,15 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "header lost": ("header_or_draft_is_there", lambda s: {b"h": None}),
     "attestations of the epoch before": (
         "header_or_draft_is_there",
-        lambda s: {b"i": RawHeader(b"")},
+        lambda s: {b"i": s.one(HEADER)},
+    ),
+    "successor that no header names": (
+        "headers_name_the_successor",
+        lambda s: {b"{": Succession(SUCCESSOR, s.one(EPOCH).start_ms, 0)},
+    ),
+    "last epoch without a successor": (
+        "headers_name_the_successor",
+        lambda s: {b"{": Succession(ZERO_HASH, s.one(EPOCH).start_ms, 1)},
     ),
 }
 

@@ -1,7 +1,8 @@
 """RFC 9162 trees against published values, and the sparse tree against its definition."""
 
+from functools import cache
 from hashlib import sha256
-from itertools import permutations
+from itertools import pairwise, permutations
 from random import Random
 
 import pytest
@@ -13,6 +14,7 @@ from ledger.merkle import (
     EMPTY_TREE_ROOT,
     History,
     SparseTree,
+    Subtree,
     audit_path,
     leaf_hash,
     node_hash,
@@ -21,6 +23,7 @@ from ledger.merkle import (
     sparse_change,
     sparse_root,
     sparse_update,
+    split_leaves,
     tree_root,
 )
 
@@ -208,6 +211,133 @@ def test_appending_leaves_the_old_history_as_it_was() -> None:
 def test_peaks_fit_the_size(size: int, peaks: tuple[bytes, ...]) -> None:
     with pytest.raises(Misuse):
         History(size, peaks)
+
+
+# ---- history: subtrees and extending ----
+
+MOST_LEAVES = 200
+SOME = some_leaves(MOST_LEAVES)
+
+
+@cache
+def root_of(subtree: Subtree) -> bytes:
+    """The root over the leaves of a subtree, by the rule for lists."""
+    return tree_root(SOME[subtree.place << subtree.level : subtree.stop])
+
+
+@cache
+def histories() -> list[History]:
+    """The history of each number of leaves."""
+    made = [History()]
+    for leaf in SOME:
+        made.append(made[-1].append(leaf))
+    return made
+
+
+def fewest_subtrees(start: int) -> dict[int, int]:
+    """How many full subtrees there are at least from a leaf to before each later one."""
+    fewest = {start: 0}
+    for at in range(start, MOST_LEAVES):
+        for level in range(MOST_LEAVES.bit_length()):
+            stop = at + (1 << level)
+            if at % (1 << level) == 0 and stop <= MOST_LEAVES:
+                fewest[stop] = min(fewest[at] + 1, fewest.get(stop, MOST_LEAVES))
+    return fewest
+
+
+def is_split(subtrees: list[Subtree], start: int, stop: int) -> bool:
+    """Whether these are the leaves from `start` to before `stop`, each once and in order."""
+    ends = [start, *(each.stop for each in subtrees)]
+    starts = [each.place << each.level for each in subtrees]
+    return starts == ends[:-1] and ends[-1] == stop
+
+
+def test_leaves_are_split_into_the_fewest_full_subtrees() -> None:
+    for start in range(MOST_LEAVES + 1):
+        for stop, count in fewest_subtrees(start).items():
+            subtrees = split_leaves(start, stop)
+            assert is_split(subtrees, start, stop), (start, stop)
+            assert len(subtrees) == count, (start, stop)
+
+
+@given(st.integers(0, 2**63), st.integers(0, 2**63))
+def test_so_are_the_leaves_of_a_huge_history(one: int, other: int) -> None:
+    start, stop = sorted((one, other))
+    subtrees = split_leaves(start, stop)
+    assert is_split(subtrees, start, stop)
+    assert len(subtrees) <= 126
+    for left, right in pairwise(subtrees):
+        # two that stand side by side in one subtree would be one
+        assert left.level != right.level or left.place & 1
+
+
+def test_between_huge_leaves_there_are_at_most_126_subtrees() -> None:
+    assert len(split_leaves(1, 2**63 - 1)) == 124
+    assert len(split_leaves(1, 2**64 - 1)) == 126
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "subtrees"),
+    [
+        (5, 16, [Subtree(0, 5), Subtree(1, 3), Subtree(3, 1)]),
+        (0, 11, [Subtree(3, 0), Subtree(1, 4), Subtree(0, 10)]),
+        (0, 0, []),
+        (7, 7, []),
+        (8, 7, []),
+    ],
+)
+def test_the_page_splits_them_like_this(start: int, stop: int, subtrees: list[Subtree]) -> None:
+    assert split_leaves(start, stop) == subtrees
+
+
+def test_from_the_first_leaf_on_the_subtrees_are_the_peaks() -> None:
+    for size, history in enumerate(histories()):
+        assert tuple(map(root_of, split_leaves(0, size))) == history.peaks
+
+
+def test_a_history_that_is_extended_is_that_of_all_its_leaves() -> None:
+    for start, short in enumerate(histories()):
+        for stop in range(start, MOST_LEAVES + 1):
+            roots = [root_of(each) for each in split_leaves(start, stop)]
+            assert short.extend(stop, roots) == histories()[stop], (start, stop)
+
+
+def test_as_many_roots_as_subtrees_extend_a_history_and_no_other_number() -> None:
+    for start in range(0, MOST_LEAVES, 7):
+        for stop in range(start, MOST_LEAVES, 3):
+            roots = [root_of(each) for each in split_leaves(start, stop)]
+            wrong = [[*roots, ZERO], [*roots, *roots, ZERO]]
+            wrong += [roots[:-1], roots[1:], []] if roots else []
+            for each in wrong:
+                assert histories()[start].extend(stop, each) is None, (start, stop)
+
+
+def test_another_root_makes_another_history() -> None:
+    roots = [root_of(each) for each in split_leaves(5, 16)]
+    for place in range(len(roots)):
+        forged = [*roots[:place], ZERO, *roots[place + 1 :]]
+        extended = histories()[5].extend(16, forged)
+        assert extended is not None
+        assert extended.root() != histories()[16].root()
+
+
+def test_a_leaf_ends_the_subtrees_that_end_with_it() -> None:
+    for size, leaf in enumerate(SOME):
+        ended = histories()[size].ended_by(leaf)
+        assert ended[0] == (Subtree(0, size), leaf)
+        for subtree, root in ended:
+            assert subtree.stop == size + 1
+            assert root == root_of(subtree)
+        levels = [subtree.level for subtree, _ in ended]
+        whole = [level for level in range(8) if (size + 1) % (1 << level) == 0]
+        assert levels == whole, size
+
+
+def test_each_full_subtree_of_a_history_is_ended_once() -> None:
+    ended = [sub for size, leaf in enumerate(SOME) for sub, _ in histories()[size].ended_by(leaf)]
+    assert len(ended) == len(set(ended))
+    for start in range(MOST_LEAVES):
+        assert {*split_leaves(start, MOST_LEAVES)} <= {*ended}
 
 
 # ---- the sparse tree: one set, one root ----

@@ -30,6 +30,8 @@ from tests.ledger.refusals.rewards import REWARDS
 from tests.ledger.refusals.rows import ADVICE, Done, Row, code_of, network_of, run_row, text_of
 from tests.ledger.refusals.snapshots import SNAPSHOTS
 from tests.ledger.refusals.stake import REGISTER, STAKE
+from tests.ledger.refusals.successor import SUCCESSIONS
+from tests.life import SUCCESSOR
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,7 @@ TABLES: tuple[dict[str, Row], ...] = (
     JUDGE,
     REPORT,
     ORDERS,
+    SUCCESSIONS,
 )
 ROWS: dict[str, Row] = {name: row for table in TABLES for name, row in table.items()}
 
@@ -160,6 +163,9 @@ TEXTS = {
     "parameters with a notice one millisecond short": (
         f"it can be in force from {START_MS + 100 + 4 * DAY_MS} on: make an order for then or later"
     ),
+    "transfer: after the network has moved": (
+        f"this network goes on as another one: send it there, by the genesis file {SUCCESSOR.hex()}"
+    ),
     "longer trust": (f"parameter trust_ms cannot be changed like that: leave it at {2 * DAY_MS}"),
 }
 """What people read, with the values of the case."""
@@ -254,6 +260,8 @@ FOR_EVER = {
     **{123: "bad_snapshot", 140: "bad_header", 141: "bad_list", 142: "unknown_format"},
     **{143: "not_final", 144: "wrong_set", 145: "from_the_future", 146: "list_expired"},
     **{147: "roll_back", 148: "fork", 149: "list_missing", 150: "bad_proof"},
+    **{151: "bad_path", 152: "bad_history", 153: "trust_expired", 154: "succeeded"},
+    155: "wrong_successor",
     **{49: "leaving_already", 50: "unlock_too_early", 51: "not_activated"},
     **{52: "nothing_to_claim", 53: "tombstoned", 65: "keys_too_often"},
     **{160: "verdict_closed", 161: "not_tested", 162: "no_quorum", 163: "bad_testers"},
@@ -263,7 +271,7 @@ FOR_EVER = {
     **{185: "nothing_at_stake", 186: "evidence_early", 200: "too_few_signers"},
     **{201: "bad_order", 202: "change_pending", 203: "change_too_soon"},
     **{204: "turnover_too_high", 205: "parameter_fixed", 206: "key_barred"},
-    207: "not_on_duty",
+    **{207: "not_on_duty", 208: "network_moved"},
 }
 """Numbers that were given out, with their codes: rows are added here, and never change."""
 

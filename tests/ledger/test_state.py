@@ -22,11 +22,19 @@ from ledger.messages.tables import (
     TABLES,
     Table,
 )
-from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
+from ledger.state import PAUSE_LEAVES, STATE_START, STATE_STOP, State, build_tree, update_tree
 from ledger.steps import run
 from ledger.store import MemoryStore
 from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
-from tests.life import FAULTY, judge, report, set_keys, townsfolk, vote_evidence
+from tests.life import (
+    FAULTY,
+    judge,
+    report,
+    set_keys,
+    set_successor,
+    townsfolk,
+    vote_evidence,
+)
 
 
 def state_of(**accounts: int) -> State:
@@ -69,6 +77,7 @@ def busy_records() -> frozenset[bytes]:
         network.end_epoch()
         seen.update(network.dump())
     network.block(network.register("node 2"), network.update_contact(), set_keys(network, "left"))
+    network.block(set_successor(network))
     return frozenset(seen.union(network.dump()))
 
 
@@ -179,6 +188,25 @@ def test_root_follows_from_the_records_whatever_came_before() -> None:
     tree = run(update_tree(run(update_tree(None, dict(one))), dict(other)))
     records = {b"aa": b"1", b"ac": b"3", b"sx": b"4"}
     assert sparse_root(tree) == sparse_root(build_tree(records.items()))
+
+
+def test_many_changes_come_to_the_same_root_in_pieces() -> None:
+    count = 4 * PAUSE_LEAVES
+    records: dict[bytes, bytes] = {b"a%d" % number: b"old" for number in range(count)}
+    changes = {
+        key: None if place % 3 == 0 else b"new %d" % place for place, key in enumerate(records)
+    } | {b"s%d" % number: b"more" for number in range(count)}
+    steps, pauses = update_tree(build_tree(records.items()), changes), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            tree = stop.value
+            break
+        pauses += 1
+    after = {key: raw for key, raw in (records | changes).items() if raw is not None}
+    assert sparse_root(tree) == sparse_root(build_tree(after.items()))
+    assert pauses >= (len(records) + len(after)) // (2 * PAUSE_LEAVES)
 
 
 def test_genesis_writes_what_its_file_says() -> None:

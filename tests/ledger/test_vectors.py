@@ -46,6 +46,7 @@ from tests.life import (
     set_attestors,
     set_keys,
     set_params,
+    set_successor,
     vote_evidence,
 )
 
@@ -105,6 +106,7 @@ def late_samples() -> dict[str, tuple[Network, bytes]]:
         "report": (network, report(network, "bob", fork_evidence(network, list_key))),
         "set_attestors": (network, set_attestors(network, added)),
         "set_params": (network, set_params(network, minimum_fee=70_000)),
+        "set_successor": (network, set_successor(network)),
     }
 
 

@@ -14,10 +14,12 @@ from ledger.history import (
     CHUNK,
     MANIFEST,
     PENALTY_ROW,
+    RECOVERY_ROW,
     TIP,
     VERDICT_ROW,
     AttestorSet,
     PenaltyRow,
+    RecoveryRow,
     VerdictRow,
     iterate_chunks,
     make_manifest,
@@ -29,26 +31,29 @@ from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import Attestor, decode_header, decode_signed_header
 from ledger.messages.proofs import STATE_PROOF
-from ledger.messages.state import Due, Failing, Punished, Verdict
+from ledger.messages.state import Due, Failing, Punished, Succession, Verdict
 from ledger.messages.tables import (
     EXITS,
     FAILING,
     NEW_KEYS,
     PAYOUTS,
     PUNISHED,
+    SUCCESSION,
     TABLES,
     VERDICTS,
     Table,
 )
-from ledger.messages.transactions import Report
+from ledger.messages.transactions import Report, Signer
 from ledger.offences import list_equivocation, vote_equivocation
 from ledger.transactions import TX_KINDS, WIRE
 from registry.client import TrustedLists
-from registry.client.trusted import read_genesis
+from registry.client.checks import read_genesis
 from registry.evidence import EVIDENCE_FILE, check_evidence
+from registry.formats.bundle import Bundle, encode_bundle
 from registry.formats.full import decode_full
 from registry.formats.session_binary import decode_session_binary, encode_session_binary
 from registry.formats.session_json import decode_session_json, encode_session_json
+from registry.formats.trust import decode_anchor, decode_path
 from registry.keystore import MINIMUM, BadKeyFile, open_key_file, seal_key_file
 from registry.orders import ORDER_FILE, ORDERS, OrderFile, make_order, read_order, sign_order
 from registry.watermarks import VERSION, Backup, BadBackup, Held, SignerRefuses
@@ -67,6 +72,9 @@ from tests.mutations.files import (
     write_insecure,
 )
 from tests.registry.client.factory import NOW_MS, make_list
+from tests.registry.client.trust.hops import MAIN, ORDER, SAVED, B, C, R
+from tests.registry.client.trust.hops import NOW_MS as TRUST_MS
+from tests.registry.client.trust.line import to
 
 
 class Decoder(NamedTuple):
@@ -115,6 +123,7 @@ RARE: Final[dict[str, Record]] = {
     NEW_KEYS.meaning: WIRE.decode(sample("set_keys")).body.change,
     EXITS.meaning: Due(public("node")),
     PAYOUTS.meaning: Due(public("node")),
+    SUCCESSION.meaning: Succession(bytes(32), 2**40, 300),
 }
 """A record of each table that a network without trouble leaves empty."""
 
@@ -155,6 +164,9 @@ LEDGER: Final[dict[str, Decoder]] = {
     "archived verdict": of_codec(
         encode(VerdictRow(1, ((public("a"), 33),), (public("b"),))), VERDICT_ROW
     ),
+    "archived recovery": of_codec(
+        encode(RecoveryRow(bytes(32), (Signer(public("a"), bytes(64)),))), RECOVERY_ROW
+    ),
     "tip": of_codec(encode(NETWORK.chain.tip), TIP),
     "snapshot manifest": of_codec(encode(make_manifest(READER)), MANIFEST),
     "snapshot chunk": of_codec(next(iterate_chunks(READER)), CHUNK),
@@ -179,10 +191,31 @@ def load(raw: bytes) -> None:
     client.load_full(raw)
 
 
+def holder(epoch: int | None = None) -> TrustedLists:
+    """A client of a network whose attestors change, which holds a header if an epoch is given."""
+    client = TrustedLists(MAIN.genesis, TRUST_MS)
+    if epoch is not None:
+        client.update(MAIN[epoch].signed, MAIN.along(epoch))
+    return client
+
+
 def open_full(raw: bytes) -> None:
     """Read a file that somebody signed as it is, columns and all."""
     stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     decode_full(raw, sha256(stream.decompress(raw[1:], 2**20)).digest())
+
+
+PATH: Final = SAVED.path(2, to(4, B, R, recovery=ORDER), to(7))
+"""One with all that a path can have."""
+WAY: Final = MAIN.path(2, to(3, B), to(5, C))
+ANCHOR: Final = holder(3).anchor_file
+
+
+def open_path(raw: bytes) -> None:
+    """Read a path that is one: no bytes stand for one too."""
+    if not raw:
+        raise Refusal("bad_path", why="there are no bytes")
+    decode_path(raw)
 
 
 LISTS: Final[dict[str, Decoder]] = {
@@ -192,6 +225,14 @@ LISTS: Final[dict[str, Decoder]] = {
     "columns": Decoder(MADE.columns, unpack_columns),
     "full": Decoder(MADE.full, open_full),
     "list of a client": Decoder(MADE.full, load),
+    "path": Decoder(PATH, open_path),
+    "path of a client": Decoder(WAY, lambda raw: holder(2).update(MAIN[5].signed, raw)),
+    "anchor": Decoder(ANCHOR, decode_anchor),
+    "anchor of a client": Decoder(ANCHOR, lambda raw: holder().resume(raw)),
+    "bundle of a client": Decoder(
+        encode_bundle(Bundle(MAIN.along(5), MAIN[5].signed, MAIN[5].full)),
+        lambda raw: holder().load_bundle(raw),
+    ),
     "session-binary": Decoder(encode_session_binary(session_lists(1)), decode_session_binary),
     "session-json": Decoder(encode_session_json(7, session_lists(1)), decode_session_json),
 }
@@ -246,6 +287,7 @@ FILES: Final[dict[str, Decoder]] = {
     "order file": of_codec(encode(SIGNED), ORDER_FILE),
     "order of attestors": order_row("set_attestors"),
     "order of parameters": order_row("set_params"),
+    "order of a successor": order_row("set_successor"),
     "key file": Decoder(KEY_FILE, lambda raw: open_key_file(raw, PASSPHRASE), BadKeyFile),
     "insecure key file": Decoder(write_insecure(bytes(32)), open_key_file, BadKeyFile),
 }

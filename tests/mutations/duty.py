@@ -174,8 +174,7 @@ def signed_orders(kind: str, seed: int) -> Subject:
     network = network_of(seed)
     raw = transactions_of(network, kind)[seed % 2]
     tx = network.chain.decode(raw)
-    record: Any = SetAttestors if kind == "set_attestors" else SetParams
-    codec: Codec[Any] = Codec(record, "order")
+    codec: Codec[Any] = Codec(type(tx.body), "order")
 
     def sent(inner: bytes) -> bytes:
         try:
@@ -194,7 +193,8 @@ def signed_by_all(network: Network, body: Any) -> Any:
         tag = tags.RECOVERY_ORDER if body.authority == BY_RECOVERY else tags.SET_ORDER
         message = signing_bytes(tag, network.hash, encode(order_of(body)))
     else:
-        message = signing_bytes(tags.PARAMS_ORDER, network.hash, encode(body.order))
+        tag = tags.PARAMS_ORDER if isinstance(body, SetParams) else tags.SUCCESSOR_ORDER
+        message = signing_bytes(tag, network.hash, encode(body.order))
     rows = tuple(
         Signer(member.list_key, sign(pair_of(member.list_key), message))
         for member in current(network)
@@ -205,7 +205,7 @@ def signed_by_all(network: Network, body: Any) -> Any:
 def order_files(seed: int) -> Subject:
     """Files of orders, as they go from holder to holder."""
     network = network_of(seed)
-    kinds = ("set_attestors", "set_params")
+    kinds = ("set_attestors", "set_params", "set_successor")
     bodies = [network.chain.decode(transactions_of(network, kind)[0]).body for kind in kinds]
     good = []
     for body in bodies:
@@ -269,6 +269,8 @@ DUTY: Final = (
            CODES["set_attestors"]),
     Target("parameter orders that were signed", partial(signed_orders, "set_params"), 2, 1_500,
            CODES["set_params"]),
+    Target("successor orders that were signed", partial(signed_orders, "set_successor"), 2, 1_500,
+           CODES["set_successor"]),
     Target("order files", order_files, 2, 1_500, ORDER),
     Target("misbehaviour", misbehaviour, 2, 1_500, frozenset(), (Unproven,)),
 )  # fmt: skip

@@ -22,7 +22,7 @@ from ledger.steps import run
 from ledger.store import MemoryStore
 from ledger.transactions import TX_KINDS
 from ledger.transactions.envelope import Transaction
-from registry.client.trusted import read_genesis
+from registry.client.checks import read_genesis
 from tests.factory import (
     QUARTER,
     START_MS,
@@ -50,6 +50,7 @@ from tests.life import (
     set_attestors,
     set_keys,
     set_params,
+    set_successor,
     townsfolk,
     vote_evidence,
 )
@@ -138,6 +139,10 @@ def transactions_of(network: Network, kind: str) -> list[bytes]:
         "set_params": lambda: [
             set_params(network, minimum_fee=70_000),
             set_params(network, "dave", reward_rate=0, bounty_cap=2**40),
+        ],
+        "set_successor": lambda: [
+            set_successor(network),
+            set_successor(network, "dave", 32 * b"\1", fee=70_000),
         ],
     }
     return make[kind]()

@@ -38,13 +38,15 @@ from tests.registry.client.factory import (
 
 UPDATE: Final = frozenset(
     ("bad_header", "unknown_format", "wrong_set", "roll_back", "unknown_attestor", "not_final")
-) | {"bad_signature", "fork", "from_the_future", "list_expired"}
+) | {"bad_signature", "fork", "bad_path", "bad_history", "from_the_future", "list_expired"}
 """Codes of `TrustedLists.update`."""
 
 LOAD: Final = frozenset(("too_large", "unknown_format", "bad_list"))
 """Codes of `TrustedLists.load_full`."""
 
 HEADER_CUTS: Final = cuts_of(2, 2, 2, 8, 8, 8, 8, 8, 4, 4, *[32] * 9)
+EPOCH_AT: Final = 6
+"""Where the epoch of a header stands."""
 ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 """Order of the group of Ed25519."""
 
@@ -52,23 +54,29 @@ ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 class Reader:
     """A client that begins anew after each update that it took."""
 
-    def __init__(self, genesis: bytes, held: MadeList | None = None) -> None:
+    def __init__(
+        self, genesis: bytes, held: MadeList | None = None, newer: Sequence[MadeList] = ()
+    ) -> None:
+        """Hold a list, and know the paths to newer ones."""
         self._genesis = genesis
         self._held = held
+        start = None if held is None else held.header.epoch
+        self._paths = {made.header.epoch: made.path(start) for made in newer}
         self.client = self._begin()
 
     def _begin(self) -> TrustedLists:
         client = TrustedLists(self._genesis, NOW_MS)
         if self._held is not None:
-            client.update(self._held.signed)
+            client.update(self._held.signed, self._held.path())
             client.load_full(self._held.full)
         return client
 
     def update(self, raw: bytes) -> bytes:
         """Return the signed header that the client believes once it took this one."""
         client = self.client
+        epoch = int.from_bytes(raw[EPOCH_AT : EPOCH_AT + 8], "big")
         try:
-            client.update(raw)
+            client.update(raw, self._paths.get(epoch, b""))
         except Refusal:
             if client.evidence is not None:
                 self.client = self._begin()
@@ -92,15 +100,17 @@ class Reader:
 def made_lists(seed: int) -> list[MadeList]:
     """Three lists of one network, whose attestors did not all sign, and its list before them."""
     some = [(0, 1, 2, 3, 4), (1, 2, 3, 4), (2, 3, 4)]
-    return [
-        make_list(
+    made: list[MadeList] = []
+    for place in range(4):
+        one = make_list(
             EPOCH - 3 + place,
             weights=(1, 2, 3, 4, 5),
             signers=some[(place + seed) % 3],
             entries=make_entries(4 + 3 * place + seed, 1 + (place + seed) % 4),
+            after=made[-1:],
         )
-        for place in range(4)
-    ]
+        made.append(one)
+    return made
 
 
 def signed_cuts(signed: bytes) -> tuple[int, ...]:
@@ -111,7 +121,7 @@ def signed_cuts(signed: bytes) -> tuple[int, ...]:
 def headers(seed: int) -> Subject:
     """Signed headers, changed anywhere, before a client with nothing or with an older list."""
     before, *made = made_lists(seed)
-    reader = Reader(made[0].genesis, before if seed % 2 else None)
+    reader = Reader(made[0].genesis, before if seed % 2 else None, made if seed % 2 else ())
     signatures = {
         (each.raw_header, *one)
         for each in (before, *made)
@@ -129,7 +139,7 @@ def headers(seed: int) -> Subject:
 def inside_headers(seed: int) -> Subject:
     """The 342 bytes, changed under the signatures that they had."""
     before, *made = made_lists(seed)
-    reader = Reader(made[0].genesis, before if seed % 2 else None)
+    reader = Reader(made[0].genesis, before if seed % 2 else None, made if seed % 2 else ())
     behind = {each.raw_header: each.signed[HEADER_BYTES:] for each in made}
     first = made[seed % 3]
 

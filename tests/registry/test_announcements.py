@@ -9,7 +9,15 @@ from ledger.params import PARAMETERS
 from registry.announcements import get_rules
 from registry.api.rule_models import Rules
 from tests.factory import Network, keys, make_genesis
-from tests.life import current, seats, set_attestors, set_params
+from tests.life import (
+    SUCCESSOR,
+    current,
+    seats,
+    set_attestors,
+    set_params,
+    set_successor,
+    withdraw_successor,
+)
 
 
 @pytest.fixture
@@ -43,6 +51,9 @@ def test_nothing_is_announced(network: Network) -> None:
     assert (rules["ordered"], rules["ordered_by"], rules["ordered_begin"]) == ([], None, None)
     assert rules["attestors_earliest_ms"] == now_ms
     assert rules["recovery"] == [keys("offline").public.hex()]
+    assert (rules["successor"], rules["successor_from_ms"], rules["last_epoch"]) == (None,) * 3
+    assert not rules["has_moved"]
+    assert rules["successor_earliest_ms"] == now_ms + 2 * network.params.unbonding_ms
 
 
 def test_parameters_from_their_order_until_they_are_in_force(network: Network) -> None:
@@ -85,3 +96,29 @@ def test_an_order_of_the_recovery_keys_names_its_epoch(network: Network) -> None
     assert (rules["ordered_by"], rules["ordered_begin"]) == ("recovery", rules["epoch"])
     network.end_epoch()
     assert listed(rules_of(network)["attestors"]) == [(0, new[0].list_key.hex(), 1)]
+
+
+def test_a_successor_from_its_order_until_the_network_is_over(network: Network) -> None:
+    network.block(set_successor(network))
+    rules = rules_of(network)
+    from_ms = rules["successor_from_ms"]
+    assert rules["successor"] == SUCCESSOR.hex()
+    assert (rules["has_moved"], rules["last_epoch"]) == (False, None)
+    network.end_epoch(late_ms=from_ms - network.chain.tip.time_ms)
+    named = network.header.epoch
+    rules = rules_of(network)
+    assert (rules["has_moved"], rules["last_epoch"]) == (True, None)
+    network.end_epoch()
+    rules = rules_of(network)
+    assert rules["successor"] == SUCCESSOR.hex()
+    assert (rules["has_moved"], rules["last_epoch"]) == (True, named)
+
+
+def test_a_successor_that_was_withdrawn_is_shown_no_more(network: Network) -> None:
+    from_ms = network.chain.tip.time_ms + 3 * network.params.unbonding_ms
+    network.block(set_successor(network, from_ms=from_ms))
+    network.block(withdraw_successor(network))
+    rules = rules_of(network)
+    assert (rules["successor"], rules["successor_from_ms"]) == (None, None)
+    # an order counts once: the next one is for later
+    assert rules["successor_earliest_ms"] == from_ms + 1

@@ -41,7 +41,7 @@ def commit(network: Network, census: Census, *raws: bytes, ms: int = 100) -> Non
     run(network.chain.finalize(network.input(*raws, ms=ms)), verify_cached)
     block, batch = network.chain.begin_commit()
     network.store.write(batch)
-    census.update(network.chain.end_commit(block))
+    census.adopt(run(census.prepare(network.chain.end_commit(block))))
     network._sent.clear()
 
 

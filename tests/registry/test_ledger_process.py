@@ -92,27 +92,33 @@ def make_home(
 async def serving(
     monkeypatch: pytest.MonkeyPatch, nodes: tuple[GenesisNode, ...] = ()
 ) -> AsyncIterator[tuple[Site, Asked]]:
-    """A service over a real database, with a worker beside it, until its lifeline ends."""
+    """A service over a real database of its own, until its lifeline ends."""
     with short_folder() as folder, capture_logs():
         site, settings = make_home(monkeypatch, folder, nodes)
-        settings.run_path.mkdir()
-        worker = Server({"verify": workers._verify})
-        await worker.start(settings.worker_sockets[0])
-        reading, writing = os.pipe()
-        service = Service(settings)
-        running = asyncio.create_task(service.run(reading))
-        await eventually(settings.ledger_socket.exists)
-        connection = await Connection.open(settings.ledger_socket)
-        network = Network(site.genesis)
-        yield site, Asked(service, connection, network)
-        os.close(writing)
-        await running
-        os.close(reading)
-        await worker.close()
-        await connection.close()
-        assert not settings.ledger_socket.exists()
-        # everything that was served is in the database that it left
-        LevelStore(settings.database_path, create=False).close()
+        async with started(site, settings) as asked:
+            yield site, asked
+
+
+@asynccontextmanager
+async def started(site: Site, settings: Settings) -> AsyncIterator[Asked]:
+    """The service of a home, with a worker beside it, until its lifeline ends."""
+    settings.run_path.mkdir(exist_ok=True)
+    worker = Server({"verify": workers._verify})
+    await worker.start(settings.worker_sockets[0])
+    reading, writing = os.pipe()
+    service = Service(settings)
+    running = asyncio.create_task(service.run(reading))
+    await eventually(settings.ledger_socket.exists)
+    connection = await Connection.open(settings.ledger_socket)
+    yield Asked(service, connection, Network(site.genesis))
+    os.close(writing)
+    await running
+    os.close(reading)
+    await worker.close()
+    await connection.close()
+    assert not settings.ledger_socket.exists()
+    # everything that was served is in the database that it left
+    LevelStore(settings.database_path, create=False).close()
 
 
 @in_loop

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ledger.codec import encode
 from ledger.crypto import KeyPair, key_pair
 from ledger.errors import Refusal
-from ledger.messages.tables import PARAMS, SETS
+from ledger.messages.tables import PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -17,7 +17,9 @@ from ledger.messages.transactions import (
     Seat,
     SetAttestors,
     SetParams,
+    SetSuccessor,
     Signer,
+    SuccessorOrder,
 )
 from ledger.transactions import TX_KINDS
 from registry import signer
@@ -38,6 +40,7 @@ from registry.orders import (
 )
 from registry.wallet import Terms, Wallet
 from tests.factory import FEE, Network, keys, make_genesis, pair_of
+from tests.life import SUCCESSOR
 from tests.registry.factory import LINKS, seed_of
 
 HOLDERS: Final = tuple(derive(seed_of(f"holder {n}"), RECOVERY) for n in range(3))
@@ -80,7 +83,14 @@ def order_recovery(network: Network) -> OrderFile:
     return make_order(network.hash, SetAttestors(BY_RECOVERY, 1, seats, ()))
 
 
+def order_successor(network: Network) -> OrderFile:
+    """An order that the network goes on as another one."""
+    from_ms = network.chain.tip.time_ms + 2 * network.params.unbonding_ms + 1_000
+    return make_order(network.hash, SetSuccessor(SuccessorOrder(SUCCESSOR, from_ms), ()))
+
+
 MAKERS: Final[dict[str, Callable[[Network], OrderFile]]] = {
+    "a successor": order_successor,
     "parameters": order_params,
     "a seat": order_seat,
     "recovery": order_recovery,
@@ -116,6 +126,8 @@ def test_three_holders_sign_one_after_the_other(
     ordered = get_order(file)
     if isinstance(ordered, SetParams):
         assert network.state.one(PARAMS).next == ordered.order.values
+    elif isinstance(ordered, SetSuccessor):
+        assert network.state.one(SUCCESSION).genesis_hash == ordered.order.genesis_hash
     else:
         assert network.state.one(SETS).ordered == ordered.seats
 
@@ -167,7 +179,9 @@ def test_the_kinds_are_those_of_the_ledger() -> None:
     assert {tag: (row.name, row.body) for tag, row in ORDERS.items()} == {
         tag: kinds[tag] for tag in ORDERS
     }
-    assert {row.name for row in ORDERS.values()} == {"set_attestors", "set_params"}
+    assert {row.name for row in ORDERS.values()} == {
+        *("set_attestors", "set_params", "set_successor")
+    }
 
 
 def _signed(network: Network) -> OrderFile:

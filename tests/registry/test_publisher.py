@@ -2,142 +2,29 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ledger.history import final_key
-from ledger.messages.entries import Entry, join_columns, make_entries, read_columns
+from ledger.messages.entries import join_columns, read_columns
 from ledger.messages.lists import (
-    ListHeader,
     decode_header,
     decode_signed_header,
-    encode_signed_header,
 )
 from ledger.types import Epoch
 from registry import publisher as publisher_module
 from registry.files import write_atomically
 from registry.formats.delta import apply_delta
-from registry.formats.full import decode_full, read_file
-from registry.formats.session import SessionNode
-from registry.formats.session_binary import decode_session_binary
+from registry.formats.full import read_file
 from registry.formats.session_json import decode_session_json
-from registry.publisher import IN_MEMORY, Publisher
-from registry.roster import Roster
-from registry.view import PublishedList
-from tests.factory import START_MS, Network, founding, make_contact, make_genesis, public
-from tests.registry.factory import in_loop
-
-SESSION_FORMS = ("session-json", "session-binary")
-
-
-class FreshRoster(Roster):
-    """Reads the newest height of a network whenever it is asked."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self._network = network
-
-    def active(self) -> list[SessionNode]:
-        fresh = Roster()
-        fresh.read_all(self._network.state)
-        return fresh.active()
-
-
-class Served:
-    """A network with its publisher, which hears of every block."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        nodes = (
-            *founding(*(f"founder {number}" for number in range(6))),
-            *founding("without IPv4", contact=make_contact(ipv4=b"", ipv6=bytes(15) + b"\1")),
-            *founding("leaves", exit_ms=START_MS + 15_000),
-        )
-        nodes = tuple(sorted(nodes, key=lambda row: row.node))
-        self.network = Network(make_genesis(nodes=nodes))
-        self.publisher = self._make_publisher()
-
-    def _make_publisher(self) -> Publisher:
-        return Publisher(self.network.chain, FreshRoster(self.network), self.folder)
-
-    async def block(self, *raws: bytes, ms: int = 100) -> None:
-        self.network.block(*raws, ms=ms)
-        await self.publisher.update()
-
-    async def end_epoch(self) -> None:
-        """End the running epoch; the header before it is signed by all, or by nobody."""
-        await self.block()
-        self.network.settle()
-        await self.publisher.update()
-        self.network.end_epoch()
-        await self.publisher.update()
-
-    async def finish(self) -> None:
-        """Have the newest list final, and all deltas made."""
-        await self.block()
-        self.network.settle()
-        await self.publisher.update()
-        await self.publisher.finish()
-
-    async def restart(self) -> None:
-        """Open the chain and the folder anew."""
-        self.network.reopen()
-        self.publisher = self._make_publisher()
-        await self.publisher.start()
-
-    def row(self, epoch: Epoch) -> PublishedList:
-        return next(row for row in self.publisher.lists if row.epoch == epoch)
-
-    def file(self, epoch: Epoch, name: str) -> bytes:
-        return (self.folder / "lists" / str(epoch) / name).read_bytes()
-
-    def check(self) -> None:
-        """Whatever is in memory holds, and is what the files hold."""
-        for row in self.publisher.lists:
-            signed = decode_signed_header(row.header)
-            header = decode_header(signed.header)
-            assert header.epoch == row.epoch
-            entries = make_entries(decode_full(row.full, header.list_hash))
-            assert len(entries) == header.node_count
-            self.check_session_forms(header, entries)
-            assert row.is_final == (3 * len(signed.signatures) > 2 * 3)
-            assert self.file(row.epoch, "header") == row.header
-            assert self.file(row.epoch, "full") == row.full
-            raw = self.network.view.reader.get(final_key(row.epoch))
-            newest = encode_signed_header(self.network.chain.newest_header())
-            assert row.header == (raw if row.is_frozen else newest)
-        assert (self.folder / "genesis").read_bytes() == self.network.raw
-        # and of no other list
-        epochs = {row.epoch for row in self.publisher.lists}
-        for form in SESSION_FORMS:
-            paths = self.folder.glob(f"lists/*/{form}")
-            assert {int(path.parent.name) for path in paths} == epochs
-
-    def check_session_forms(self, header: ListHeader, entries: list[Entry]) -> None:
-        """They hold the nodes of the list that have IPv4, as they are in the list."""
-        expected = [
-            (e.key, e.swarm_id, e.contact.ipv4, e.contact.storage_port, e.contact.router_port)
-            for e in entries
-            if e.contact.ipv4
-        ]
-        height, nodes = decode_session_json(self.file(header.epoch, "session-json"))
-        assert height == header.height
-        assert expected == [
-            (n.key, n.swarm_id, n.ipv4, n.storage_port, n.router_port) for n in nodes
-        ]
-        binary = decode_session_binary(self.file(header.epoch, "session-binary"))
-        assert expected == [tuple(node)[:5] for node in binary]
-
-
-@asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Served]:
-    served = Served(folder)
-    await served.publisher.start()
-    yield served
-    served.check()
+from registry.manifest import NAME as MANIFEST
+from registry.manifest import Manifest, decode_manifest
+from registry.publisher import IN_MEMORY
+from tests.factory import public
+from tests.registry.factory import in_loop, settle
+from tests.registry.published import SESSION_FORMS, Served, serving
 
 
 @in_loop
@@ -246,6 +133,7 @@ async def test_session_files_that_a_dead_process_left_behind_are_removed(tmp_pat
         assert sorted(path.name for path in (tmp_path / "lists" / "0").iterdir()) == [
             "full",
             "header",
+            "trust",
         ]
 
 
@@ -337,11 +225,52 @@ async def test_files_are_replaced_as_a_whole(
     async with serving(tmp_path) as served:
         await served.end_epoch()
         names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-        assert names == {"genesis", "header", "full", *SESSION_FORMS}
+        paths = {"0", "1", "genesis"}
+        made = {"manifest.json", "header", "open", "full", "bundle", *SESSION_FORMS}
+        assert names == paths | made
         # the list is there before the header that names it
-        for name in ("full", *SESSION_FORMS):
-            assert replaced.index(f"lists/1/{name}") < replaced.index("lists/1/header")
-            assert replaced.count(f"lists/1/{name}") == 1
+        assert replaced.index("lists/1/full") < replaced.index("lists/1/header")
+        # and what proves nothing comes when clients have what they wait for
+        for name in SESSION_FORMS:
+            assert replaced.index("lists/1/header") < replaced.index(f"lists/1/{name}")
+        assert all(replaced.count(f"lists/1/{name}") == 1 for name in ("full", *SESSION_FORMS))
+        # so is what says that the header may still change
+        assert replaced.index("lists/1/open") < replaced.index("lists/1/header")
+        # and what leads to them comes last
+        assert replaced.index("lists/0/header") < replaced.index("latest")
+        assert replaced[-1] == "manifest.json"
+
+
+@in_loop
+async def test_session_files_are_made_later_and_before_their_list_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as served:
+        await served.block()
+        may_go_on = threading.Event()
+        real = served.publisher._write_unproven
+
+        def write_late(*arguments: Any) -> None:
+            may_go_on.wait(60)
+            real(*arguments)
+
+        monkeypatch.setattr(served.publisher, "_write_unproven", write_late)
+        served.network.end_epoch()
+        await served.publisher.update()
+        epoch = served.publisher.lists[-1].epoch
+        folder = tmp_path / "lists" / str(epoch)
+        assert {path.name for path in folder.iterdir()} == {"open", "full", "header", "trust"}
+        served.network.block()
+        served.network.settle()
+        publishing = asyncio.create_task(served.publisher.update())
+        await settle()
+        assert not publishing.done()
+        assert served.publisher.latest == epoch - 1
+        may_go_on.set()
+        await publishing
+        assert served.publisher.latest == epoch
+        assert {path.name for path in folder.iterdir()} >= {*SESSION_FORMS}
+        await served.publisher.settle()
 
 
 @in_loop
@@ -479,3 +408,85 @@ async def test_deltas_wait_until_their_list_is_final_and_no_longer_than_to_the_n
         await served.publisher.finish()
         assert deltas(served, 1) == [0]
         assert deltas(served, 2) == []
+
+
+# ---- the manifest ----
+
+
+def manifest_of(served: Served) -> Manifest:
+    """The manifest as it is in the folder now."""
+    return decode_manifest((served.folder / MANIFEST).read_bytes())
+
+
+@in_loop
+async def test_the_manifest_names_deltas_once_they_are_there(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(4):
+            await served.end_epoch()
+        await served.finish()
+        newest = manifest_of(served).lists[0]
+        assert [name for name in newest.files if name.startswith("delta/")] == [
+            f"delta/{start}" for start in deltas(served, 4)
+        ]
+        assert deltas(served, 4)
+        # another process finds those that this one made
+        before = manifest_of(served)
+        await served.restart()
+        await served.publisher.finish()
+        assert manifest_of(served).lists[1:] == before.lists[1:]
+
+
+@in_loop
+async def test_the_manifest_says_from_where_on_lists_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "KEPT", 5)
+    async with serving(tmp_path) as served:
+        for epochs, oldest in ((4, 0), (1, 1), (1, 2)):
+            for _ in range(epochs):
+                await served.end_epoch()
+            assert manifest_of(served).oldest == oldest
+        # a folder that begins later says so
+        (tmp_path / "lists" / "2" / "full").unlink()
+        await served.restart()
+        assert manifest_of(served).oldest == 3
+
+
+@in_loop
+async def test_the_manifest_has_a_bound(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(IN_MEMORY + 6):
+            await served.end_epoch()
+        assert len(manifest_of(served).lists) <= IN_MEMORY + 1
+        assert len((tmp_path / MANIFEST).read_bytes()) < 16_384
+
+
+@in_loop
+async def test_a_manifest_that_could_not_be_written_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        if path.name == MANIFEST:
+            raise OSError("no space left on device")
+        write_atomically(path, data)
+
+    async with serving(tmp_path) as served:
+        await served.end_epoch()
+        served.network.block()
+        with monkeypatch.context() as broken:
+            broken.setattr(publisher_module, "write_atomically", fail)
+            with pytest.raises(OSError, match="no space"):
+                await served.publisher.update()
+        # the next block changes no list
+        await served.block()
+
+
+@in_loop
+async def test_what_a_dead_process_was_writing_is_removed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(IN_MEMORY + 2):
+            await served.end_epoch()
+        half = tmp_path / "lists" / "0" / ".full.abcd"
+        half.write_bytes(b"half")
+        await served.restart()
+        assert not half.exists()

@@ -110,6 +110,7 @@ SHAPES: dict[str, tuple[dict[str, Any], type[BaseModel] | None]] = {
     "votes": ({"epoch": 2, "key": public("node 0")}, duty_models.NodeVotes),
     "contradictions": ({}, duty_models.Votes),
     "proof": ({"epoch": 1, "table": "nodes", "key": public("open")}, Proof),
+    "trust": ({"epoch": 1, "start": None}, None),
     "reports": ({"before": b"", "limit": 3}, None),
     "report": ({"height": 6, "index": 0}, rule_models.Report),
     "report_check": ({"evidence": b""}, rule_models.Penalty),

@@ -12,7 +12,7 @@ from ledger.crypto import sha256, sign
 from ledger.messages.blocks import Block, seal_bytes
 from ledger.messages.tables import ACCOUNTS
 from ledger.store import MemoryStore
-from registry.replica import Replica
+from registry.replica import TURNS, Replica
 from tests.factory import PEOPLE, Network, keys, make_genesis, public, replay
 from tests.registry.factory import Direct, Node, eventually, in_loop, in_states, settle
 
@@ -83,6 +83,28 @@ async def test_between_two_pieces_the_loop_answers_from_the_committed_height() -
         await settle()
         assert seen[-1] == (1, before + 5 * len(raws))
         asking.cancel()
+
+
+@in_loop
+async def test_a_request_gets_all_its_turns_between_two_pieces() -> None:
+    async with made() as (node, _):
+        answered: list[int] = []
+        pieces: list[None] = []
+
+        async def request() -> None:
+            for _ in range(TURNS - 1):
+                await asyncio.sleep(0)
+            answered.append(len(pieces))
+
+        def works() -> Generator[None, None, None]:
+            arrived = asyncio.create_task(request())
+            for _ in range(3):
+                pieces.append(None)
+                yield
+            assert arrived.done()
+
+        await node.replica.drive(works())
+        assert answered == [1]
 
 
 @in_loop
@@ -197,9 +219,12 @@ async def test_while_a_block_is_written_everything_is_as_before_it() -> None:
 
         node.replica.on_commit.append(listen)
         raw = network.transfer("alice", "bob")
-        committing = asyncio.create_task(node.block(raw))
+        committing = asyncio.create_task(node.block(raw, network.register("node")))
         await eventually(store.writing.is_set)
         assert (node.chain.tip.height, balance(node, "bob"), heard) == (0, before, [])
+        await settle()
+        assert node.replica.census.by_state() == in_states()
+        assert node.replica.roster.all() == []
         # what comes now is judged by the height that lasts
         mine = network.transfer("carol", "bob")
         assert await node.pool.add([raw, mine]) == [None, None]
@@ -208,6 +233,8 @@ async def test_while_a_block_is_written_everything_is_as_before_it() -> None:
         store.may_go_on.set()
         await committing
         assert (node.chain.tip.height, heard) == (1, [1])
+        assert node.replica.census.by_state() == in_states(queued=1)
+        assert len(node.replica.roster.all()) == 1
         assert [tx.raw for tx in node.pool.candidates()] == [mine]
         assert set(store.threads[1:]) == {"write_0"}
 

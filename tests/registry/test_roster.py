@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 from nacl import bindings
 
+from ledger.codec import Record
 from ledger.crypto import convert_to_x25519
 from ledger.messages.state import (
     ACTIVE,
@@ -116,8 +117,10 @@ def commit(network: Network, roster: Roster, *raws: bytes, ms: int = 100) -> Non
     """A block as a replica takes it in."""
     run(network.chain.finalize(network.input(*raws, ms=ms)), verify_cached)
     block, batch = network.chain.begin_commit()
+    changed = run(roster.prepare(network.chain.changed_records(), network.state))
     network.store.write(batch)
-    roster.update(network.chain.end_commit(block), network.state)
+    network.chain.end_commit(block)
+    roster.adopt(changed)
     network.forget_sent()
 
 
@@ -258,7 +261,8 @@ def test_what_no_row_shows_is_no_change() -> None:
 def test_a_node_may_change_its_swarm_and_nothing_else() -> None:
     network, roster = make_network(), Roster()
     roster.read_all(network.state)
-    roster.update({SWARMS.letter + public("stays"): Swarm(2**63 + 10)}, network.state)
+    moved: dict[bytes, Record | None] = {SWARMS.letter + public("stays"): Swarm(2**63 + 10)}
+    roster.adopt(run(roster.prepare(moved, network.state)))
     [row] = roster.take_changed().rows
     assert row.pubkey_ed25519 == public("stays").hex()
     assert (row.swarm_id, row.swarm) == (9_223_372_036_854_775_818, "800000000000000a")

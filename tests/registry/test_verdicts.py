@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ledger.errors import Refusal
 from ledger.history import VERDICT_ROW, verdict_key
@@ -21,7 +22,7 @@ from registry.evidence import check_evidence
 from registry.ipc import Busy
 from registry.verdicts import SentVote, Verdicts
 from tests.factory import QUARTER, keys, public
-from tests.life import FAULTY, report, set_keys
+from tests.life import FAULTY, SUCCESSOR, report, set_keys, set_successor
 from tests.registry.factory import Node, in_loop, settle
 from tests.registry.town import (
     NODES_NAMES,
@@ -518,3 +519,17 @@ def test_refusals_are_answers() -> None:
         "not_tested",
         {"epoch": 3},
     )
+
+
+@in_loop
+async def test_a_network_that_has_moved_takes_no_votes() -> None:
+    async with a_town() as town:
+        votes = votes_of(town.network, BAD, count=THRESHOLD)
+        assert await town.send(*votes) == ["held"] * THRESHOLD
+        await town.node.block(set_successor(town.network, "leo"))
+        with capture_logs() as lines:
+            await town.node.block(ms=3 * town.network.params.unbonding_ms)
+        assert town.network.header.successor == SUCCESSOR
+        # what was held becomes no verdict any more, and nobody is told so for each node
+        assert (town.waiting, lines) == ([], [])
+        assert await town.send(*votes) == ["network_moved"] * THRESHOLD

@@ -23,7 +23,7 @@ from tests.simulation.plan import BESIEGED, GROUPS, SHARES, Plan, Violation
 from tests.simulation.printing import describe_captures
 from tests.simulation.world import World
 
-SHORT = Plan(seed=4, nodes=48, epochs=480, operations=40, crashes=20, is_brisk=True)
+SHORT = Plan(seed=6, nodes=48, epochs=480, operations=40, crashes=20, is_brisk=True)
 """A few dozen nodes, some hundred epochs."""
 
 BRIEF = Plan(seed=5, nodes=48, epochs=120, operations=6, crashes=12)

@@ -63,6 +63,7 @@ from ledger.messages.tables import (
     ROSTERS,
     SETS,
     STARTS,
+    SUCCESSION,
     SWARMS,
     VERDICTS,
 )
@@ -285,6 +286,9 @@ def expect_frozen(end: End) -> None:
     end.archived[set_key(attestor_set_hash(members))] = encode(AttestorSet(members))
     for key, _ in list(end.rows(ATTESTATIONS)):
         end.drop(ATTESTATIONS, key)
+    record = end.get(SUCCESSION)
+    if end.is_final and signed.header[310:] != bytes(32) and record.last_epoch == 0:
+        end.put(SUCCESSION, b"", replace(record, last_epoch=end.epoch - 1))
 
 
 def expect_verdicts(end: End) -> None:

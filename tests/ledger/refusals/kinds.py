@@ -20,10 +20,20 @@ from tests.ledger.refusals.attest import silent, under
 from tests.ledger.refusals.contact import UNROUTABLE
 from tests.ledger.refusals.envelope import SMALL_ORDER, at, flip, other_network
 from tests.ledger.refusals.orders import one_more
-from tests.ledger.refusals.rows import NO_PARAMS, Row, Scene, Sent, empty
+from tests.ledger.refusals.rows import NO_PARAMS, Row, Scene, Sent, after, empty
 from tests.ledger.refusals.stake import PART, PROOF_FAULTS, PROOFS, bob_gave, waiting, with_roles
+from tests.ledger.refusals.successor import moved, over
 from tests.ledger.scenes import CIVIC, earn
-from tests.life import FAULTY, judge, report, set_attestors, set_keys, set_params, vote_evidence
+from tests.life import (
+    FAULTY,
+    judge,
+    report,
+    set_attestors,
+    set_keys,
+    set_params,
+    set_successor,
+    vote_evidence,
+)
 
 Make = Callable[[Network], bytes]
 
@@ -58,6 +68,7 @@ GOOD: Final[dict[str, Good]] = {
     "set_params": Good(
         lambda n, **fields: set_params(n, minimum_fee=2_000, envelope=fields), waiting
     ),
+    "set_successor": Good(lambda n, **fields: set_successor(n, **fields), waiting),
 }
 
 
@@ -192,7 +203,8 @@ def used(kind: str, network: Network) -> bytes:
     return GOOD[kind].make(network, nonce=network.state.account(sender).nonce - 1)
 
 
-EVERY: Final = tuple(every("transfer", is_free=False))
+MOVED: Final = "after the network has moved"
+EVERY: Final = (*every("transfer", is_free=False), MOVED)
 PAID: Final = tuple(paid("transfer"))
 
 KINDS: Final[dict[str, Row]] = {
@@ -203,10 +215,25 @@ KINDS: Final[dict[str, Row]] = {
     ).items()
 }
 
+KINDS.update(
+    {
+        f"{kind.name}: {MOVED}": Sent(
+            "network_moved",
+            GOOD[kind.name].make,
+            # an attestation is what is taken up to the very end
+            after(GOOD[kind.name].scene, moved) if kind.name != "attest" else over,
+            genesis=GOOD[kind.name].genesis,
+        )
+        for kind in TX_KINDS
+    }
+)
+
 # ---------------------------------------------------------------------------------- codes
 
-WIRE_CODES: Final = frozenset(("not_canonical", "too_large", "unknown_kind", "bad_signature"))
-ENVELOPE_CODES: Final = WIRE_CODES | {
+FREE_CODES: Final = frozenset(
+    ("not_canonical", "too_large", "unknown_kind", "bad_signature", "network_moved")
+)
+ENVELOPE_CODES: Final = FREE_CODES | {
     *("expired", "expiry_too_far", "nonce_used", "nonce_skipped", "fee_too_low"),
     "balance_too_low",
 }
@@ -224,19 +251,19 @@ CODES: Final[dict[str, frozenset[str]]] = {
     | {"too_many_places", "stake_too_small", "stake_too_large", "bad_key", "leaving_already"},
     "withdraw": ENVELOPE_CODES
     | {"unknown_node", "wrong_life", "not_awaiting", "operator_stays", "no_contribution"},
-    "update_contact": WIRE_CODES
+    "update_contact": FREE_CODES
     | CONTACT_CODES
     | {"unknown_node", "wrong_life", "contact_sequence", "contact_too_often"},
-    "attest": WIRE_CODES | {"attest_closed", "unknown_attestor", "attested_already", "bad_reveal"},
+    "attest": FREE_CODES | {"attest_closed", "unknown_attestor", "attested_already", "bad_reveal"},
     "request_unlock": ENVELOPE_CODES
     | {"unknown_node", "wrong_life", "no_contribution", "leaving_already", "not_activated"}
     | {"unlock_too_early"},
     "claim_rewards": ENVELOPE_CODES
     | {"unknown_node", "wrong_life", "no_contribution", "nothing_to_claim"},
-    "set_keys": WIRE_CODES
+    "set_keys": FREE_CODES
     | {"unknown_node", "wrong_life", "leaving_already", "contact_sequence", "keys_too_often"}
     | {"attestor_keys", "keys_not_distinct", "bad_key", "key_in_use"},
-    "judge": WIRE_CODES
+    "judge": FREE_CODES
     | {"verdict_closed", "unknown_node", "wrong_life", "not_tested", "judged_already"}
     | {"votes_differ", "verdict_useless", "no_quorum", "bad_testers", "too_few_votes"},
     "report": ENVELOPE_CODES
@@ -248,6 +275,8 @@ CODES: Final[dict[str, frozenset[str]]] = {
     "set_params": ENVELOPE_CODES
     | {"bad_order", "too_few_signers", "change_pending", "change_too_soon", "bad_parameter"}
     | {"bad_relation", "parameter_fixed"},
+    "set_successor": ENVELOPE_CODES
+    | {"bad_order", "too_few_signers", "change_pending", "change_too_soon"},
 }
 """Every code with which each kind is refused: no other, and each has a row of that kind."""
 
@@ -354,6 +383,12 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
         *("parameters with a notice one millisecond short", "parameters that are the same"),
         *("parameters that do not fit together", "parameter out of its range"),
         *("longer epochs", "shorter trust", "older evidence", "shorter unbonding"),
+    ),
+    "set_successor": (
+        *("successor one weight short", "successor while another one is announced"),
+        *("successor with a notice one millisecond short", "network that goes on as itself"),
+        *("withdrawal of nothing", "withdrawal of what was announced for another time"),
+        *("withdrawal of a withdrawn successor", "withdrawn successor, sent again"),
     ),
 }
 """Rows that each kind must have beside those of `KINDS`."""

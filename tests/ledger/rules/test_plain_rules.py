@@ -113,7 +113,8 @@ def test_nothing_in_a_range_of_the_table_is_reached(prefix: Prefix, rest: int) -
     number = int.from_bytes(prefix.address, "big") + rest % (1 << shift)
     address = number.to_bytes(len(prefix.address), "big")
     assert compute_unroutable_reason(address, allow_loopback=False) != ""
-    if prefix.why != LOOPBACK:
+    # ::1 lies in the range of the IPv4-compatible addresses too
+    if prefix.why != LOOPBACK and address != bytes(15) + b"\1":
         assert compute_unroutable_reason(address, allow_loopback=True) != ""
 
 

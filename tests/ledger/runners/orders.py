@@ -1,16 +1,16 @@
-"""The runners of `set_attestors` and `set_params`."""
+"""The runners of `set_attestors`, `set_params` and `set_successor`."""
 
 from typing import Any
 
 from msgspec.structs import replace
 
-from ledger.messages.state import LIST_ROLE, Binding
-from ledger.messages.tables import BINDINGS, PARAMS, SETS
+from ledger.messages.state import LIST_ROLE, Binding, Succession
+from ledger.messages.tables import BINDINGS, PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import BY_ATTESTORS, BY_RECOVERY, Seat
 from ledger.params import Params
 from tests.factory import Network
 from tests.ledger.effects import Sheet, expect_applied
-from tests.life import running, set_attestors, set_params
+from tests.life import SUCCESSOR, running, set_attestors, set_params, set_successor
 
 
 def run_set_attestors(
@@ -43,3 +43,19 @@ def run_set_params(
     announced = tuple(params._replace(**values))
     sheet.put(PARAMS, b"", replace(state, next=announced, from_ms=from_ms))
     expect_applied(network, sheet, set_params(network, sender, from_ms, None, None, **values))
+
+
+def run_set_successor(
+    network: Network,
+    sender: str = "alice",
+    successor: bytes = SUCCESSOR,
+    from_ms: int | None = None,
+    **order: Any,
+) -> None:
+    """`set_successor`: it is announced, or withdrawn, and nothing is over."""
+    sheet = Sheet(network)
+    sheet.pay(sender, 0)
+    if from_ms is None:
+        from_ms = sheet.time_ms + 2 * Params(*sheet.get(PARAMS).values).unbonding_ms
+    sheet.put(SUCCESSION, b"", Succession(successor, from_ms, 0))
+    expect_applied(network, sheet, set_successor(network, sender, successor, from_ms, **order))

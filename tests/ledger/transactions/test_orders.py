@@ -1,18 +1,20 @@
-"""`set_attestors` and `set_params`, case by case."""
+"""`set_attestors`, `set_params` and `set_successor`, case by case."""
 
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from ledger.errors import REFUSALS
 from ledger.messages.genesis import GenesisAttestor
 from ledger.messages.lists import Attestor
 from ledger.messages.state import Chainlink
-from ledger.messages.tables import CHAINLINKS, PARAMS, SETS
+from ledger.messages.tables import CHAINLINKS, PARAMS, SETS, SUCCESSION
+from ledger.types import ZERO_HASH
 from tests.factory import ATTESTORS, Network, attestor_roles, links, make_genesis, public
-from tests.ledger.runners.orders import run_set_attestors, run_set_params
+from tests.ledger.runners.orders import run_set_attestors, run_set_params, run_set_successor
 from tests.ledger.runners.report import run_report
-from tests.life import current, header_evidence, seats
+from tests.life import current, header_evidence, seats, set_successor
 
 RECOVERY = tuple(sorted(("recovery 0", "recovery 1", "recovery 2", "recovery 3"), key=public))
 MONTH_MS = 30 * 86_400_000
@@ -192,3 +194,43 @@ def test_parameters_are_in_force_at_the_end_of_the_epoch_that_reaches_their_time
     changed = network.state.one(PARAMS)
     assert (changed.values, changed.changed_ms) == (state.next, now)
     assert (changed.next, changed.from_ms) == ((), 0)
+
+
+# ---- set_successor ----
+
+
+def test_a_successor_as_soon_as_may_be(network: Network) -> None:
+    run_set_successor(network)
+
+
+def test_a_successor_thirty_days_later_than_it_could_be(network: Network) -> None:
+    network.settle()
+    first_ms = network.chain.tip.time_ms + 2 * network.params.unbonding_ms
+    run_set_successor(network, from_ms=first_ms + MONTH_MS)
+
+
+def test_a_successor_by_just_more_than_two_thirds_of_the_weight() -> None:
+    run_set_successor(weighted(5, 3, 3), signers=(0, 1))
+
+
+def test_a_successor_is_withdrawn_and_another_one_comes_later(network: Network) -> None:
+    run_set_successor(network)
+    first_ms = network.state.one(SUCCESSION).from_ms
+    # whoever it is that sends what was signed
+    run_set_successor(network, "bob", ZERO_HASH, first_ms)
+    assert network.state.one(SUCCESSION).genesis_hash == ZERO_HASH
+    run_set_successor(network, successor=32 * b"\1")
+    second_ms = network.state.one(SUCCESSION).from_ms
+    assert second_ms > first_ms
+    run_set_successor(network, "bob", ZERO_HASH, second_ms)
+
+
+def test_a_withdrawal_counts_once(network: Network) -> None:
+    """What was signed to withdraw one successor does not withdraw the next."""
+    run_set_successor(network)
+    old_ms = network.state.one(SUCCESSION).from_ms
+    run_set_successor(network, "bob", ZERO_HASH, old_ms)
+    run_set_successor(network, successor=32 * b"\1")
+    again = set_successor(network, "bob", ZERO_HASH, old_ms)
+    network.block(again, codes=[REFUSALS["bad_order"].number])
+    assert network.state.one(SUCCESSION).genesis_hash == 32 * b"\1"

@@ -13,6 +13,7 @@ from tests.ledger.refusals.leave import slashed
 from tests.ledger.refusals.orders import RECOVERY, announced, lost, orders, recovers
 from tests.ledger.refusals.rows import Scene, after
 from tests.ledger.refusals.stake import queued, waiting
+from tests.ledger.refusals.successor import follows, moved
 from tests.ledger.scenes import (
     CIVIC,
     SHORT,
@@ -231,6 +232,15 @@ ENDS: Final[dict[str, Played]] = {
     # parameters
     "parameters that wait": Played(after(raised, end)),
     "parameters are in force": Played(after(raised, late(SHORT["unbonding_ms"])), SHORT),
+    # succession
+    "a successor that is announced is not named yet": Played(after(follows, end)),
+    "the header names the successor": Played(
+        after(follows, late(2 * SHORT["unbonding_ms"])), SHORT
+    ),
+    "the header that names it is final: the network is over": Played(after(moved, end), SHORT),
+    "it is not final: the next one names it again": Played(
+        after(moved, quiet, Network.block, end), SHORT
+    ),
 }
 
 BEGINNINGS: Final[dict[str, Played]] = {

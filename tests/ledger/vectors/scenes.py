@@ -32,6 +32,7 @@ from tests.ledger.refusals.kinds import GOOD
 from tests.ledger.refusals.orders import RECOVERY, recovers
 from tests.ledger.refusals.rows import Scene, after
 from tests.ledger.refusals.stake import REST, kept_for_bob, lived_before, waiting, with_roles
+from tests.ledger.refusals.successor import follows, withdrawn
 from tests.ledger.runners.report import piece
 from tests.ledger.scenes import CIVIC, earn, enter, let_go, share, take_down, wait_until
 from tests.life import (
@@ -44,7 +45,9 @@ from tests.life import (
     seats,
     set_attestors,
     set_keys,
+    set_successor,
     vote_evidence,
+    withdraw_successor,
 )
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -249,6 +252,11 @@ APPLIED: Final[dict[str, dict[str, Played]]] = {
         "by recovery keys": Played(sends(recovers()), genesis=RECOVERY),
     },
     "set_params": {"a higher fee": good("set_params")},
+    "set_successor": {
+        "another network, announced": good("set_successor"),
+        "withdrawn": Played(after(follows, sends(withdraw_successor))),
+        "another one after a withdrawal": Played(after(withdrawn, sends(set_successor))),
+    },
 }
 
 

@@ -10,6 +10,8 @@ from ledger.messages.state import ACTIVE
 from ledger.messages.tables import PARAMS, SETS
 from ledger.messages.transactions import Seat
 from ledger.offences.punish import is_barred
+from ledger.succession import get_succession
+from ledger.types import ZERO_HASH
 from tests import life
 from tests.factory import public
 from tests.properties.lives.machine import Machine
@@ -114,6 +116,19 @@ class OrderRules(Machine):
         from_ms = network.chain.tip.time_ms + network.params.unbonding_ms + margin_ms
         raw = life.set_params(network, who, from_ms, signers, envelope, **changes)
         self.send(raw, who)
+
+    @rule(who=WHO, a=NUMBER, b=NUMBER, odd=ENVELOPE)
+    def set_successor(self, who: str, a: int, b: int, odd: dict[str, Any]) -> None:
+        """A successor, mostly withdrawn at once; a network moves but rarely."""
+        network = self.network
+        last_ms = get_succession(network.state).from_ms
+        margin_ms = -1 if rarely(b, 11) else 25_000
+        from_ms = network.chain.tip.time_ms + 2 * network.params.unbonding_ms + margin_ms
+        from_ms = max(from_ms, last_ms + 1)
+        signers = (0,) if rarely(a, 13) else None
+        self.send(life.set_successor(network, who, life.SUCCESSOR, from_ms, signers, **odd), who)
+        if not rarely(a, 17):
+            self.send(life.set_successor(network, who, ZERO_HASH, from_ms), who)
 
     def are_params_settled(self) -> bool:
         """Whether no other parameters are on their way."""

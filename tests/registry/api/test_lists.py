@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,132 @@ def test_lists(stocked: Site, path: str, shown: tuple[bytes, str, str]) -> None:
     for other in ('"other"', etag.strip('"'), ""):
         assert stocked.client.get(path, headers={"if-none-match": other}).status_code == 200
     assert stocked.ledger.calls == []
+
+
+RANGES: dict[str, tuple[int, int]] = {
+    "bytes=0-0": (0, 1),
+    "bytes=10-19": (10, 20),
+    "Bytes=990-": (990, 1_001),
+    "bytes=1000-": (1_000, 1_001),
+    "bytes=0-99999999": (0, 1_001),
+    "bytes=-1": (1_000, 1_001),
+    "bytes=-5000": (0, 1_001),
+    f"bytes=0-{10**19 - 1}": (0, 1_001),
+}
+"""What each names of the 1,001 bytes of a list."""
+
+
+@pytest.mark.parametrize(("value", "part"), RANGES.items(), ids=RANGES.keys())
+def test_a_part_of_a_list(stocked: Site, value: str, part: tuple[int, int]) -> None:
+    first, end = part
+    for path in (f"/v1/lists/{EPOCH}/full", "/v1/lists/7/full"):
+        body, media, caching = LISTS[path]
+        whole = stocked.client.get(path)
+        assert whole.headers["accept-ranges"] == "bytes"
+        etag = whole.headers["etag"]
+        for condition in ({}, {"if-range": etag}):
+            answer = stocked.client.get(path, headers={"range": value} | condition)
+            assert (answer.status_code, answer.content) == (206, body[first:end])
+            expected = {
+                "content-range": f"bytes {first}-{end - 1}/{len(body)}",
+                "content-length": str(end - first),
+                "content-type": media,
+                "cache-control": caching,
+                "etag": etag,
+                "access-control-allow-origin": "*",
+            }
+            assert {name: answer.headers[name] for name in expected} == expected
+        # the bytes changed, or are there already, or nobody wants them
+        for ask, headers, status in (
+            (stocked.client.get, {"if-range": '"other"'}, 200),
+            (stocked.client.get, {"if-range": f"W/{etag}"}, 200),
+            (stocked.client.get, {"if-none-match": etag}, 304),
+            (stocked.client.head, {}, 200),
+        ):
+            answer = ask(path, headers={"range": value} | headers)
+            assert (answer.status_code, "content-range" in answer.headers) == (status, False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "bytes", "bytes=", "bytes=-", "bytes=0-1,3-4", "bytes=5-4", "bytes=a-b", "lines=0-1"),
+        *("bytes=+1-2", "bytes=0-1 ,", f"bytes=0-{10**19}", "bytes=\u0661-\u0662"),
+    ],
+)
+def test_what_is_no_range_gets_the_whole(stocked: Site, value: str) -> None:
+    path = f"/v1/lists/{EPOCH}/full"
+    answer = stocked.client.get(path, headers=[(b"range", value.encode())])
+    assert (answer.status_code, answer.content) == (200, make_full(EPOCH))
+
+
+@pytest.mark.parametrize("value", ["bytes=1001-", "bytes=1001-1002", "bytes=-0"])
+def test_a_range_past_the_end(stocked: Site, value: str) -> None:
+    path = f"/v1/lists/{EPOCH}/full"
+    answer = stocked.client.get(path, headers={"range": value})
+    assert (answer.status_code, answer.json()["type"]) == (416, "range_beyond")
+    assert answer.headers["content-range"] == "bytes */1001"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    whole = stocked.client.get(path, headers={"range": value, "if-range": '"other"'})
+    assert whole.status_code == 200
+
+
+def test_the_manifest_is_what_the_directory_holds_now(stocked: Site) -> None:
+    path = "/v1/lists/manifest"
+    assert stocked.client.get(path).json()["type"] == "not_found"
+    for body in (b'{"format": 1}', b'{"format": 2}'):
+        write_atomically(stocked.publish / "manifest.json", body)
+        answer = stocked.client.get(path)
+        assert (answer.status_code, answer.content) == (200, body)
+        assert answer.headers["content-type"] == JSON
+        assert answer.headers["cache-control"] == SHORT
+        known = {"if-none-match": answer.headers["etag"]}
+        assert stocked.client.get(path, headers=known).status_code == 304
+
+
+def test_what_is_answered_at_once_is_what_an_application_would_send(stocked: Site) -> None:
+    """Each list in memory, and none that takes more than a look-up."""
+    in_memory = set(stocked.app._lists._ready)
+    assert in_memory < set(LISTS)
+    for path, (body, _, _) in LISTS.items():
+        whole = stocked.client.get(path)
+        etag = whole.headers["etag"].encode()
+        found = stocked.app.answer_at_once(path.encode(), [(b"host", b"x")])
+        same = stocked.app.answer_at_once(path.encode(), [(b"if-none-match", etag)])
+        if path not in in_memory:
+            assert found is same is None
+            continue
+        assert found is not None
+        assert same is not None
+        assert (found.status, found.body) == (200, body)
+        assert wire_of(whole.headers.items()) == found.head
+        assert (same.status, same.body) == (304, b"")
+        again = stocked.client.get(path, headers={"if-none-match": whole.headers["etag"]})
+        assert wire_of(again.headers.items()) == same.head
+        other = stocked.app.answer_at_once(path.encode(), [(b"if-none-match", b'"other"')])
+        assert other == found
+    for name in (b"range", b"if-range", b"content-length", b"transfer-encoding", b"expect"):
+        assert stocked.app.answer_at_once(b"/v1/lists/latest", [(name, b"1")]) is None
+
+
+def wire_of(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Headers as they go over the wire."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
+
+
+def test_answers_at_once_are_counted(site: Site) -> None:
+    def counts() -> set[str]:
+        return set(
+            re.findall(r'requests_total\{group="lists",.*', site.client.get("/metrics").text)
+        )
+
+    site.app.answer_at_once(b"/v1/lists/latest", [])
+    site.app.answer_at_once(b"/v1/lists/latest", [(b"if-none-match", b"*")])
+    site.app.answer_at_once(b"/v1/lists/nothing", [])
+    assert counts() == {
+        'requests_total{group="lists",status="2xx"} 1.0',
+        'requests_total{group="lists",status="3xx"} 1.0',
+    }
 
 
 NOT_THERE: dict[str, tuple[str, dict[str, Any]]] = {

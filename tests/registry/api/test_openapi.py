@@ -35,7 +35,7 @@ def operations() -> Iterator[tuple[str, dict[str, Any]]]:
 
 OPERATIONS = dict(operations())
 
-FORMS = ("", "/full", "/session-json", "/session-binary")
+FORMS = ("", "/full", "/bundle", "/session-json", "/session-binary")
 
 PATHS = (
     *("POST /v1/transactions", "GET /v1/transactions/{hash}", "GET /v1/nodes"),
@@ -48,7 +48,13 @@ PATHS = (
     *("POST /v1/verdicts", "GET /v1/verdicts", "GET /v1/verdicts/{epoch}/{key}"),
     *(f"GET /v1/lists/{epoch}{form}" for epoch in ("latest", "{epoch}") for form in FORMS),
     *("GET /v1/lists/latest/swarm/{account}", "GET /v1/lists/{epoch}/swarm/{account}"),
-    *("GET /v1/lists/{epoch}/delta/{from}", "POST /json_rpc", "GET /health/live"),
+    *(
+        "GET /v1/lists/{epoch}/delta/{from}",
+        "GET /v1/lists/manifest",
+        "GET /v1/trust/{epoch}",
+        "POST /json_rpc",
+        "GET /health/live",
+    ),
     *("GET /health/ready", "GET /metrics"),
 )
 

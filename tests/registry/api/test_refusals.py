@@ -119,7 +119,7 @@ def unkept(site: Site) -> None:
     site.push(make_view(8641, latest=EPOCH - 1, lists=[make_list(EPOCH)]))
 
 
-FORMS = ("", "/full", "/session-json", "/session-binary")
+FORMS = ("", "/full", "/bundle", "/session-json", "/session-binary")
 """What a list's path ends with."""
 
 ONE = {"json": {"transaction": "aa"}}
@@ -280,6 +280,22 @@ CASES: dict[str, Case] = {
     "an account without a ledger process": Case(
         f"GET /v1/accounts/{ACCOUNT}", 503, "unavailable", prepare=fail(Lost("")),
         headers={"retry-after": "1"},
+    ),
+    # trust paths
+    "a path to no epoch": Case("GET /v1/trust/x", 400, "bad_request", "epoch"),
+    "a path from no epoch": Case("GET /v1/trust/5?from=x", 400, "bad_request", "from"),
+    "a path to where there is no header": Case(
+        "GET /v1/trust/999", 404, "not_found", "path to epoch 999", prepare=forget("trust")
+    ),
+    "a path over a snapshot": Case(
+        "GET /v1/trust/5", 422, "bad_path", "not kept",
+        prepare=fail(Refusal("bad_path", why="it is not kept")),
+    ),
+    "a path while the ledger is busy": Case(
+        "GET /v1/trust/5", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
+    ),
+    "a path without a ledger process": Case(
+        "GET /v1/trust/5", 503, "unavailable", prepare=fail(Lost("")), headers={"retry-after": "1"}
     ),
     # proofs
     **{
@@ -560,6 +576,11 @@ CASES: dict[str, Case] = {
         "POST /v1/lists/48", 405, "method_not_allowed", "GET, HEAD, OPTIONS",
         headers={"allow": "GET, HEAD, OPTIONS", "access-control-allow-origin": "*"},
     ),
+    "a part of a list past its end": Case(
+        "GET /v1/lists/48/full", 416, "range_beyond", "1001", {"headers": {"Range": "bytes=1001-"}},
+        headers={"content-range": "bytes */1001", "access-control-allow-origin": "*"},
+    ),
+    "a manifest before the first": Case("GET /v1/lists/manifest", 404, "not_found", "later"),
     # JSON-RPC, whose own errors are in `test_json_rpc`
     "reading by JSON-RPC": Case(
         "GET /json_rpc", 405, "method_not_allowed", "POST", headers={"allow": "POST"}
@@ -654,7 +675,7 @@ BEFORE_A_VIEW = (
     *("/v1/verdicts", f"/v1/verdicts/1/{NODE}"),
     *("/v1/proofs/pool", f"/v1/proofs/nodes/{NODE}"),
     *(f"/v1/lists/{epoch}{form}" for epoch in ("latest", "1") for form in FORMS),
-    *("/v1/lists/1/delta/0", f"/v1/lists/1/swarm/{64 * 'a'}"),
+    *("/v1/lists/manifest", "/v1/lists/1/delta/0", f"/v1/lists/1/swarm/{64 * 'a'}"),
     f"/v1/lists/latest/swarm/{64 * 'a'}",
 )
 

@@ -11,11 +11,14 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from registry.api import wire
+from registry.api.bare import AtOnce
+from registry.api.library import Headers
 from registry.api.wire import BoundedHttp
 from tests.registry.api.processes import Answer, head_of
 
 PATIENCE_S = 10
 BIG = 8_000_000
+MUCH = 400_000
 
 Connect: TypeAlias = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -30,13 +33,28 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+class Ready:
+    """The same application, which has some bytes lying ready: `/ready`, and much at `/much`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    def answer_at_once(self, target: bytes, headers: Headers) -> AtOnce | None:
+        """Not for whoever says that he wants a range."""
+        body = {b"/ready": b"!!", b"/much": bytes(MUCH)}.get(target)
+        if body is None or any(name == b"range" for name, _ in headers):
+            return None
+        return AtOnce(200, b"content-length: %d\r\n" % len(body), body)
+
+
 @contextlib.asynccontextmanager
-async def server(**settings: Any) -> AsyncIterator[Connect]:
+async def server(application: Any = app, **settings: Any) -> AsyncIterator[Connect]:
     """A server with our protocol, and a way to connect to it."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
     config = uvicorn.Config(
-        app,
+        application,
+        proxy_headers=False,
         http=BoundedHttp,
         ws="none",
         lifespan="off",
@@ -198,3 +216,139 @@ def test_one_connection_too_many_is_turned_away() -> None:
         kept[1][1].close()
 
     play(story, limit_concurrency=2)
+
+
+# ---- what lies ready ----
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """Read one answer of a connection that stays open."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    answer = Answer.parse(head)
+    return answer._replace(body=await reader.readexactly(int(answer.headers["content-length"])))
+
+
+def test_what_lies_ready_is_answered_at_once() -> None:
+    async def story(connect: Connect) -> None:
+        reader, writer = await connect()
+        for _ in range(3):
+            writer.write(head_of("GET /ready"))
+            answer = await read_answer(reader)
+            assert (answer.status, answer.body) == (200, b"!!")
+            assert "date" in answer.headers
+        writer.close()
+
+    play(story, application=Ready())
+
+
+NOT_AT_ONCE = {
+    "another path": head_of("GET /ready?"),
+    "another method": b"PUT /ready HTTP/1.1\r\nHost: test\r\n\r\n",
+    "a range": head_of("GET /ready", "Range: bytes=0-1\r\n"),
+    "the last request": head_of("GET /ready", "Connection: close\r\n"),
+    "an old version": b"GET /ready HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", NOT_AT_ONCE.values(), ids=NOT_AT_ONCE.keys())
+def test_the_application_answers_the_rest(request_bytes: bytes) -> None:
+    async def story(connect: Connect) -> None:
+        reader, writer = await connect()
+        # so that it is not the first of its connection
+        writer.write(head_of("GET /ready"))
+        assert (await read_answer(reader)).body == b"!!"
+        writer.write(request_bytes)
+        assert (await read_answer(reader)).body == b"\0\0"
+        writer.close()
+
+    play(story, application=Ready())
+
+
+def test_answers_come_in_the_order_of_their_requests() -> None:
+    async def story(connect: Connect) -> None:
+        reader, writer = await connect()
+        paths = ("/ready", "/ready", "/slow", "/ready", "/")
+        writer.write(b"".join(head_of(f"GET {path}") for path in paths))
+        bodies = [(await read_answer(reader)).body for _ in paths]
+        # what comes behind the slow one waits for it, and takes its way
+        assert bodies == [b"!!", b"!!", b"\0\0", b"\0\0", b"\0\0"]
+        writer.write(head_of("GET /ready"))
+        assert (await read_answer(reader)).body == b"!!"
+        writer.close()
+
+    play(story, application=Ready())
+
+
+def test_a_request_in_pieces_is_answered_when_it_is_whole() -> None:
+    async def story(connect: Connect) -> None:
+        reader, writer = await connect()
+        for _ in range(2):
+            for piece in (b"GET /rea", b"dy HTTP/1.1\r\nHo", b"st: test\r\n\r", b"\n"):
+                writer.write(piece)
+                await asyncio.sleep(0.02)
+            assert (await read_answer(reader)).body == b"!!"
+        writer.close()
+
+    play(story, application=Ready())
+
+
+@pytest.mark.parametrize("drip", [b"\r\n", head_of("GET /ready")[:-2]])
+def test_what_drips_after_an_answer_at_once_is_ended(drip: bytes) -> None:
+    async def story(connect: Connect) -> None:
+        reader, writer = await connect()
+        writer.write(head_of("GET /ready") + drip)
+        assert (await read_answer(reader)).body == b"!!"
+        rest = await reader.read()
+        assert rest == b"" or Answer.parse(rest).code == "too_slow"
+        writer.close()
+
+    play(story, application=Ready())
+
+
+def test_a_connection_is_kept_for_as_long_as_it_is_used() -> None:
+    async def story(connect: Connect) -> None:
+        reader, writer = await connect()
+        began = asyncio.get_running_loop().time()
+        for path in ("/ready", "/slow", "/ready", "/ready", "/ready"):
+            writer.write(head_of(f"GET {path}"))
+            await read_answer(reader)
+            await asyncio.sleep(0.6)
+        assert await reader.read() == b""
+        assert asyncio.get_running_loop().time() - began > 3.3
+        writer.close()
+
+    play(story, application=Ready(), timeout_keep_alive=1)
+
+
+def test_who_reads_nothing_does_not_fill_the_memory() -> None:
+    async def story(connect: Connect) -> None:
+        written: list[int] = []
+        real = BoundedHttp._has_answered
+
+        def counted(self: BoundedHttp) -> bool:
+            answered = real(self)
+            written.append(answered)
+            return answered
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(BoundedHttp, "_has_answered", counted)
+            _, writer = await connect()
+            writer.write(200 * head_of("GET /much"))
+            await asyncio.sleep(0.3)
+        # the first went out, and nobody read it: the others wait
+        assert sum(written) < 5
+        writer.transport.abort()
+
+    play(story, application=Ready())
+
+
+def test_one_connection_too_many_gets_nothing_at_once() -> None:
+    async def story(connect: Connect) -> None:
+        kept = await connect()
+        kept[1].write(head_of("GET /ready"))
+        assert (await read_answer(kept[0])).body == b"!!"
+        answer = Answer.parse(await exchange(connect, head_of("GET /ready")))
+        assert (answer.status, answer.code) == (503, "busy")
+        kept[1].close()
+
+    play(story, application=Ready(), limit_concurrency=1)

@@ -127,6 +127,11 @@ class FakeService:
                 result = self._query("proof", table=table, **at)
             case ["lists", "latest"]:
                 return 200, encode_signed_header(self.network.chain.newest_header())
+            case ["trust", epoch]:
+                held = int(asked["from"]) if "from" in asked else None
+                result = self._query("trust", epoch=int(epoch), start=held)
+                if result is not None:
+                    return 200, result["path"]
             case ["lists", _, "full"]:
                 return 200, encode_full(self.network.chain.newest_list().columns)
             case ["nodes", key]:

@@ -9,13 +9,14 @@ from typing import Final
 import pytest
 
 from ledger.codec import encode
-from ledger.messages.tables import PARAMS, SETS
+from ledger.crypto import sha256
+from ledger.messages.tables import PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import BY_RECOVERY, Report
 from ledger.params import PARAMETERS
 from registry import signer
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive
-from tests.factory import founding
+from tests.factory import founding, make_genesis
 from tests.life import OFFENCE, vote_evidence
 from tests.registry.cli.driver import call
 from tests.registry.cli.fake_service import (
@@ -87,10 +88,13 @@ def test_reporting(fake: FakeService) -> None:
 def test_changing_rules(fake: FakeService) -> None:
     seat = call("keys", "seat", "fourth.json", "--genesis", "genesis.bin").stdout.strip()
     names = {"SEAT": seat, "LISTKEY": derive(seed_of("first"), "list").public.hex()}
+    following = encode(make_genesis(name=b"another-net"))
+    Path("following.bin").write_bytes(following)
     printed = follow("changing_rules.md", lambda word: names.get(word, word))
     assert seat in [text.strip() for text in printed]
     place = [row.name for row in PARAMETERS].index("bounty_share")
     assert fake.network.state.one(PARAMS).next[place] == 600
+    assert fake.network.state.one(SUCCESSION).genesis_hash == sha256(following)
     # the recovery keys go before whatever was ordered
     assert fake.network.state.one(SETS).ordered_by == BY_RECOVERY
     fake.network.end_epoch()
@@ -100,4 +104,4 @@ def test_changing_rules(fake: FakeService) -> None:
 
 def test_a_page_has_its_commands() -> None:
     assert len(read_commands("reporting.md")) == 6
-    assert len(read_commands("changing_rules.md")) == 19
+    assert len(read_commands("changing_rules.md")) == 24

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,10 +14,10 @@ from typer.testing import CliRunner, Result
 from ledger.rules.swarms import nearest_swarm, position_of
 from registry.addresses import encode_account, encode_node
 from registry.cli.lists import app
+from tests.registry.cli.recent import newest
 from tests.registry.client.factory import (
     EPOCH_MS,
     FRESH_MS,
-    START_MS,
     VALID_MS,
     MadeList,
     digest,
@@ -31,12 +30,6 @@ from tests.registry.client.server import Source, run_source
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = "http://127.0.0.1:1"
 ACCOUNT = digest("account")
-
-
-def newest(age_ms: int = 1_000, **options: Any) -> MadeList:
-    """The list of an epoch that ended so many milliseconds before the epochs of the real clock."""
-    now_ms = time.time_ns() // 10**6
-    return make_list((now_ms - START_MS - age_ms) // EPOCH_MS, **options)
 
 
 @pytest.fixture(autouse=True)

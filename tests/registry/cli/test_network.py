@@ -1,17 +1,20 @@
 """`waypost network`: orders from the command line, signed by several holders, on a real chain."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
-from ledger.messages.tables import EPOCH, PARAMS, SETS
+from ledger.codec import encode
+from ledger.messages.tables import EPOCH, PARAMS, SETS, SUCCESSION
 from ledger.params import preset
 from registry import signer
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive
-from tests.factory import Network
+from tests.factory import Network, make_genesis
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import FakeService, run_service, save_keys, seed_of
 from tests.registry.factory import LINKS
@@ -282,6 +285,92 @@ def test_a_network_without_recovery_keys(tmp_path: Path, monkeypatch: pytest.Mon
         assert error_of(call(*line, "--url", running.url, code=1)) == "bad_order"
 
 
+# -------------------------------------------------------------------------------- succession
+
+
+def set_successor(home: Path, *more: object, out: str = "order.bin") -> list[object]:
+    """A command line that orders a successor."""
+    return ["network", "set-successor", *more, "--out", home / out]
+
+
+def sign_by_all(home: Path, file: str = "order.bin") -> None:
+    """Every holder signs."""
+    for name in HOLDERS:
+        sign(home, name, file)
+
+
+@pytest.fixture
+def following(home: Path) -> Path:
+    """The genesis file of another network."""
+    path = home / "following.bin"
+    path.write_bytes(encode(make_genesis(name=b"another-net")))
+    return path
+
+
+def test_a_successor_from_the_order_until_the_network_is_over(
+    home: Path, fake: FakeService, following: Path
+) -> None:
+    network, wanted = fake.network, sha256(following.read_bytes()).hexdigest()
+    assert "successor     none; named 8 d after an order at the earliest" in call(*RULES).stdout
+    made = call_json(*set_successor(home, following))
+    assert made["order"] == "set_successor"
+    assert made["changes"] == [
+        {"what": "successor", "unit": "genesis file", "old": None, "new": wanted}
+    ]
+    sign_by_all(home)
+    text = call("network", "show", home / "order.bin").stdout
+    assert f"change    goes on by the genesis file {wanted}" in text
+    assert "in force  with the first end of an epoch from " in text
+    call(*submit(home))
+    text = call(*RULES).stdout
+    assert f"successor     genesis file {wanted}" in text
+    assert "moves         headers name it from " in text
+    assert error_of(call(*set_successor(home, following, out="b"), code=1)) == "change_pending"
+
+    network.end_epoch(late_ms=made["from_ms"] - network.chain.tip.time_ms)
+    assert "moves         the newest header names it" in call(*RULES).stdout
+    last = network.header.epoch
+    result = call(*set_successor(home, "--withdraw", out="c"), code=1)
+    assert error_of(result) == "network_moved"
+    # its attestors do not run here: this is what their signatures make of it
+    record = network.state.one(SUCCESSION)
+    network.rewrite({SUCCESSION.letter: replace(record, last_epoch=last)})
+    over = f"moves         this network is over, its last epoch was {last}"
+    assert over in call(*RULES).stdout
+
+
+def test_a_successor_is_withdrawn(home: Path, fake: FakeService, following: Path) -> None:
+    wanted = sha256(following.read_bytes()).hexdigest()
+    assert error_of(call(*set_successor(home, "--withdraw"), code=1)) == "bad_order"
+    call(*set_successor(home, following))
+    sign_by_all(home)
+    call(*submit(home))
+    made = call_json(*set_successor(home, "--withdraw", out="back.bin"))
+    assert made["changes"] == [
+        {"what": "successor", "unit": "genesis file", "old": wanted, "new": None}
+    ]
+    sign_by_all(home, "back.bin")
+    text = call(*submit(home, "back.bin")).stdout
+    assert f"does not go on by the genesis file {wanted}" in text
+    assert "as soon as it stands in a block" in text
+    assert fake.network.state.one(SUCCESSION).genesis_hash == bytes(32)
+    assert "successor     none; named " in call(*RULES).stdout
+
+
+def test_a_successor_that_is_none(home: Path, fake: FakeService, following: Path) -> None:
+    result = call(*set_successor(home, home / "genesis.bin"), code=1)
+    assert error_of(result) == "bad_order"
+    following.write_bytes(b"no genesis file")
+    assert error_of(call(*set_successor(home, following), code=1)) == "not_canonical"
+    following.write_bytes(encode(make_genesis(name=b"another-net")))
+    soon = fake.network.chain.tip.time_ms + 2 * fake.network.params.unbonding_ms - 1
+    line = set_successor(home, following, "--from-ms", soon)
+    assert error_of(call(*line, code=1)) == "change_too_soon"
+    assert not (home / "order.bin").exists()
+
+
+RULES: Final = ("network", "rules")
+
 # ------------------------------------------------------------------------------------ files
 
 
@@ -352,6 +441,9 @@ WRONG: Final = {
     "a weight of nothing": ["set-attestors", "--out", "o", "--weigh", f"{'ab' * 32}=0"],
     "a key that is none": ["set-attestors", "--out", "o", "--remove", "me"],
     "a parameter that there is not": ["set-params", "--out", "o", "--set", "speed=1"],
+    "no successor": ["set-successor", "--out", "o"],
+    "a successor that is withdrawn": ["set-successor", "g", "--withdraw", "--out", "o"],
+    "a withdrawal for later": ["set-successor", "--withdraw", "--from-ms", "1", "--out", "o"],
     "nobody who pays": ["submit", "order.bin"],
     "nobody who signs": ["sign", "order.bin"],
 }  # fmt: skip

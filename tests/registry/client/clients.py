@@ -19,16 +19,21 @@ def start(made: MadeList | None = None, now_ms: int = NOW_MS, **options: Any) ->
 def holding(made: MadeList, now_ms: int = NOW_MS, **options: Any) -> TrustedLists:
     """A client that has verified `made`."""
     client = start(made, now_ms, **options)
-    client.update(made.signed)
+    client.update(made.signed, made.path())
     client.load_full(made.full)
     return client
+
+
+def go_on(client: TrustedLists, made: MadeList) -> None:
+    """Take the header of `made` from the one that the client holds."""
+    client.update(made.signed, made.path(client.header.epoch))
 
 
 def snapshot(client: TrustedLists) -> tuple[object, ...]:
     """Everything that an update may change."""
     if client.is_empty:
         return (client.needs_list, client.evidence)
-    return (client.signed_header, client.entries, client.swarm_ids, client.evidence)
+    return (client.anchor_file, client.entries, client.swarm_ids, client.evidence)
 
 
 def refused(code: str, act: Callable[[], object]) -> Refusal:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ledger.codec import encode
 from ledger.crypto import KeyPair, key_pair, sign
-from ledger.merkle import EMPTY_TREE_ROOT, leaf_hash, tree_root
+from ledger.merkle import EMPTY_TREE_ROOT, History, leaf_hash, split_leaves, tree_root
 from ledger.messages.contact import Contact, Version
 from ledger.messages.entries import Entry, pack_columns, pack_entry, pack_swarm_leaf
 from ledger.messages.genesis import (
@@ -42,12 +42,15 @@ from ledger.messages.lists import (
 from ledger.params import preset
 from ledger.types import ZERO_HASH
 from registry.formats.full import encode_full
+from registry.formats.trust import Hop, Members, Path, Recovery, encode_path
 
 START_MS: Final = 1_700_000_000_000
 EPOCH_MS: Final = preset("minimal").epoch_ms
 FRESH_MS: Final = preset("minimal").fresh_ms
 VALID_MS: Final = preset("minimal").valid_ms
 EPOCH: Final = 10
+USUAL_EPOCHS: Final = 1000
+"""Epochs of whose headers histories are made."""
 NOW_MS: Final = START_MS + EPOCH * EPOCH_MS + 1_000
 """A second after the end of epoch 10: the reference time unless a test says otherwise."""
 
@@ -115,6 +118,17 @@ class MadeList:
     signed: bytes
     """The header with its signatures, as it travels."""
     full: bytes
+    leaves: tuple[bytes, ...]
+    """Leaf hashes of the headers before it, by epoch."""
+
+    def path(self, held: int | None = None, *sets: Members) -> bytes:
+        """Return the path to it in one hop, from the header of epoch `held` or from genesis."""
+        return encode_path(Path((), self.hop(held, *sets)))
+
+    def hop(self, held: int | None = None, *sets: Members, recovery: Recovery | None = None) -> Hop:
+        """Return that hop."""
+        start = 0 if held is None else held + 1
+        return Hop(sets, recovery, make_hashes(self.leaves, start))
 
     @property
     def raw_header(self) -> bytes:
@@ -130,23 +144,59 @@ def make_list(
     signers: Sequence[int] | None = None,
     signatures: Mapping[int, bytes] | None = None,
     entries: Sequence[Entry] | None = None,
+    after: Sequence["MadeList"] = (),
     **changes: Any,
 ) -> MadeList:
     """Return the list of the end of `epoch`, signed by everybody.
 
     `signers` are the indices of those who sign, `signatures` puts others in the place of theirs,
-    `changes` are fields of the header, which is signed with them.
+    `after` are lists that its history has in the place of the usual ones, `changes` fields of the
+    header, which is signed with them.
     """
     genesis = make_genesis(weights) if genesis is None else genesis
     nodes = make_entries() if entries is None else list(entries)
     columns = pack_columns(nodes)
-    header = make_header(epoch, weights, nodes, columns)._replace(**changes)
+    leaves = make_leaves(epoch, tuple(weights), after)
+    header = make_header(epoch, weights, nodes, columns)
+    header = header._replace(**({"history_root": tree_root(leaves)} | changes))
     genesis_hash, raw = sha256(genesis).digest(), encode_header(header)
     who = range(len(weights)) if signers is None else signers
     made = {index: sign_as(index, genesis_hash, raw) for index in who}
     made |= signatures or {}
     signed = encode_signed_header(SignedHeader(raw, tuple(sorted(made.items()))))
-    return MadeList(genesis, nodes, columns, header, signed, encode_full(columns))
+    return MadeList(genesis, nodes, columns, header, signed, encode_full(columns), leaves)
+
+
+def make_leaves(
+    epoch: int, weights: tuple[int, ...], after: Sequence[MadeList] = ()
+) -> tuple[bytes, ...]:
+    """Return the leaf hashes of the headers before that of `epoch`; none of those far from now."""
+    leaves = list(_usual_leaves(weights)[:epoch])
+    for made in after:
+        leaves[: made.header.epoch + 1] = (*made.leaves, leaf_hash(made.raw_header))
+    return tuple(leaves)
+
+
+@cache
+def _usual_leaves(weights: tuple[int, ...]) -> tuple[bytes, ...]:
+    """The headers of the first epochs, each with the same list, unless a test makes another."""
+    entries = make_entries()
+    columns = pack_columns(entries)
+    history, leaves = History(), []
+    for epoch in range(USUAL_EPOCHS):
+        header = make_header(epoch, weights, entries, columns)
+        raw = encode_header(header._replace(history_root=history.root()))
+        leaves.append(leaf_hash(raw))
+        history = history.append(leaves[-1])
+    return tuple(leaves)
+
+
+def make_hashes(leaves: Sequence[bytes], start: int) -> tuple[bytes, ...]:
+    """Return the roots of the full subtrees from leaf `start` on."""
+    return tuple(
+        tree_root(leaves[each.place << each.level : each.stop])
+        for each in split_leaves(start, len(leaves))
+    )
 
 
 def make_header(

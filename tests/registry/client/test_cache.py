@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from registry.client import TrustedLists
-from registry.client.cache import EVIDENCE, FULL, GENESIS, HEADER, LOCK, ListCache, read_bounded
+from registry.client.cache import ANCHOR, EVIDENCE, FULL, GENESIS, LOCK, ListCache, read_bounded
 from tests.registry.client.clients import refused
 from tests.registry.client.factory import (
     EPOCH,
@@ -33,7 +33,7 @@ def restart(folder: Path, now_ms: int = LATER_MS, genesis: bytes = MADE.genesis)
 def keep(folder: Path, made: MadeList, *, with_list: bool = True) -> None:
     """Let a client verify a list, keep it, and end."""
     trusted = TrustedLists(made.genesis, LATER_MS)
-    trusted.update(made.signed)
+    trusted.update(made.signed, made.path())
     ListCache(folder, made.genesis).save(trusted, made.full if with_list else None)
 
 
@@ -48,7 +48,7 @@ def test_a_client_goes_on_where_it_stopped(tmp_path: Path) -> None:
     trusted = restart(folder)
     assert trusted.header == MADE.header
     assert trusted.entries == MADE.entries
-    assert sorted(path.name for path in folder.iterdir()) == [FULL, GENESIS, HEADER, LOCK]
+    assert sorted(path.name for path in folder.iterdir()) == [ANCHOR, FULL, GENESIS, LOCK]
     assert (folder / GENESIS).read_bytes() == MADE.genesis
 
 
@@ -104,10 +104,13 @@ def test_the_folder_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
-    "empty": ("bad_header", lambda raw: b""),
-    "cut off": ("bad_header", lambda raw: raw[:-1]),
-    "another byte": ("bad_signature", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
+    "empty": ("bad_path", lambda raw: b""),
+    "cut off": ("bad_path", lambda raw: raw[:-1]),
+    "another format": ("unknown_format", lambda raw: b"\2" + raw[1:]),
+    "another signature": ("bad_signature", lambda raw: raw[:400] + b"\0" + raw[401:]),
     "another header": ("bad_signature", lambda raw: raw[:200] + b"\0" + raw[201:]),
+    "another set": ("wrong_set", lambda raw: raw[:560] + b"\0" + raw[561:]),
+    "another history": ("bad_history", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
     "endless": ("too_large", lambda raw: raw + bytes(100_000)),
 }
 
@@ -117,9 +120,9 @@ def test_a_damaged_header_is_refused_and_named(
     tmp_path: Path, code: str, change: Callable[[bytes], bytes]
 ) -> None:
     keep(tmp_path, MADE)
-    (tmp_path / HEADER).write_bytes(change(MADE.signed))
+    (tmp_path / ANCHOR).write_bytes(change((tmp_path / ANCHOR).read_bytes()))
     refusal = refused(code, lambda: restart(tmp_path))
-    assert str(tmp_path / HEADER) in refusal.__notes__[0]
+    assert str(tmp_path / ANCHOR) in refusal.__notes__[0]
 
 
 @pytest.mark.parametrize("damaged", [b"", MADE.full[:-1], NEW.full, bytes(100)])
@@ -141,7 +144,7 @@ def test_a_fork_is_remembered_until_a_person_takes_the_evidence_away(tmp_path: P
     assert [(tmp_path / name).read_bytes() for name in EVIDENCE] == [MADE.signed, other.signed]
 
     refusal = refused("fork", lambda: restart(tmp_path))
-    assert str(tmp_path / EVIDENCE[1]) in refusal.__notes__[0]
+    assert str(tmp_path / EVIDENCE[0]) in refusal.__notes__[0]
     (tmp_path / EVIDENCE[0]).unlink()
     refused("fork", lambda: restart(tmp_path))
     (tmp_path / EVIDENCE[1]).unlink()
@@ -168,7 +171,7 @@ def test_what_was_kept_stays_if_a_write_fails(
         patch.setattr(os, call, fail)
         with pytest.raises(PowerCut):
             keep(tmp_path, NEW)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [FULL, GENESIS, HEADER, LOCK]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [ANCHOR, FULL, GENESIS, LOCK]
     trusted = restart(tmp_path)
     assert trusted.header == MADE.header
     assert trusted.entries == MADE.entries

@@ -13,7 +13,7 @@ import pytest
 
 from ledger.codec import encode
 from registry.client.cache import ListCache
-from registry.client.http import fetch_lists
+from registry.client.http import Beyond, Checkpoint, fetch_lists
 from registry.client.routing import NoPath, RoutingTable, are_apart
 from tests.factory import Network, public
 from tests.registry.client.clients import holding
@@ -83,7 +83,11 @@ def test_the_program_of_the_page_finds_a_way(run: Run) -> None:
         said, way = run(NOBODY, source.url)
     assert said == "60 nodes, fresh"
     check_way(way)
-    assert source.asked == ["/v1/lists/latest", f"/v1/lists/{EPOCH}/full"]
+    assert source.asked == [
+        "/v1/lists/latest",
+        f"/v1/trust/{EPOCH}",
+        f"/v1/lists/{EPOCH}/full",
+    ]
 
 
 def test_it_goes_on_with_what_it_kept_while_no_source_answers(run: Run) -> None:
@@ -115,7 +119,7 @@ def test_a_table_goes_on_with_the_next_list(tmp_path: Path) -> None:
     table = RoutingTable(trusted.entries)
     table.strike(ENTRIES[1].key)
     with run_source() as source:
-        source.serve(make_list(EPOCH + 1, entries=ENTRIES[1:]))
+        source.serve(make_list(EPOCH + 1, entries=ENTRIES[1:], after=[MADE]))
         names = {"trusted": trusted, "cache": cache, "table": table, "fetch_lists": fetch_lists}
         exec(update, {**names, "urls": [source.url], "now_ms": NOW_MS + EPOCH_MS})
     assert trusted.entries == ENTRIES[1:]
@@ -130,3 +134,10 @@ def test_a_record_is_read_from_its_proof() -> None:
     names: dict[str, Any] = {"trusted": SimpleNamespace(header=network.end_epoch()), "key": alice}
     exec(reading, names | {"proof": encode(network.view.make_proof(b"a" + alice))}, names)
     assert names["account"] == network.state.account(alice)
+
+
+def test_the_settings_past_the_trust_period_are_real() -> None:
+    (settings,) = (block for block in find_blocks() if block.startswith("Beyond()"))
+    names = {"Beyond": Beyond, "Checkpoint": Checkpoint, "epoch": 5, "fingerprint": bytes(16)}
+    made = [eval(line.split("#")[0].strip(), names) for line in settings.splitlines()]
+    assert made == [Beyond(), Beyond(Checkpoint(5, bytes(16))), Beyond(agree=2)]

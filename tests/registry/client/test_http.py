@@ -1,19 +1,22 @@
 """Fetching: several sources, some of which are down, lie, or never come to an end."""
 
 import gzip
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger.errors import Misuse, Refusal
 from registry.client import Status, TrustedLists
-from registry.client.cache import EVIDENCE, HEADER, ListCache
-from registry.client.http import Fetched, Unavailable, fetch_lists
+from registry.client.cache import ANCHOR, EVIDENCE, ListCache
+from registry.client.http import Fetched, fetch_lists
+from registry.client.transport import Unavailable
 from registry.formats.delta import encode_delta
 from tests.registry.client.factory import (
     EPOCH,
@@ -31,6 +34,7 @@ LATER_MS = NOW_MS + EPOCH_MS
 LATEST = "/v1/lists/latest"
 PATH = "/v1/lists"
 FULL = f"/v1/lists/{EPOCH}/full"
+TRUST = f"/v1/trust/{EPOCH}"
 DELTA = f"/v1/lists/{EPOCH + 1}/delta/{EPOCH}"
 NOBODY = "http://127.0.0.1:1"
 """A port on which no program listens."""
@@ -77,7 +81,7 @@ def fetch(
 def test_a_list_is_fetched_and_verified(source: Source, trusted: TrustedLists) -> None:
     assert fetch(trusted, source) == Fetched(source.url, {})
     assert trusted.entries == MADE.entries
-    assert source.asked == [LATEST, FULL]
+    assert source.asked == [LATEST, TRUST, FULL]
 
 
 def test_what_is_held_is_not_fetched_again(source: Source, trusted: TrustedLists) -> None:
@@ -86,7 +90,7 @@ def test_what_is_held_is_not_fetched_again(source: Source, trusted: TrustedLists
     source.serve(make_list(EPOCH + 1))
     fetch(trusted, source)
     assert trusted.header.epoch == EPOCH + 1
-    assert source.asked == [LATEST, FULL, LATEST, LATEST]
+    assert source.asked == [LATEST, TRUST, FULL, LATEST, LATEST]
 
 
 def test_a_newer_list_takes_over(source: Source, trusted: TrustedLists) -> None:
@@ -102,7 +106,7 @@ def test_who_holds_a_list_asks_for_what_changed(source: Source, trusted: Trusted
     source.answers[DELTA] = encode_delta(MADE.columns, NEW.columns)
     fetch(trusted, source)
     assert trusted.entries == NEW.entries
-    assert source.asked == [LATEST, FULL, LATEST, DELTA]
+    assert source.asked == [LATEST, TRUST, FULL, LATEST, DELTA]
 
 
 def test_who_was_away_takes_a_few_deltas(source: Source, tmp_path: Path) -> None:
@@ -119,7 +123,8 @@ def test_who_was_away_takes_a_few_deltas(source: Source, tmp_path: Path) -> None
     restarted = TrustedLists(MADE.genesis, later_ms)
     fetch(restarted, source, cache=cache)
     assert restarted.entries == newest.entries
-    assert source.asked[2:] == [LATEST, first, second]
+    trust = f"/v1/trust/{EPOCH + 3}?from={EPOCH}"
+    assert source.asked[3:] == [LATEST, trust, first, second]
     # what is kept is as good as a file that was fetched
     again = TrustedLists(MADE.genesis, later_ms)
     cache.resume(again)
@@ -145,7 +150,23 @@ def test_a_delta_that_is_of_no_use_costs_the_whole_list(
     source.answers[DELTA] = answer
     assert fetch(trusted, source) == Fetched(source.url, {})
     assert trusted.entries == NEW.entries
-    assert source.asked[2:] == [LATEST, DELTA, f"{PATH}/{EPOCH + 1}/full"]
+    assert source.asked[3:] == [LATEST, DELTA, f"{PATH}/{EPOCH + 1}/full"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_source_that_is_busy_is_not_asked_for_more(
+    source: Source, trusted: TrustedLists, status: int
+) -> None:
+    """Only one that has no path in one piece is asked for its parts."""
+    fetch(trusted, source)
+    newest = make_list(EPOCH + 3)
+    source.serve(newest)
+    trust = f"/v1/trust/{EPOCH + 3}?from={EPOCH}"
+    source.answers[trust] = status
+    trusted.start_update(NOW_MS + 3 * EPOCH_MS)
+    with pytest.raises(Unavailable):
+        fetch(trusted, source)
+    assert source.asked[3:] == [LATEST, trust]
 
 
 def test_a_proxy_is_not_asked_for_this_machine(
@@ -241,7 +262,7 @@ def test_a_list_that_is_of_no_use(
     assert getattr(caught.value, "code", "") == code
     assert trusted.header == MADE.header
     assert trusted.needs_list
-    assert (tmp_path / HEADER).read_bytes() == MADE.signed, "the header counts against roll-back"
+    assert MADE.signed in (tmp_path / ANCHOR).read_bytes(), "the header counts against roll-back"
 
     fetched = fetch(trusted, bad, good, cache=cache)
     assert [failure.code for failure in fetched.failures.values()] == [code]
@@ -254,6 +275,22 @@ def test_a_source_that_is_down(source: Source, trusted: TrustedLists) -> None:
     fetched = fetch(trusted, NOBODY, source)
     assert list(fetched.failures) == [NOBODY]
     assert trusted.entries == MADE.entries
+
+
+def test_a_name_that_no_host_can_have(
+    source: Source, trusted: TrustedLists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system refuses to look it up, with an error that the library does not know."""
+    look_up = socket.getaddrinfo
+
+    def guarded(host: str, *rest: Any, **options: Any) -> Any:
+        return host.encode("idna") if ".." in host else look_up(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", guarded)
+    bad = "http://two..dots"
+    fetched = fetch(trusted, bad, source)
+    assert fetched.source == source.url
+    assert [failure.code for failure in fetched.failures.values()] == ["unavailable"]
 
 
 SLOW: dict[str, Callable[[], Iterator[bytes]]] = {
@@ -347,7 +384,8 @@ def test_a_list_that_is_kept_is_not_fetched(source: Source, tmp_path: Path) -> N
     restarted = TrustedLists(MADE.genesis, later_ms)
     fetch(restarted, source, cache=cache)
     assert restarted.entries == MADE.entries
-    assert source.asked == [LATEST, FULL, LATEST]
+    trust = f"/v1/trust/{EPOCH + epochs}?from={EPOCH}"
+    assert source.asked == [LATEST, TRUST, FULL, LATEST, trust]
 
 
 def test_a_fork_ends_it_and_is_kept(make_source: Make, tmp_path: Path) -> None:

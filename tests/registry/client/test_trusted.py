@@ -9,9 +9,10 @@ import pytest
 
 from ledger.messages.lists import Attestor, attestor_set_hash, decode_signed_header
 from registry.client import Status
-from registry.client.trusted import MAX_AHEAD_MS, MAX_SIGNED_HEADER_BYTES, Signers
+from registry.client.checks import MAX_AHEAD_MS
+from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, Signers
 from tests.registry.client import factory
-from tests.registry.client.clients import holding, refused, snapshot, start
+from tests.registry.client.clients import go_on, holding, refused, snapshot, start
 from tests.registry.client.factory import (
     EPOCH,
     EPOCH_MS,
@@ -67,7 +68,8 @@ def test_a_list_that_stayed_the_same_is_not_loaded_again() -> None:
 def test_epochs_that_were_never_final_may_be_left_out() -> None:
     client = holding(make_list())
     client.start_update(NOW_MS + 50 * EPOCH_MS)
-    assert client.update(make_list(EPOCH + 50).signed).epoch == EPOCH + 50
+    go_on(client, make_list(EPOCH + 50))
+    assert client.header.epoch == EPOCH + 50
 
 
 def test_the_header_of_genesis_holds() -> None:
@@ -193,8 +195,10 @@ def test_a_header_is_refused_and_changes_nothing(code: str, signed: bytes) -> No
     client.update(GOOD.signed)
 
 
-# For who holds a list, one from before genesis is simply older.
-LATER = {name: case for name, case in HEADERS.items() if name != "a time before genesis"}
+# For who holds a list, one from before genesis is simply older, and a jump takes a path.
+OTHERS = ("a time before genesis", "more epochs than there was time for")
+LATER = {name: case for name, case in HEADERS.items() if name not in OTHERS}
+LATER["an epoch at the end of time"] = ("bad_path", LATER["an epoch at the end of time"][1])
 
 
 @pytest.mark.parametrize(("code", "signed"), LATER.values(), ids=LATER.keys())
@@ -273,7 +277,6 @@ def test_a_fork_stops_everything_and_keeps_both_headers() -> None:
     for act in (
         lambda: client.update(newer.signed),
         lambda: client.update(made.signed),
-        lambda: client.resume(made.signed),
         lambda: client.load_full(made.full),
         lambda: client.entries,
         lambda: client.swarm_ids,
@@ -359,23 +362,25 @@ def test_a_header_cannot_jump_ahead_of_time_in_steps() -> None:
     client = start(now_ms=NOW_MS)
     for step in range(1, 5):
         early = START_MS + (EPOCH + step) * EPOCH_MS - 1
-        signed = make_list(EPOCH + step, valid_after_ms=early).signed
-        refused("from_the_future", partial(client.update, signed))
+        made = make_list(EPOCH + step, valid_after_ms=early)
+        refused("from_the_future", partial(client.update, made.signed, made.path()))
     ahead = MAX_AHEAD_MS // EPOCH_MS
-    client.update(make_list(EPOCH + ahead).signed)
+    far = make_list(EPOCH + ahead)
+    client.update(far.signed, far.path())
     refused("from_the_future", lambda: client.update(make_list(EPOCH + ahead + 1).signed))
 
 
 def test_a_client_that_was_off_for_long_still_knows_how_far_it_had_come() -> None:
     made = make_list()
+    kept = holding(made).anchor_file
     client = start(made, now_ms=made.header.valid_until_ms + 1)
     refused("list_expired", lambda: client.update(made.signed))
     assert client.is_empty
-    assert client.resume(made.signed) == made.header
+    assert client.resume(kept) == made.header
     refused("list_expired", lambda: client.load_full(made.full))
     refused("list_expired", lambda: client.entries)
     refused("roll_back", lambda: client.update(make_list(EPOCH - 1).signed))
     days = 2 * VALID_MS // EPOCH_MS
     client.start_update(NOW_MS + days * EPOCH_MS)
-    client.update(make_list(EPOCH + days).signed)
+    go_on(client, make_list(EPOCH + days))
     assert client.status is Status.FRESH

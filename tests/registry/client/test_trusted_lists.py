@@ -18,7 +18,7 @@ from ledger.messages.entries import join_columns, pack_columns
 from ledger.messages.genesis import GENESIS
 from ledger.params import PARAMETERS, preset
 from ledger.rules.swarms import nearest_swarm, position_of
-from registry.client import TrustedLists, trusted
+from registry.client import TrustedLists, checks, trusted
 from registry.formats.delta import encode_delta
 from registry.formats.full import encode_full
 from tests.registry.client import factory
@@ -103,7 +103,7 @@ GENESES: dict[str, tuple[str, bytes]] = {
     "a byte left over": ("not_canonical", make_genesis() + b"\0"),
     "something else": ("not_canonical", encode((1, 2, 3))),
     "another version": ("bad_genesis", make_genesis(version=2)),
-    "another policy": ("bad_genesis", make_genesis(policy=2)),
+    "another policy": ("bad_genesis", make_genesis(policy=3)),
     "no attestors": ("not_canonical", make_genesis(())),
     "attestors out of order": ("bad_genesis", make_genesis(attestors=SEATS[::-1])),
     "an attestor twice": ("bad_genesis", make_genesis(attestors=SEATS[:1] * 2)),
@@ -171,11 +171,11 @@ def test_an_account_id_of_another_length_is_the_callers_mistake(length: int) -> 
 
 
 def test_each_rule_of_the_module_is_quoted_where_it_is_enforced() -> None:
-    source = inspect.getsource(trusted)
-    head, _, code = source.partition('"""\n\nfrom ')
+    head, _, code = inspect.getsource(trusted).partition('"""\n\nfrom ')
+    code += inspect.getsource(checks)
     rules = [re.sub(r"\s+", " ", rule) for rule in re.findall(r"^- (.+(?:\n  .+)*)", head, re.M)]
     comments = re.sub(r"\n\s*# ", " ", code)
-    assert len(rules) == 10
+    assert len(rules) == 13
     for rule in rules:
         assert f"# {rule}" in comments or f" {rule}" in comments, rule
 

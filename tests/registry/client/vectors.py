@@ -15,11 +15,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import astuple
+
 from ledger.crypto import TAG_BYTES
 from ledger.merkle import leaf_hash
 from ledger.messages import tags
 from ledger.messages.contact import Contact, Version
-from ledger.messages.entries import Entry, contact_cells, pack_entry
+from ledger.messages.entries import Entry, pack_entry
 from ledger.messages.lists import (
     Attestor,
     ListHeader,
@@ -129,8 +131,8 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
         "ipv6": contact.ipv6.hex(),
         "storage_port": contact.storage_port,
         "router_port": contact.router_port,
-        "storage_version": list(contact_cells(contact)[5]),
-        "router_version": list(contact_cells(contact)[6]),
+        "storage_version": list(astuple(contact.storage_version)),
+        "router_version": list(astuple(contact.router_version)),
         "swarm_id": str(entry.swarm_id),
         "packed": pack_entry(entry).hex(),
     }

@@ -1,4 +1,4 @@
-"""Operations of attestors: orders of other attestors and of other parameters."""
+"""Operations of attestors: orders of other attestors, of other parameters, and of a successor."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,8 +9,8 @@ from ledger.codec import encode
 from ledger.crypto import signing_bytes
 from ledger.messages import tags
 from ledger.messages.lists import Attestor
-from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED
-from ledger.messages.tables import PARAMS, SETS
+from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, Succession
+from ledger.messages.tables import PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import (
     BY_ATTESTORS,
     BY_RECOVERY,
@@ -19,14 +19,16 @@ from ledger.messages.transactions import (
     Seat,
     SetAttestors,
     SetParams,
+    SetSuccessor,
     Signer,
+    SuccessorOrder,
 )
 from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import DAY, HOUR
 from ledger.rules.attestors import earliest_change
-from ledger.transactions.orders import order_of
-from ledger.types import COIN, Key
+from ledger.transactions.orders import earliest_succession, order_of
+from ledger.types import COIN, ZERO_HASH, Hash, Key
 from tests.factory import public
 from tests.simulation.plan import CONTRIBUTORS, SEAT_WEIGHT
 from tests.simulation.stand_in import sign
@@ -36,7 +38,7 @@ FEWEST: Final = 5
 MOST: Final = 9
 """Seats between which a set stays."""
 
-A_YEAR: Final = {"set_params": 6, "recovery": 3}
+A_YEAR: Final = {"set_params": 6, "recovery": 3, "set_successor": 4}
 """Orders that may come in a year, at most."""
 
 RANGES: Final = {
@@ -312,3 +314,75 @@ def params_twice(world: World) -> Draft | None:
     if not world.mirror.one(PARAMS).next:
         return None
     return make_params(world, notice(world), payable_ms=HOUR)
+
+
+# ------------------------------------------------------------------------ set_successor
+
+
+def make_successor(
+    world: World, successor: Hash, from_ms: int, signers: int = MAX_SEATS
+) -> Draft | None:
+    """Return an order of a successor by the first `signers`, unless another is on its way."""
+    if any(row.kind == "set_successor" for row in world.outbox):
+        return None
+    order = SuccessorOrder(successor, from_ms)
+    message = signing_bytes(tags.SUCCESSOR_ORDER, world.hash, encode(order))
+    keys = [member.list_key for member in world.mirror.one(SETS).current]
+    body = SetSuccessor(order, sign_by_all(keys, message)[:signers])
+    return world.paid("set_successor", world.random.choice(CONTRIBUTORS), body)
+
+
+def get_ordered(world: World) -> Succession:
+    """Return what was ordered last."""
+    return world.mirror.get(SUCCESSION) or Succession(ZERO_HASH, 0, 0)
+
+
+def is_announced(world: World) -> bool:
+    """Whether a successor is announced."""
+    return get_ordered(world).genesis_hash != ZERO_HASH
+
+
+def earliest_naming(world: World) -> int:
+    """Return the block time from which headers may name a successor."""
+    return earliest_succession(get_ordered(world), world.time_ms, world.params.unbonding_ms)
+
+
+def set_successor(world: World) -> Draft | None:
+    """Another network is announced; somebody withdraws it in time."""
+    if is_announced(world) or not is_time(world, "set_successor"):
+        return None
+    from_ms = earliest_naming(world) + world.random.randint(0, DAY)
+    return make_successor(world, public("a successor"), from_ms)
+
+
+def withdraw_successor(world: World) -> Draft | None:
+    """What is announced does not happen."""
+    return (
+        make_successor(world, ZERO_HASH, get_ordered(world).from_ms)
+        if is_announced(world)
+        else None
+    )
+
+
+def successor_with_few(world: World) -> Draft | None:
+    """Too few have signed."""
+    return make_successor(world, public("a successor"), earliest_naming(world), signers=1)
+
+
+def successor_too_soon(world: World) -> Draft | None:
+    """Less notice than stake needs to leave."""
+    if is_announced(world):
+        return None
+    return make_successor(world, public("a successor"), earliest_naming(world) - 1)
+
+
+def successor_twice(world: World) -> Draft | None:
+    """Another one while one is announced."""
+    if not is_announced(world):
+        return None
+    return make_successor(world, public("another one"), earliest_naming(world))
+
+
+def withdraw_nothing(world: World) -> Draft | None:
+    """A withdrawal of what nobody announced."""
+    return None if is_announced(world) else make_successor(world, ZERO_HASH, earliest_naming(world))

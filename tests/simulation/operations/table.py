@@ -126,5 +126,11 @@ OPERATIONS: Final = (
     Operation("set_params", 3, orders.params_out_of_range, "bad_parameter"),
     Operation("set_params", 3, orders.params_unfit, "bad_relation"),
     Operation("set_params", 3, orders.params_twice, "change_pending"),
+    Operation("set_successor", 3, orders.set_successor),
+    Operation("set_successor", 3, orders.withdraw_successor),
+    Operation("set_successor", 3, orders.successor_with_few, "too_few_signers"),
+    Operation("set_successor", 3, orders.successor_too_soon, "change_too_soon"),
+    Operation("set_successor", 3, orders.successor_twice, "change_pending"),
+    Operation("set_successor", 3, orders.withdraw_nothing, "bad_order"),
 )
 # fmt: on
