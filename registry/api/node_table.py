@@ -9,6 +9,7 @@
 """
 
 import random
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -34,7 +35,7 @@ Names: TypeAlias = frozenset[str]
 """Some of `FIELDS`."""
 
 Rows: TypeAlias = Mapping[str, SessionNode]
-"""By ascending key."""
+"""By key."""
 
 encode = msgspec.json.Encoder().encode
 log = structlog.get_logger()
@@ -45,49 +46,61 @@ class NodeTable:
 
     def __init__(self, keep_bytes: int = KEEP_BYTES) -> None:
         self._keep_bytes = keep_bytes
-        self._coming: dict[str, SessionNode] | None = None
-        self._has_come = False
-        self._rows: Rows | None = None
-        self._keys: dict[bool, Sequence[str]] = {}
-        """All keys, and those of `is_usable` rows."""
+        self._coming: dict[str, SessionNode | None] = {}
+        """What changes with the next view, None for rows that go."""
+        self._is_new = False
+        """Whether that is all there is."""
+        self._is_known = False
+        self._rows: dict[str, SessionNode] | None = None
+        self._keys: dict[bool, list[str]] = {}
+        """All keys, and those of `is_usable` rows, ascending."""
         self._kept: OrderedDict[Names, _Json] = OrderedDict()
 
     # -------------------------------------------------------------------------- rows
 
     def take(self, payload: Any) -> None:
         """Take in a push; what it changes is shown by the next `show`."""
-        self._has_come = True
         try:
             push = msgspec.convert(payload, PushedNodes)
         except msgspec.ValidationError:
             log.exception("nodes refused")
-            self._coming = None
+            self._is_known = False
             return
         if push.first:
-            self._coming = {}
-        if self._coming is None:
+            self._coming, self._is_new, self._is_known = {}, True, True
+        if not self._is_known:
             # changes of rows that are not known
             return
-        for key in push.removed:
-            self._coming.pop(key, None)
+        self._coming.update(dict.fromkeys(push.removed))
         self._coming.update((row.service_node_pubkey, row) for row in push.rows)
 
     def show(self) -> None:
         """Show what has come: a view with the same height is there."""
-        if not self._has_come:
-            return
-        self._has_come = False
-        before = self._rows or {}
-        if self._coming is None:
+        before = self._rows
+        if not self._is_known:
             self._rows, self._keys = None, {}
-        else:
-            self._rows = dict(sorted(self._coming.items(), key=itemgetter(0)))
+        elif self._is_new or before is None:
+            rows = ((key, row) for key, row in self._coming.items() if row is not None)
+            self._rows = dict(sorted(rows, key=itemgetter(0)))
             usable = [key for key, row in self._rows.items() if is_usable(row)]
             self._keys = {False: list(self._rows), True: usable}
-        after = self._rows or {}
-        changed = [key for key, row in before.items() if after.get(key) is not row]
-        for json in self._kept.values():
-            json.forget(changed)
+        else:
+            self._change(before)
+        if self._coming or self._rows is not before:
+            changed = self._coming if self._rows is before else before
+            for json in self._kept.values():
+                json.forget(changed or ())
+        self._coming, self._is_new = {}, False
+
+    def _change(self, rows: dict[str, SessionNode]) -> None:
+        """Change some of many rows, which is all that most blocks do."""
+        for key, row in self._coming.items():
+            before = rows.pop(key, None) if row is None else rows.get(key)
+            if row is not None:
+                rows[key] = row
+            _keep(self._keys[False], key, before is not None, row is not None)
+            is_in = row is not None and is_usable(row)
+            _keep(self._keys[True], key, before is not None and is_usable(before), is_in)
 
     @property
     def rows(self) -> Rows:
@@ -134,6 +147,17 @@ class NodeTable:
         while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT or held > self._keep_bytes):
             _, oldest = self._kept.popitem(last=False)
             held -= oldest.size
+
+
+def _keep(keys: list[str], key: str, was_in: bool, is_in: bool) -> None:
+    """Have a key in an ascending list, or not."""
+    if was_in == is_in:
+        return
+    place = bisect_left(keys, key)
+    if is_in:
+        keys.insert(place, key)
+    else:
+        del keys[place]
 
 
 def is_usable(row: SessionNode) -> bool:
