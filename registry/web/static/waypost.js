@@ -6,8 +6,8 @@
  * encoding.md); tests/vectors/verify.json holds this module and the one in Python to the same
  * answers. docs/using/javascript.md shows how to use it.
  *
- * It wants `crypto.subtle` with Ed25519 and `DecompressionStream("deflate-raw")`: Node 20.12,
- * Chrome 137, Firefox 129, Safari 18.4 or later, in a browser from https: or from this machine.
+ * It wants `crypto.subtle` with Ed25519 and `DecompressionStream("deflate-raw")`: Node 20.12 or
+ * later, or a browser, for pages from https: or from this machine. The tests run it in Chromium.
  *
  * Read from the bottom: `TrustedLists` is what a program uses. 64-bit numbers are BigInt, smaller
  * ones Number, times are Unix milliseconds, bytes are Uint8Array.
