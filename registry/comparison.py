@@ -11,12 +11,17 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from ledger.errors import Refusal
-from ledger.messages.lists import SignedHeader, decode_header, decode_signed_header
+from ledger.messages.lists import (
+    MAX_SIGNED_HEADER_BYTES,
+    SignedHeader,
+    decode_header,
+    decode_signed_header,
+)
 from ledger.messages.transactions import Report
 from ledger.types import Epoch, Hash
 from registry.client.http import TOTAL_S, WAIT_S, Failure, fetch_lists
 from registry.client.transport import Transport, Unavailable
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, TrustedLists
+from registry.client.trusted import TrustedLists
 from registry.evidence import Seen, compare_headers
 from registry.formats.trust import MAX_PATH_BYTES, Members
 
@@ -133,6 +138,7 @@ class _Comparison:
         held, wanted = _epoch_of(older), _epoch_of(newer)
         if held == wanted:
             return
+        self._transport.start_time()
         try:
             path = self._transport.get(newer.url, f"/v1/trust/{wanted}?from={held}", MAX_PATH_BYTES)
             client.resume(older.trusted.anchor_file)
@@ -154,6 +160,8 @@ class _Comparison:
         self.evidence = compare_headers(genesis_hash, seen)
 
     def _get_header(self, source: Checked, epoch: Epoch) -> bytes:
+        # each answer has a time of its own: with one for all of them the last would go missing
+        self._transport.start_time()
         return self._transport.get(source.url, f"/v1/lists/{epoch}", MAX_SIGNED_HEADER_BYTES)
 
 

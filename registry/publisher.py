@@ -44,9 +44,7 @@ from ledger.chain import Chain
 from ledger.errors import Refusal
 from ledger.history import final_key
 from ledger.messages.entries import read_columns
-from ledger.messages.genesis import founders_of
 from ledger.messages.lists import (
-    attestor_set_hash,
     decode_header,
     decode_signed_header,
     encode_signed_header,
@@ -92,7 +90,7 @@ class Publisher:
     def __init__(self, chain: Chain, roster: Roster, folder: Path) -> None:
         self._chain = chain
         self._roster = roster
-        self._paths = PathFinder(attestor_set_hash(founders_of(chain.genesis)))
+        self._paths = PathFinder(chain.genesis)
         self._folder = folder
         self._lists: dict[Epoch, PublishedList] = {}
         self._unproven: asyncio.Task[None] | None = None

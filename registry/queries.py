@@ -13,11 +13,9 @@ from ledger.codec import Record, encode
 from ledger.errors import REFUSALS, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
-from ledger.messages.genesis import founders_of
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
-    attestor_set_hash,
     decode_header,
     decode_signed_header,
     has_single_signer,
@@ -73,7 +71,7 @@ class Queries:
         self._census = census
         self._verdicts = verdicts
         self._duties = Duties()
-        self._paths = PathFinder(attestor_set_hash(founders_of(chain.genesis)))
+        self._paths = PathFinder(chain.genesis)
         self._searched: tuple[Epoch, SignedHeader | None] = (-1, None)
         """The newest final one of the frozen headers up to an epoch."""
 

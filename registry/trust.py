@@ -19,6 +19,7 @@ from ledger.history import (
     subtree_key,
 )
 from ledger.merkle import split_leaves
+from ledger.messages.genesis import Genesis, founders_of
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
@@ -57,8 +58,9 @@ class _Signed(NamedTuple):
 class PathFinder:
     """Finds the paths of one chain, and remembers those of their hops that stay as they are."""
 
-    def __init__(self, founders: Hash) -> None:
-        """`founders` is the hash of the set that genesis names."""
+    def __init__(self, genesis: Genesis) -> None:
+        """Begin where clients do that have nothing but the genesis file."""
+        founders = attestor_set_hash(founders_of(genesis))
         self._start = Stand(0, 0, founders, founders)
         self._settled: dict[Stand, tuple[Way, ListHeader]] = {}
 

@@ -34,8 +34,8 @@ def freeze_attestations(state: State, ending: Ending) -> Pauses:
     header = decode_header(signed.header)
     if ending.is_final:
         note_final(state, header)
-    if ending.is_final and header.next_set_hash != header.set_hash:
-        state.archived[announcement_key(ending.epoch - 1)] = b""
+        if header.next_set_hash != header.set_hash:
+            state.archived[announcement_key(ending.epoch - 1)] = b""
     for index, _ in signed.signatures:
         state.delete(ATTESTATIONS, bytes([index]))
     yield

@@ -175,6 +175,18 @@ def encode_signed_header(signed: SignedHeader) -> bytes:
     )
 
 
+SIGNERS_END: Final = HEADER_BYTES + 4
+"""Where the set of signers of a signed header ends, and their signatures begin."""
+
+MAX_SIGNED_HEADER_BYTES: Final = SIGNERS_END + MAX_ATTESTORS * SIGNATURE_BYTES
+"""What everybody's signature makes of a header; nobody has to read more."""
+
+
+def measure_signed_header(head: bytes) -> int:
+    """Return how long the signed header is that begins with these `SIGNERS_END` bytes."""
+    return SIGNERS_END + SIGNATURE_BYTES * int.from_bytes(head[HEADER_BYTES:], "big").bit_count()
+
+
 def decode_signed_header(raw: bytes) -> SignedHeader:
     """Return the parts of a signed header. Refuses with `bad_header`."""
     head, rest = raw[:HEADER_BYTES], raw[HEADER_BYTES:]

@@ -22,6 +22,7 @@ def make_bundle(
     full = encode_full(join_columns(trusted.columns))
     failure: Refusal | Unavailable = Unavailable("there is no source to fetch from")
     for url in urls:
+        transport.start_time()
         try:
             path = transport.get(url, f"/v1/trust/{trusted.header.epoch}", MAX_PATH_BYTES)
             data = encode_bundle(Bundle(path, trusted.signed_header, full))

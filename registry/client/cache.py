@@ -23,8 +23,8 @@ from typing import Final, NoReturn
 
 from ledger.errors import Refusal
 from ledger.messages.genesis import MAX_GENESIS_BYTES
-from ledger.messages.lists import decode_header, decode_signed_header
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, TrustedLists
+from ledger.messages.lists import MAX_SIGNED_HEADER_BYTES, decode_header, decode_signed_header
+from registry.client.trusted import TrustedLists
 from registry.files import write_durably
 from registry.formats.full import MAX_FULL_BYTES
 from registry.formats.trust import MAX_ANCHOR_BYTES, decode_anchor

@@ -20,12 +20,17 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 from ledger.errors import Misuse, Refusal
 from ledger.messages.entries import join_columns
 from ledger.messages.genesis import MAX_GENESIS_BYTES
-from ledger.messages.lists import decode_header, decode_signed_header, fingerprint_bits
+from ledger.messages.lists import (
+    MAX_SIGNED_HEADER_BYTES,
+    decode_header,
+    decode_signed_header,
+    fingerprint_bits,
+)
 from ledger.types import Epoch
 from registry.client.cache import EVIDENCE, ListCache
 from registry.client.checks import MAX_AHEAD_MS, Status
 from registry.client.transport import NotServed, Transport, Unavailable
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, TrustedLists
+from registry.client.trusted import TrustedLists
 from registry.formats.full import compute_columns_bound, compute_full_bound, encode_full
 from registry.formats.ladder import LONGEST, Step, plan_steps
 from registry.formats.trust import MAX_PATH_BYTES, Path, decode_path, encode_path, join_paths

@@ -22,15 +22,13 @@ A refusal changes nothing, but for a fork, which stops everything.
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from ledger.crypto import SIGNATURE_BYTES, sha256
+from ledger.crypto import sha256
 from ledger.errors import Misuse, Refusal
 from ledger.merkle import History
 from ledger.messages.entries import Columns, Entry, make_entries
 from ledger.messages.lists import (
-    HEADER_BYTES,
-    MAX_ATTESTORS,
     ListHeader,
     SignedHeader,
     decode_header,
@@ -70,9 +68,6 @@ from registry.formats.trust import (
     decode_path,
     encode_anchor,
 )
-
-MAX_SIGNED_HEADER_BYTES: Final = HEADER_BYTES + 4 + MAX_ATTESTORS * SIGNATURE_BYTES
-"""What everybody's signature makes of a header; nobody has to read more."""
 
 
 class Signers(NamedTuple):

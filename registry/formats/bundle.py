@@ -5,9 +5,12 @@ u8 1 ‖ u32 length of the path ‖ path from genesis ‖ signed header ‖ `ful
 
 from typing import Final, NamedTuple
 
-from ledger.crypto import SIGNATURE_BYTES
 from ledger.errors import Refusal
-from ledger.messages.lists import HEADER_BYTES, MAX_ATTESTORS
+from ledger.messages.lists import (
+    MAX_SIGNED_HEADER_BYTES,
+    SIGNERS_END,
+    measure_signed_header,
+)
 from registry.formats.full import MAX_FULL_BYTES
 from registry.formats.trust import MAX_PATH_BYTES
 
@@ -20,14 +23,7 @@ FORMAT_BYTE: Final = 1
 
 _HEAD_BYTES: Final = 5
 
-MAX_BUNDLE_BYTES: Final = (
-    _HEAD_BYTES
-    + MAX_PATH_BYTES
-    + HEADER_BYTES
-    + 4
-    + MAX_ATTESTORS * SIGNATURE_BYTES
-    + MAX_FULL_BYTES
-)
+MAX_BUNDLE_BYTES: Final = _HEAD_BYTES + MAX_PATH_BYTES + MAX_SIGNED_HEADER_BYTES + MAX_FULL_BYTES
 """Nobody has to read a longer file."""
 
 
@@ -64,9 +60,7 @@ def decode_bundle(data: bytes) -> Bundle:
     if len(data) >= _HEAD_BYTES and length > MAX_PATH_BYTES:
         raise Refusal("too_large", size=length, limit=MAX_PATH_BYTES)
     start = _HEAD_BYTES + length
-    signers_end = start + HEADER_BYTES + 4
-    signers = int.from_bytes(data[start + HEADER_BYTES : signers_end], "big").bit_count()
-    end = signers_end + SIGNATURE_BYTES * signers
+    end = start + measure_signed_header(data[start : start + SIGNERS_END])
     if end > len(data):
         raise Refusal("bad_list", why="the file is cut off")
     return Bundle(data[_HEAD_BYTES:start], data[start:end], data[end:])

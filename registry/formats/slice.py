@@ -10,7 +10,6 @@
 
 from typing import Final, NamedTuple
 
-from ledger.crypto import SIGNATURE_BYTES
 from ledger.errors import Refusal
 from ledger.merkle import leaf_hash, root_from_path
 from ledger.messages.entries import (
@@ -20,7 +19,14 @@ from ledger.messages.entries import (
     measure_swarm_leaf,
     unpack_swarm_leaf,
 )
-from ledger.messages.lists import HEADER_BYTES, MAX_ATTESTORS, MAX_MEMBERS, MAX_SWARMS, ListHeader
+from ledger.messages.lists import (
+    MAX_MEMBERS,
+    MAX_SIGNED_HEADER_BYTES,
+    MAX_SWARMS,
+    SIGNERS_END,
+    ListHeader,
+    measure_signed_header,
+)
 from ledger.rules.swarms import nearest_swarm, position_of
 from ledger.types import Hash
 
@@ -33,9 +39,7 @@ MAX_PATH: Final = MAX_SWARMS.bit_length() - 1
 
 MAX_SLICE_BYTES: Final = (
     1
-    + HEADER_BYTES
-    + 4
-    + MAX_ATTESTORS * SIGNATURE_BYTES
+    + MAX_SIGNED_HEADER_BYTES
     + 2
     + SWARM_LEAF_HEAD_BYTES
     + MAX_MEMBERS * MAX_ENTRY_BYTES
@@ -71,9 +75,7 @@ def decode_slice(data: bytes) -> Slice:
         raise Refusal("bad_list", why="the file is empty")
     if data[0] != FORMAT_BYTE:
         raise Refusal("unknown_format", version=data[0])
-    signers_end = 1 + HEADER_BYTES + 4
-    signers = int.from_bytes(data[1 + HEADER_BYTES : signers_end], "big").bit_count()
-    header_end = signers_end + SIGNATURE_BYTES * signers
+    header_end = 1 + measure_signed_header(data[1 : 1 + SIGNERS_END])
     start = header_end + 2
     end = start + measure_swarm_leaf(data[start:])
     rest = data[end:]

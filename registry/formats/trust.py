@@ -16,10 +16,11 @@ from typing import Final, NamedTuple, NoReturn
 from ledger.crypto import SIGNATURE_BYTES
 from ledger.errors import Refusal
 from ledger.messages.lists import (
-    HEADER_BYTES,
     MAX_ATTESTORS,
+    SIGNERS_END,
     Attestor,
     attestor_set_hash,
+    measure_signed_header,
 )
 from ledger.types import Epoch, Hash, Key
 
@@ -186,9 +187,8 @@ class Reader:
 
     def take_signed_header(self) -> bytes:
         """Return a signed header, as long as its set of signers makes it."""
-        head = self.take(HEADER_BYTES + 4)
-        signers = int.from_bytes(head[HEADER_BYTES:], "big").bit_count()
-        return head + self.take(signers * SIGNATURE_BYTES)
+        head = self.take(SIGNERS_END)
+        return head + self.take(measure_signed_header(head) - SIGNERS_END)
 
     def take_hop(self) -> Hop:
         """Return a hop."""

@@ -9,8 +9,8 @@ it would take along every change.
 from time import perf_counter
 from typing import Final, NamedTuple
 
-from ledger.messages.genesis import GenesisAttestor, founders_of
-from ledger.messages.lists import attestor_set_hash, decode_header, encode_signed_header
+from ledger.messages.genesis import GenesisAttestor
+from ledger.messages.lists import decode_header, encode_signed_header
 from ledger.messages.tables import SETS
 from ledger.rules.attestors import turnover_limit
 from registry.client import TrustedLists
@@ -80,7 +80,7 @@ def live(network: Network, weeks: int = WEEKS) -> int:
 
 def finder(network: Network) -> PathFinder:
     """What finds paths in the history of a chain."""
-    return PathFinder(attestor_set_hash(founders_of(network.genesis)))
+    return PathFinder(network.genesis)
 
 
 def path_between(network: Network, start: int | None, end: int) -> Path:

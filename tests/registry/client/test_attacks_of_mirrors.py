@@ -22,10 +22,10 @@ from itertools import repeat
 import pytest
 
 from ledger.messages.genesis import MAX_GENESIS_BYTES
+from ledger.messages.lists import MAX_SIGNED_HEADER_BYTES
 from registry.client import Status
 from registry.client.cache import ANCHOR
 from registry.client.transport import Transport, Unavailable
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES
 from registry.formats.full import compute_columns_bound, compute_full_bound, deflate
 from registry.formats.trust import MAX_PATH_BYTES, Hop, Path, Way, encode_path
 from tests.registry.client.attackers import (

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-from ledger.messages.lists import Attestor, attestor_set_hash, decode_signed_header
+from ledger.messages.lists import (
+    MAX_SIGNED_HEADER_BYTES,
+    Attestor,
+    attestor_set_hash,
+    decode_signed_header,
+)
 from registry.client import Status
 from registry.client.checks import MAX_AHEAD_MS
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES, Signers
+from registry.client.trusted import Signers
 from tests.registry.client import factory
 from tests.registry.client.clients import go_on, holding, refused, snapshot, start
 from tests.registry.client.factory import (

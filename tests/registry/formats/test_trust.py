@@ -12,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import Refusal
-from ledger.messages.lists import HEADER_BYTES, MAX_ATTESTORS, Attestor, attestor_set_hash
-from registry.client.trusted import MAX_SIGNED_HEADER_BYTES
+from ledger.messages.lists import (
+    HEADER_BYTES,
+    MAX_ATTESTORS,
+    MAX_SIGNED_HEADER_BYTES,
+    Attestor,
+    attestor_set_hash,
+)
 from registry.formats.trust import (
     MAX_ANCHOR_BYTES,
     MAX_HASHES,
