@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,27 +13,13 @@ from tests.registry.client.factory import (
     VALID_MS,
     MadeList,
     make_entries,
-    make_genesis,
     make_list,
 )
-from tests.registry.client.server import Source, run_source
+from tests.registry.client.server import Source
+
+pytestmark = pytest.mark.usefixtures("home")
 
 NOBODY: Final = "http://127.0.0.1:1"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with the genesis file of the network, and nothing else."""
-    monkeypatch.setenv("WAYPOST_HOME", str(tmp_path))
-    monkeypatch.delenv("WAYPOST_URL", raising=False)
-    (tmp_path / "genesis.bin").write_bytes(make_genesis())
-    return tmp_path
-
-
-@pytest.fixture
-def source() -> Iterator[Source]:
-    with run_source() as running:
-        yield running
 
 
 def watch(file: Path, *urls: str, looks: int = 1, code: int = 0) -> Any:

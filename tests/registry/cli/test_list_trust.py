@@ -20,12 +20,9 @@ OLD: Final = make_genesis(policy=REGISTRY)
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with the genesis file of the network, and nothing else."""
-    monkeypatch.setenv("WAYPOST_HOME", str(tmp_path))
-    monkeypatch.delenv("WAYPOST_URL", raising=False)
-    (tmp_path / "genesis.bin").write_bytes(OLD)
-    return tmp_path
+def old(home: Path) -> None:
+    """The network of this page is the one of that home."""
+    (home / "genesis.bin").write_bytes(OLD)
 
 
 @pytest.fixture

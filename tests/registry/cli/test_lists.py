@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -25,26 +24,13 @@ from tests.registry.client.factory import (
     make_genesis,
     make_list,
 )
-from tests.registry.client.server import Source, run_source
+from tests.registry.client.server import Source
+
+pytestmark = pytest.mark.usefixtures("home")
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = "http://127.0.0.1:1"
 ACCOUNT = digest("account")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with the genesis file of the network, and nothing else."""
-    monkeypatch.setenv("WAYPOST_HOME", str(tmp_path))
-    monkeypatch.delenv("WAYPOST_URL", raising=False)
-    (tmp_path / "genesis.bin").write_bytes(make_genesis())
-    return tmp_path
-
-
-@pytest.fixture
-def source() -> Iterator[Source]:
-    with run_source() as running:
-        yield running
 
 
 def call(*arguments: object, code: int = 0) -> Result:
