@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import epoch_end, execution, lists, serving, startup, swarms
+from bench import engines, epoch_end, execution, lists, serving, startup, swarms
 from bench.figures import Report, Section
 
 SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
@@ -20,6 +20,7 @@ SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
     "serving": serving.run,
     "epoch_end": epoch_end.run,
     "startup": startup.run,
+    "engines": engines.run,
 }
 """Every section, in the order in which all of them run."""
 

@@ -34,6 +34,7 @@ from ledger.history import (
     journal_key,
     location_key,
 )
+from ledger.inheritance import Inheritance
 from ledger.lists import BuiltList, build_list
 from ledger.merkle import SparseTree, sparse_root
 from ledger.messages.blocks import (
@@ -46,6 +47,7 @@ from ledger.messages.blocks import (
 )
 from ledger.messages.genesis import GENESIS, SOLO
 from ledger.messages.lists import SignedHeader
+from ledger.messages.tables import EPOCH
 from ledger.state import STATE_START, STATE_STOP, State, build_tree, update_tree
 from ledger.steps import Steps, run
 from ledger.store import Store
@@ -56,12 +58,13 @@ from ledger.transition import (
     apply_misbehaviour,
     apply_transaction,
     begin_block,
-    begin_genesis,
+    begin_chain,
     check_transaction,
     end_epoch,
     is_epoch_over,
 )
-from ledger.types import Epoch, Hash, Height, TimeMs
+from ledger.types import Epoch, Hash, Height, Key, TimeMs
+from ledger.validators import get_validators
 from ledger.views import Heights, View
 
 PAUSE_TRANSACTIONS: Final = 100
@@ -89,6 +92,8 @@ class Executed(NamedTuple):
     """For each transaction 0 or the number of its refusal."""
     root: Hash
     ended_epoch: bool
+    validators: tuple[Key, ...] | None = None
+    """Consensus keys that agree on blocks from now on, ascending, if this block changed them."""
 
 
 @dataclass(slots=True)
@@ -165,15 +170,15 @@ class Chain:
         if (block_hash(header), header.state_root) != (tip.block_hash, tip.root):
             raise CorruptStore("of this chain", f"its journal has another block {tip.height}")
 
-    def init(self) -> None:
-        """Write the state of the genesis file as height 0. Done already, it does nothing."""
+    def init(self, inheritance: Inheritance | None = None) -> None:
+        """Write height 0; done already, it does nothing. Refuses like `begin_chain`."""
         if self._tip is not None:
             return
         state = State(self.store)
-        built = run(begin_genesis(state, self.genesis))
+        built = run(begin_chain(state, self.genesis_hash, self.genesis, inheritance))
         changes = state.changes()
         tree = run(update_tree(None, changes))
-        tip = Tip(0, self.genesis.start_ms, sparse_root(tree), self.genesis_hash)
+        tip = Tip(0, state.one(EPOCH).start_ms, sparse_root(tree), self.genesis_hash)
         self._at("init.before_write")
         self.store.write(
             changes | {TIP_KEY: encode(tip), GENESIS_KEY: self.genesis_hash}, sync=True
@@ -359,7 +364,13 @@ class Chain:
         self._execution = ready
         self._at("finalize.executed")
         codes = tuple(0 if refusal is None else refusal.number for refusal in ready.refusals)
-        return Executed(block, codes, ready.header.state_root, ready.built is not None)
+        validators = self._changed_validators(ready) if ready.built is not None else None
+        return Executed(block, codes, ready.header.state_root, ready.built is not None, validators)
+
+    def _changed_validators(self, ready: _Execution) -> tuple[Key, ...] | None:
+        """Return who agrees on blocks after an epoch's end, if these are others than before."""
+        after = get_validators(ready.state)
+        return None if after == get_validators(self.view().state) else tuple(after)
 
     def _execute(self, block: BlockInput, verified: Container[Hash]) -> Steps[_Execution]:
         """Run the transactions of a block on a new overlay, and leave the result ready."""

@@ -172,6 +172,11 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     ),
     "bad_genesis": RefusalCode(122, "the genesis file is refused, get or make another one: {why}"),
     "bad_snapshot": RefusalCode(123, "the snapshot is refused, get another one: {why}"),
+    "bad_inheritance": RefusalCode(124, "the inheritance is refused, get another one: {why}"),
+    "inheritance_missing": RefusalCode(
+        125,
+        "this network begins with the last state of network {predecessor}: get its inheritance",
+    ),
     # lists and what proves them
     "bad_header": RefusalCode(140, "the header is refused, ask another source: {why}"),
     "bad_list": RefusalCode(141, "the list is refused, ask another source: {why}"),

@@ -17,20 +17,22 @@ from ledger.messages.genesis import (
     GENESIS,
     GENESIS_VERSION,
     NEW_SWARM,
+    REGISTRY,
     SOLO,
     Genesis,
+    GenesisAttestor,
     GenesisNode,
     founders_of,
 )
 from ledger.messages.lists import MAX_MEMBERS, MAX_NODES, MAX_SWARMS
 from ledger.messages.state import (
     ACTIVE,
+    CONSENSUS_ROLE,
     DUTY_ROLE,
     LIST_ROLE,
     NODE_ROLE,
     Account,
     AttestorSets,
-    Binding,
     Chainlink,
     Contribution,
     Due,
@@ -41,10 +43,11 @@ from ledger.messages.state import (
     ParamsState,
     Pool,
     Swarm,
+    Validator,
+    Validators,
 )
 from ledger.messages.tables import (
     ACCOUNTS,
-    BINDINGS,
     CHAINLINKS,
     CONTACTS,
     EPOCH,
@@ -58,8 +61,9 @@ from ledger.messages.tables import (
     SETS,
     STARTS,
     SWARMS,
+    VALIDATORS,
 )
-from ledger.nodes import new_node
+from ledger.nodes import bind, new_node
 from ledger.params import Params, validate_params
 from ledger.rules.contacts import check_contact
 from ledger.state import State, due_key, epoch_key
@@ -86,9 +90,11 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
     """Every rule of the file beside those of the parameters, with its sentence."""
     accounts = [row.account for row in g.accounts]
     seats = [row.list_key for row in g.attestors]
+    validators = [row.consensus_key for row in g.attestors if row.consensus_key]
     nodes = [row.node for row in g.nodes]
+    backing = [row.node for row in g.attestors if row.node]
     recovery = list(g.recovery)
-    bound = [*seats, *nodes, *(row.duty_key for row in g.nodes)]
+    bound = [*seats, *validators, *nodes, *(row.duty_key for row in g.nodes)]
     operators = sorted({row.operator for row in g.nodes})
     swarms = Counter(row.swarm_id for row in g.nodes if row.swarm_id != NEW_SWARM)
     return [
@@ -96,13 +102,33 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
         (_is_name(g.name), "its name has other characters than a-z, 0-9 and -"),
         (g.engine in (SOLO, COMET), "its engine is unknown"),
         (_has_its_producer(g), "its producer is not a usable key, or it has one and needs none"),
-        (g.policy == FIXED, "its policy for attestors is unknown"),
+        (g.policy in (FIXED, REGISTRY), "its policy for attestors is unknown"),
         (len(g.seed) == 32, "its seed is not 32 bytes"),
         (accounts == sorted(set(accounts)), "its accounts are not in ascending order, once each"),
         (seats == sorted(set(seats)), "its attestors are not in ascending order, once each"),
         (all(map(is_public_key, accounts)), "an account is not a usable key"),
         (all(map(is_public_key, seats)), "a list key is not a usable key"),
         (all(row.weight for row in g.attestors), "an attestor has no weight"),
+        (
+            (g.engine, g.policy) == (SOLO, FIXED) or all(row.weight == 1 for row in g.attestors),
+            "an attestor has another weight than 1 where nodes or validators have the seats",
+        ),
+        (
+            len(validators) == (len(seats) if g.engine == COMET else 0),
+            "an attestor has no consensus key and needs one, or has one and needs none",
+        ),
+        (
+            len(g.predecessor) in (0, 32),
+            "its predecessor is not the hash of a genesis file",
+        ),
+        (
+            not g.predecessor or not (accounts or nodes or g.pool),
+            "it has accounts, nodes or a pool, and inherits those of its predecessor",
+        ),
+        (
+            len(set(backing)) == len(backing) and set(backing) <= set(nodes),
+            "the node behind a seat is not one of the file, or stands behind two",
+        ),
         (all(row.balance for row in g.accounts), "an account has no balance"),
         (
             recovery == sorted(set(recovery)),
@@ -116,8 +142,8 @@ def _rules(g: Genesis) -> list[tuple[bool, str]]:
             max(swarms.values(), default=0) <= MAX_MEMBERS,
             f"a swarm has more than {MAX_MEMBERS} nodes",
         ),
-        (len(set(bound)) == len(bound), "a key serves twice as list, node or duty key"),
-        (all(map(is_public_key, bound)), "a node key or duty key is not a usable key"),
+        (len(set(bound)) == len(bound), "a key serves twice in a role"),
+        (all(map(is_public_key, bound)), "a node, duty or consensus key is not a usable key"),
         (all(map(is_public_key, operators)), "an operator is not a usable key"),
         (all(_leaves_later(row, g) for row in g.nodes), "a node leaves before the start"),
         (compute_supply(g) <= MAX_AMOUNT, "its supply is more than an amount can be"),
@@ -152,23 +178,49 @@ def write_genesis(state: State, genesis: Genesis) -> tuple[Key, ...]:
     params = Params(*genesis.params)
     earning = len(genesis.nodes) if params.payable_ms == 0 else 0
     state.put(POOL, Pool(genesis.pool, compute_supply(genesis), 0, 0, earning))
-    state.put(PARAMS, ParamsState(genesis.params, 0, (), 0))
-    state.put(EPOCH, EpochState(0, genesis.start_ms, 0, genesis.seed))
-    state.put(STARTS, EpochStart(genesis.start_ms), epoch_key(0))
-    history = History(0, ())
-    state.put(HEADERS, HistoryState(history.size, history.peaks))
-    members = founders_of(genesis)
-    state.put(SETS, AttestorSets(members, members, 0, (), 0, 0, genesis.recovery))
+    write_beginning(state, genesis, genesis.start_ms, changed_ms=0)
     for seat in genesis.attestors:
-        state.put(CHAINLINKS, Chainlink(seat.tip, 0), seat.list_key)
-        # a key without a node is bound to itself, so that no node can claim it
-        state.put(BINDINGS, Binding(LIST_ROLE, seat.list_key), seat.list_key)
+        _write_seat(state, seat)
+    seat_of = {seat.node: seat for seat in genesis.attestors if seat.node}
     for node in genesis.nodes:
-        _write_node(state, node, genesis.start_ms, params)
+        _write_node(state, node, seat_of.get(node.node), genesis.start_ms, params)
     return tuple(row.node for row in genesis.nodes if row.swarm_id == NEW_SWARM)
 
 
-def _write_node(state: State, row: GenesisNode, start_ms: TimeMs, params: Params) -> None:
+def write_beginning(state: State, genesis: Genesis, time_ms: TimeMs, *, changed_ms: TimeMs) -> None:
+    """Write what every network has of its own: its rules, its first epoch, and who attests.
+
+    Its height 0 is at `time_ms`; its parameters came into force at `changed_ms`, or never changed.
+    """
+    state.put(PARAMS, ParamsState(genesis.params, changed_ms, (), 0))
+    state.put(EPOCH, EpochState(0, time_ms, 0, genesis.seed))
+    state.put(STARTS, EpochStart(time_ms), epoch_key(0))
+    history = History(0, ())
+    state.put(HEADERS, HistoryState(history.size, history.peaks))
+    members = founders_of(genesis)
+    sets = AttestorSets(members, members, 0, (), 0, 0, genesis.recovery, genesis.policy)
+    state.put(SETS, sets)
+    if genesis.engine == COMET:
+        seats = (Validator(row.list_key, row.consensus_key) for row in genesis.attestors)
+        state.put(VALIDATORS, Validators(tuple(seats)))
+
+
+def _write_seat(state: State, seat: GenesisAttestor) -> None:
+    # a seat without a node is bound to its list key, so that no node can claim its keys
+    holder = seat.node or seat.list_key
+    state.put(CHAINLINKS, Chainlink(seat.tip, 0), seat.list_key)
+    bind(state, LIST_ROLE, seat.list_key, holder)
+    if seat.consensus_key:
+        bind(state, CONSENSUS_ROLE, seat.consensus_key, holder)
+
+
+def _write_node(
+    state: State,
+    row: GenesisNode,
+    seat: GenesisAttestor | None,
+    start_ms: TimeMs,
+    params: Params,
+) -> None:
     stake = params.staking_requirement
     payable_from_ms = start_ms + params.payable_ms
     node = new_node(
@@ -183,9 +235,9 @@ def _write_node(state: State, row: GenesisNode, start_ms: TimeMs, params: Params
         contributions=(Contribution(row.operator, row.operator, stake, 0),),
         reserved=(),
         duty_key=row.duty_key,
-        list_key=b"",
-        list_tip=b"",
-        consensus_key=b"",
+        list_key=b"" if seat is None else seat.list_key,
+        list_tip=b"" if seat is None else seat.tip,
+        consensus_key=b"" if seat is None else seat.consensus_key,
         x25519=convert_to_x25519(row.node),
         exit_ms=row.exit_ms,
         tested_from=1,
@@ -197,8 +249,8 @@ def _write_node(state: State, row: GenesisNode, start_ms: TimeMs, params: Params
     state.put(NODES, node, row.node)
     state.put(HISTORIES, KeyHistory(1, 0, 0), row.node)
     state.put(CONTACTS, row.contact, row.node)
-    state.put(BINDINGS, Binding(NODE_ROLE, row.node), row.node)
-    state.put(BINDINGS, Binding(DUTY_ROLE, row.node), row.duty_key)
+    bind(state, NODE_ROLE, row.node, row.node)
+    bind(state, DUTY_ROLE, row.duty_key, row.node)
     if row.swarm_id != NEW_SWARM:
         state.put(SWARMS, Swarm(row.swarm_id), row.node)
     if row.exit_ms:

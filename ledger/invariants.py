@@ -7,10 +7,12 @@ service.
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from ledger.messages.genesis import REGISTRY
 from ledger.messages.lists import decode_header
 from ledger.messages.state import (
     ACTIVE,
     AWAITING,
+    CONSENSUS_ROLE,
     DECOMMISSIONED,
     GONE,
     LIST_ROLE,
@@ -22,6 +24,7 @@ from ledger.messages.state import (
     Node,
 )
 from ledger.messages.tables import (
+    ABSENCES,
     ACCOUNTS,
     ATTESTATIONS,
     BINDINGS,
@@ -44,6 +47,7 @@ from ledger.messages.tables import (
     SETS,
     STARTS,
     SWARMS,
+    VALIDATORS,
     VERDICTS,
 )
 from ledger.nodes import get_members, get_owed, get_staked, get_total
@@ -51,6 +55,7 @@ from ledger.rules.swarms import UNASSIGNED
 from ledger.state import State, due_key
 from ledger.succession import get_succession, get_successor
 from ledger.types import ZERO_HASH
+from ledger.validators import find_consensus_key, get_holder, is_missing
 
 
 def find_violations(state: State) -> list[str]:
@@ -206,6 +211,45 @@ def attestations_belong_to_the_set(state: State) -> Iterator[str]:
             yield f"attestor {seat.list_key.hex()} has a seat, and its node is gone"
 
 
+def validators_are_the_seats(state: State) -> Iterator[str]:
+    """Each seat of the current set has a validator, each of the next one a consensus key.
+
+    No key agrees twice, and each is bound to whom its seat's list key is bound to.
+    """
+    sets, record = state.one(SETS), state.get(VALIDATORS)
+    if record is None:
+        return
+    if [seat.list_key for seat in record.seats] != [seat.list_key for seat in sets.current]:
+        yield "validators and seats differ"
+    if len({seat.consensus_key for seat in record.seats}) != len(record.seats):
+        yield "a consensus key agrees twice"
+    for validator in record.seats:
+        own = Binding(CONSENSUS_ROLE, get_holder(state, validator.list_key))
+        if state.get(BINDINGS, validator.consensus_key) != own:
+            yield f"attestor {validator.list_key.hex()} agrees with a key that is not its own"
+    for seat in sets.next:
+        if not find_consensus_key(state, seat.list_key):
+            yield f"attestor {seat.list_key.hex()} is to agree on blocks and has no key for it"
+
+
+def turns_are_equal(state: State) -> Iterator[str]:
+    """Where the registry fills the seats, each weighs 1 and no node has two.
+
+    Absences are counted there alone: those of seats, and of keys that lost theirs for it.
+    """
+    sets, params = state.one(SETS), state.params()
+    is_registry = sets.policy == REGISTRY
+    for members in (sets.current, sets.next) if is_registry else ():
+        if any(seat.weight != 1 for seat in members):
+            yield "a seat has another weight than 1"
+        if len({get_holder(state, seat.list_key) for seat in members}) != len(members):
+            yield "a node has two seats"
+    seated = [seat.list_key for seat in sets.current] if is_registry else []
+    for key, row in state.items(ABSENCES):
+        if row.count == 0 or (key not in seated and not is_missing(state, key, params)):
+            yield f"what {key.hex()} missed is kept for nothing"
+
+
 def header_or_draft_is_there(state: State) -> Iterator[str]:
     """Past genesis a header is stored, and while a draft waits no attestation is."""
     epoch = state.one(EPOCH)
@@ -238,6 +282,8 @@ INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
     duty_is_of_these_epochs,
     every_node_has_its_records,
     attestations_belong_to_the_set,
+    validators_are_the_seats,
+    turns_are_equal,
     header_or_draft_is_there,
     headers_name_the_successor,
 )

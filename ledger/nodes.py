@@ -3,20 +3,25 @@
 - A node earns while it is active and its life's first activation is `payable_ms` past.
 - A period of rewards is a time of constant stakes. It ends with a penalty and with the payout, and
   then all that waits goes to the beneficiaries; nobody has to claim for it not to be lost.
+- A key is bound to its role of a node for ever, and a consensus key's address, by which a BFT
+  engine speaks of it, with it.
 - Whoever ends its duty leaves every table that speaks of duty, and waits for its payout, at least
   for as long as a key of it holds an attestor's seat.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.messages.state import (
     ACTIVE,
+    CONSENSUS_ROLE,
     DECOMMISSIONED,
     ON_DUTY,
+    Binding,
     Due,
     Node,
     Pool,
@@ -41,6 +46,9 @@ from ledger.rules.quorums import Members, unpack_members
 from ledger.rules.rewards import close_owed, compute_owed
 from ledger.state import State, due_key, epoch_key
 from ledger.types import Amount, Epoch, Key, TimeMs
+
+ADDRESS_BYTES: Final = 20
+"""Length of a validator's address."""
 
 # --------------------------------------------------------------------------------- reading
 
@@ -157,6 +165,21 @@ def close_period(state: State, node: Node) -> Node:
         entry=pool.accumulator,
         contributions=tuple(replace(c, paid=0) for c in node.contributions),
     )
+
+
+# ------------------------------------------------------------------------------------ keys
+
+
+def consensus_address(key: Key) -> bytes:
+    """Return the address by which a BFT engine names a consensus key: 20 bytes of its SHA-256."""
+    return sha256(key)[:ADDRESS_BYTES]
+
+
+def bind(state: State, role: int, key: Key, node: Key) -> None:
+    """Bind a key to its role of a node for ever, and a consensus key's address with it."""
+    state.put(BINDINGS, Binding(role, node), key)
+    if role == CONSENSUS_ROLE:
+        state.put(BINDINGS, Binding(role, node), consensus_address(key))
 
 
 # ---------------------------------------------------------------------------- coming, going

@@ -117,6 +117,10 @@ PARAMETERS: Final = (
               "most that a reporter gets"),
     Parameter("set_change_ms", "ms", 0, 365 * DAY, (7 * DAY, DAY, MINUTE),
               "least time from one change of the attestors to the next"),
+    Parameter("founders_until", "nodes", 1, 25, (7, 4, 4),
+              "nodes that have to stand for a seat before they take over from the founders"),
+    Parameter("absences_most", "headers", 1, 100_000, (144, 72, 12),
+              "headers that a seat may miss, beyond those that it attested, before it is lost"),
 )  # fmt: skip
 """Every parameter. A test holds `genesis/README.md` equal to this table."""
 
@@ -166,6 +170,8 @@ class Params(NamedTuple):
     bounty_share: int
     bounty_cap: int
     set_change_ms: int
+    founders_until: int
+    absences_most: int
 
 
 if Params._fields != tuple(row.name for row in PARAMETERS):
@@ -178,6 +184,16 @@ NEVER_CHANGE: Final = ("epoch_ms", "trust_ms", "evidence_ms")
 ONLY_GROW: Final = ("max_transaction_bytes", "unbonding_ms")
 """Parameters that an order may only raise: a verdict, a report and an order that had room once have
 it for ever, and stake is never locked for less."""
+
+
+def check_fixed(before: Params, after: Params) -> None:
+    """Check that parameters differ only as far as they may. Refuses with `parameter_fixed`."""
+    for name in NEVER_CHANGE:
+        if getattr(after, name) != getattr(before, name):
+            raise Refusal("parameter_fixed", name=name, value=getattr(before, name))
+    for name in ONLY_GROW:
+        if getattr(after, name) < getattr(before, name):
+            raise Refusal("parameter_fixed", name=name, value=getattr(before, name))
 
 
 def preset(name: str, changes: Mapping[str, int] | None = None) -> Params:

@@ -19,7 +19,7 @@ from ledger.store import Reader
 from ledger.types import Amount, Epoch, Hash, Key, TimeMs
 
 STATE_START: Final = b"a"
-STATE_STOP: Final = b"|"
+STATE_STOP: Final = b"~"
 """All state lies in this range of store keys: the first letter is a … z, or { behind them."""
 
 PAUSE_LEAVES: Final = 500

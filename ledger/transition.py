@@ -18,6 +18,7 @@ from ledger.epochs.ending import Ending
 from ledger.errors import Refusal
 from ledger.genesis import write_genesis
 from ledger.history import ENGINE_INDEX, penalty_key, subtree_key
+from ledger.inheritance import Inheritance, inherit, read_inherited
 from ledger.lists import BuiltList, complete_header, read_swarms, store_header
 from ledger.messages.evidence import MISBEHAVIOUR
 from ledger.messages.genesis import Genesis
@@ -27,13 +28,43 @@ from ledger.offences.punish import open_case, punish
 from ledger.state import State
 from ledger.succession import check_not_moved
 from ledger.transactions.envelope import Context, Transaction, apply_envelope, check_envelope
-from ledger.types import Hash
+from ledger.types import Hash, Key
+
+
+def begin_chain(
+    state: State, genesis_hash: Hash, genesis: Genesis, inheritance: Inheritance | None
+) -> Generator[None, None, BuiltList]:
+    """Write the state of height 0: of the genesis file alone, or with what it inherits.
+
+    Refuses like `read_inherited` and `inherit`.
+    """
+    old = read_inherited(genesis_hash, genesis, inheritance)
+    first = begin_genesis(state, genesis) if old is None else begin_succession(state, genesis, old)
+    return (yield from first)
 
 
 def begin_genesis(state: State, genesis: Genesis) -> Generator[None, None, BuiltList]:
     """Write the state of a genesis file and end epoch 0 with it."""
     newcomers = write_genesis(state, genesis)
-    ending = Ending(0, 0, genesis.start_ms, state.params(), genesis.seed, newcomers=newcomers)
+    return (yield from _end_epoch_zero(state, genesis, newcomers))
+
+
+def begin_succession(
+    state: State, genesis: Genesis, old: State
+) -> Generator[None, None, BuiltList]:
+    """Write the last state of another network as that of a genesis file, and end epoch 0 with it.
+
+    Refuses like `inherit`.
+    """
+    inherit(state, genesis, old)
+    return (yield from _end_epoch_zero(state, genesis, ()))
+
+
+def _end_epoch_zero(
+    state: State, genesis: Genesis, newcomers: tuple[Key, ...]
+) -> Generator[None, None, BuiltList]:
+    time_ms = state.one(EPOCH).start_ms
+    ending = Ending(0, 0, time_ms, state.params(), genesis.seed, newcomers=newcomers)
     if newcomers:
         yield from apply_swarms(state, ending)
     else:

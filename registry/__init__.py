@@ -15,6 +15,7 @@ duties, status                   who tests whom and who takes part; all about on
 trust, comparison                paths over changes of the attestors; what sources serve, compared
 reports, announcements, queries  read-only answers
 view, manifest, publisher        what is pushed to the web process; list files
+cometbft/                        CometBFT beside a validator: its home, its settings, its keys
 replica                          one chain with all that happens in step with it
 jobs, engines/                   the scheduler; what orders blocks, and who attests
 api/                             HTTP

@@ -19,7 +19,7 @@ from ledger.messages.genesis import (
     GenesisNode,
 )
 from ledger.params import preset
-from ledger.types import Amount, Key
+from ledger.types import Amount, Hash, Key
 from registry.keystore import CHAIN, derive, derive_secret
 from registry.signer import HashChain
 
@@ -27,10 +27,11 @@ FIRST_SEED: Final = b"waypost first seed"
 """Tag of the hash that is the first seed."""
 
 
-def make_seat(seed: bytes, weight: int = 1) -> GenesisAttestor:
-    """Return the seat of whoever holds a seed."""
+def make_seat(seed: bytes, weight: int = 1, *, validates: bool = False) -> GenesisAttestor:
+    """Return the seat of whoever holds a seed; one that `validates` agrees on blocks too."""
     tip = HashChain(derive_secret(seed, CHAIN)).tip
-    return GenesisAttestor(derive(seed, "list").public, weight, tip)
+    consensus = derive(seed, "consensus").public if validates else b""
+    return GenesisAttestor(derive(seed, "list").public, weight, tip, consensus)
 
 
 def make_genesis(
@@ -44,8 +45,12 @@ def make_genesis(
     start_ms: int | None = None,
     nodes: Iterable[GenesisNode] = (),
     recovery: Iterable[Key] = (),
+    *,
+    engine: int = SOLO,
+    policy: int = FIXED,
+    predecessor: Hash = b"",
 ) -> bytes:
-    """Return a genesis file that holds every rule.
+    """Return a genesis file that holds every rule; under `COMET` the producer is none.
 
     It starts now unless told otherwise. The first seed is a hash of everything else, so that who
     makes the file does not choose it. Refuses like `load_genesis`.
@@ -54,9 +59,9 @@ def make_genesis(
         version=GENESIS_VERSION,
         name=name.encode(),
         start_ms=time_ns() // 1_000_000 if start_ms is None else start_ms,
-        engine=SOLO,
+        engine=engine,
         producer=producer,
-        policy=FIXED,
+        policy=policy,
         seed=bytes(32),
         params=tuple(preset(preset_name, changes)),
         pool=pool,
@@ -64,6 +69,7 @@ def make_genesis(
         recovery=tuple(sorted(recovery)),
         accounts=tuple(GenesisAccount(*row) for row in sorted(accounts)),
         nodes=tuple(sorted(nodes, key=lambda row: row.node)),
+        predecessor=predecessor,
     )
     raw = encode(replace(genesis, seed=tagged_hash(FIRST_SEED, encode(genesis))))
     load_genesis(raw)

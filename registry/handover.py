@@ -30,6 +30,11 @@ def hand_over(seeds: Seeds) -> int:
     data = msgspec.msgpack.encode({str(path): seed for path, seed in seeds.items()})
     if len(data) > MAX_BYTES:
         raise Fault("the names of the key files are too long to be handed over")
+    return fill_pipe(data)
+
+
+def fill_pipe(data: bytes) -> int:
+    """Return the reading end of a pipe that holds at most `MAX_BYTES`, and nothing more to come."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as pipe:
         pipe.write(data)

@@ -10,6 +10,9 @@ DIRECTORY: Final = "waypost"
 GENESIS: Final = "genesis.bin"
 """The genesis file of a home."""
 
+INHERITANCE: Final = "inheritance"
+"""What a network with a predecessor begins with, in the home of a node of it."""
+
 WATERMARKS: Final = "watermarks"
 """Folder of a home in which the newest thing that each key signed is noted."""
 

@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from ledger.chain import Chain, Executed
 from ledger.errors import Fault, Refusal, WaypostError
+from ledger.history import TIP_KEY
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import Block
 from ledger.messages.genesis import GENESIS
@@ -27,6 +28,7 @@ from registry.engines.follow import Follow
 from registry.engines.refill import Refill
 from registry.engines.solo import Solo
 from registry.handover import NOTHING, Seeds, take
+from registry.inheritance import load_inheritance
 from registry.ipc import MAX_UNDER_WAY, Busy, Server
 from registry.keystore import load_seed
 from registry.lifeline import NONE, until_stopped
@@ -40,6 +42,10 @@ from registry.view import Event, PushedView, cut_nodes
 from registry.watermarks import Watermarks
 from registry.workers import ThreadVerifier, Verifier, WorkerVerifier
 
+if TYPE_CHECKING:
+    # its messages need the extra `comet`
+    from registry.engines.comet.server import Server as Abci
+
 EXIT_FAULT: Final = 5
 """Exit code when going on would be wrong; the last line says why."""
 
@@ -52,15 +58,27 @@ log = structlog.get_logger()
 class Service:
     """Everything that the ledger process holds."""
 
-    def __init__(self, settings: Settings, seeds: Seeds | None = None) -> None:
-        """What is not among `seeds` is read from its key file, if that is in the clear."""
+    def __init__(
+        self,
+        settings: Settings,
+        seeds: Seeds | None = None,
+        *,
+        chain: Chain | None = None,
+        abci: "Abci | None" = None,
+    ) -> None:
+        """What is not among `seeds` is read from its key file, if that is in the clear.
+
+        `chain` is that of the home, where it was opened before, and `abci` the socket on which
+        CometBFT waits then.
+        """
         self._settings = settings
+        self._abci = abci
         self._seeds = seeds or {}
         verifier: Verifier = (
             WorkerVerifier(settings.worker_sockets) if settings.web else ThreadVerifier()
         )
         with fill_memory():
-            self.chain = _open_chain(settings)
+            self.chain = chain or _open_chain(settings)
             self.replica = Replica(self.chain, verifier)
         self.publisher = Publisher(self.chain, self.replica.roster, settings.publish_path)
         replica = self.replica
@@ -79,6 +97,8 @@ class Service:
             if not settings.follow:
                 raise Fault("the engine follow needs the URL of a node: --follow")
             return Follow(self.replica, settings.follow)
+        if settings.engine == "comet":
+            return await self._make_comet()
         if settings.producer is None:
             raise Fault("the engine solo needs the key file of the producer: --producer")
         signer = BlockSigner(self._get_seed(settings.producer), self._hold_watermarks())
@@ -88,6 +108,19 @@ class Service:
             await self._refill(settings.refill)
         is_vouched = settings.new_watermark or bool(settings.refill)
         return Solo(self.replica, signer, is_vouched=is_vouched)
+
+    async def _make_comet(self) -> Engine:
+        from registry.engines.comet.engine import Comet
+        from registry.engines.comet.snapshots import Snapshots
+
+        settings = self._settings
+        return Comet(
+            self.replica,
+            self._abci or await _listen(settings),
+            settings.cometbft_rpc_socket,
+            Snapshots(settings.snapshot_path, settings.snapshot_epochs),
+            halt_height=settings.halt_height,
+        )
 
     async def _refill(self, sources: tuple[str, ...]) -> None:
         """Bring the database up to date; also where it fits its watermark, as two copies do."""
@@ -242,14 +275,69 @@ def _block_event(block: Block) -> dict[str, Any]:
 
 
 def _open_chain(settings: Settings) -> Chain:
+    genesis = _read_genesis(settings)
+    chain = Chain(LevelStore(settings.database_path), genesis)
+    if not chain.is_initialised:
+        now_ms = time.time_ns() // 1_000_000
+        chain.init(load_inheritance(settings.home, genesis, now_ms))
+    return chain
+
+
+def _read_genesis(settings: Settings) -> bytes:
     try:
         genesis = settings.genesis_path.read_bytes()
     except OSError:
         raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
-    check_engine(GENESIS.decode(genesis))
-    chain = Chain(LevelStore(settings.database_path), genesis)
-    chain.init()
-    return chain
+    check_engine(GENESIS.decode(genesis), settings.engine)
+    return genesis
+
+
+async def _listen(settings: Settings) -> "Abci":
+    """Return the socket on which CometBFT asks."""
+    from registry.engines.comet.server import Server as Abci
+
+    abci = Abci()
+    await abci.start(settings.abci_socket)
+    return abci
+
+
+async def serve(settings: Settings, seeds: Seeds, lifeline: int) -> None:
+    """Serve until told to stop; a node that is to begin with a snapshot is filled with it first.
+
+    Raises a `Fault` where going on would be wrong.
+    """
+    if settings.engine != "comet" or not settings.state_sync:
+        await Service(settings, seeds).run(lifeline)
+        return
+    genesis = _read_genesis(settings)
+    store = LevelStore(settings.database_path)
+    if store.get(TIP_KEY) is not None:
+        await Service(settings, seeds, chain=Chain(store, genesis)).run(lifeline)
+        return
+    abci = await _listen(settings)
+    chain = await _fill(settings, store, genesis, abci, lifeline)
+    if chain is not None:
+        await Service(settings, seeds, chain=chain, abci=abci).run(lifeline)
+
+
+async def _fill(
+    settings: Settings, store: LevelStore, genesis: bytes, abci: "Abci", lifeline: int
+) -> Chain | None:
+    """Return the chain of an empty store once CometBFT has filled it; None if told to stop."""
+    from registry.engines.comet.snapshots import fill_store
+
+    inheritance = load_inheritance(settings.home, genesis, time.time_ns() // 1_000_000)
+    filling = asyncio.create_task(fill_store(abci, store, genesis, inheritance))
+    stop = asyncio.create_task(until_stopped(lifeline))
+    await asyncio.wait([filling, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if filling.done():
+        return filling.result()
+    filling.cancel()
+    await asyncio.wait([filling])
+    await abci.close()
+    store.close()
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -267,8 +355,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_logs("ledger")
     settings = Settings.model_validate_json(options.settings)
     try:
-        service = Service(settings, take(options.seeds))
-        asyncio.run(service.run(options.lifeline))
+        asyncio.run(serve(settings, take(options.seeds), options.lifeline))
     except (WaypostError, Refusal) as error:
         log.error("stopped", reason=str(error))
         print(f"error: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ from ledger.codec import Record, encode
 from ledger.errors import REFUSALS, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
+from ledger.messages.genesis import ENGINES, POLICIES
 from ledger.messages.lists import (
     ListHeader,
     SignedHeader,
@@ -24,6 +25,7 @@ from ledger.messages.lists import (
 from ledger.messages.proofs import StateProof
 from ledger.messages.state import DECOMMISSIONED, DEREGISTERED, NODE_STATES, AttestorSets
 from ledger.messages.tables import (
+    ABSENCES,
     ATTESTATIONS,
     BINDINGS,
     CHAINLINKS,
@@ -33,6 +35,7 @@ from ledger.messages.tables import (
     POOL,
     SETS,
     TABLE_OF,
+    VALIDATORS,
 )
 from ledger.transactions.envelope import Transaction
 from ledger.types import Epoch, Hash, Height, Key
@@ -118,7 +121,7 @@ class Queries:
         return {
             "chain": self._chain.genesis.name.decode(),
             "genesis_hash": self._chain.genesis_hash.hex(),
-            "engine": "solo",
+            "engine": ENGINES[self._chain.genesis.engine],
             "height": tip.height,
             "time_ms": tip.time_ms,
             "epoch": epoch.epoch,
@@ -211,8 +214,12 @@ class Queries:
         state = view.state
         sets = state.one(SETS)
         is_open = state.get(DRAFT) is None
+        validators = state.get(VALIDATORS)
+        agreeing = () if validators is None else validators.seats
+        consensus = {row.list_key: row.consensus_key.hex() for row in agreeing}
         rows = []
         for index, seat in enumerate(sets.current):
+            absence = state.get(ABSENCES, seat.list_key)
             binding = state.get(BINDINGS, seat.list_key)
             own = binding is None or binding.node == seat.list_key
             attested = is_open and state.get(ATTESTATIONS, bytes([index])) is not None
@@ -225,12 +232,14 @@ class Queries:
                     "accepted": state.one(CHAINLINKS, seat.list_key).accepted,
                     "value": state.one(CHAINLINKS, seat.list_key).value.hex(),
                     "attested_newest": attested,
+                    "consensus_key": consensus.get(seat.list_key),
+                    "absences": 0 if absence is None else absence.count,
                 }
             )
         return {
             "attestors": rows,
             "total_weight": sum(seat.weight for seat in sets.current),
-            "policy": "fixed",
+            "policy": POLICIES[sets.policy],
             "single_signer": _is_single_signer(sets),
         }
 

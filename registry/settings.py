@@ -6,9 +6,9 @@ The file is `config.toml` in the home; a variable is `WAYPOST_` and the name in 
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ledger.errors import WaypostError
@@ -16,8 +16,22 @@ from registry.home import GENESIS, WATERMARKS
 
 CONFIG: Final = "config.toml"
 PREFIX: Final = "WAYPOST_"
+ABCI_SOCKET: Final = "abci.sock"
+RPC_SOCKET: Final = "cometbft.sock"
+"""Names of sockets in `run`."""
+
 OTHER_VARIABLES: Final = ("HOME", "URL", "NO_SKIP", "REGENERATE")
 """Names behind the prefix that are not settings of a service."""
+
+
+Peer: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}@[^\s@,\"\\]+:\d{1,5}$")]
+"""`ID@HOST:PORT` of another CometBFT, as `waypost init` prints it."""
+
+Address: TypeAlias = Annotated[str, StringConstraints(pattern=r"^([^\s@,\"\\]+:\d{1,5})?$")]
+"""`HOST:PORT`, or nothing."""
+
+RpcUrl: TypeAlias = Annotated[str, StringConstraints(pattern=r"^https?://[^\s,\"\\]+$")]
+"""Where a CometBFT answers questions over HTTP."""
 
 
 class BadSettings(WaypostError):
@@ -35,8 +49,9 @@ class Settings(BaseSettings):
     """Address on which the service listens."""
     port: int = Field(default=8420, ge=0, le=65535)
     """Port on which the service listens; 0 takes a free one."""
-    engine: Literal["solo", "follow"] = "solo"
-    """What orders blocks."""
+    engine: Literal["solo", "follow", "comet"] = "solo"
+    """What orders blocks: this node alone, others that it takes them from, or validators together,
+    each with a CometBFT beside it."""
     follow: tuple[str, ...] = ()
     """URLs of nodes to take blocks from, for the engine `follow`."""
     attest: Path | None = None
@@ -54,9 +69,41 @@ class Settings(BaseSettings):
     workers: int = Field(default=0, ge=0, le=64)
     """Worker processes; 0 means one for each core."""
 
+    # ---- for the engine `comet` ----
+
+    validator: Path | None = None
+    """Key file whose consensus key agrees on blocks; without it the node executes and checks."""
+    peers: tuple[Peer, ...] = ()
+    """Nodes to keep a connection to; from them it learns of others."""
+    p2p_host: str = Field(default="127.0.0.1", pattern=r"^[0-9A-Za-z.:-]+$")
+    """Address on which its CometBFT listens for other nodes."""
+    p2p_port: int = Field(default=26656, ge=1, le=65535)
+    """Port on which its CometBFT listens for other nodes."""
+    external_address: Address = ""
+    """Where other nodes reach it, if that is not the address on which it listens."""
+    rpc: Address = ""
+    """Address on which its CometBFT answers those who join by a snapshot; nobody by default."""
+    state_sync: tuple[RpcUrl, ...] = ()
+    """CometBFTs that answer (`rpc`), to begin with a snapshot instead of the first block."""
+    lists: tuple[str, ...] = ()
+    """URLs of services whose signed lists, once verified, say which snapshot is the right one."""
+    snapshot_epochs: int = Field(default=24, ge=0)
+    """A snapshot for those who join is made each time that so many epochs ended; 0 makes none."""
+    halt_height: int = Field(default=0, ge=0)
+    """Last block that this version executes, before another one takes over; 0 means no such."""
+    cometbft: Path | None = None
+    """The program CometBFT; by default the one on the path, else in `.bin` of the checkout."""
+
     @property
     def key_files(self) -> list[Path]:
         """The key files that this node signs with, each once."""
+        validator = self.validator if self.engine == "comet" else None
+        named = (*self.ledger_key_files, validator)
+        return list(dict.fromkeys(path for path in named if path is not None))
+
+    @property
+    def ledger_key_files(self) -> list[Path]:
+        """Those of them that the ledger process signs with."""
         producer = self.producer if self.engine == "solo" else None
         return list(dict.fromkeys(path for path in (producer, self.attest) if path is not None))
 
@@ -89,6 +136,26 @@ class Settings(BaseSettings):
     def ledger_socket(self) -> Path:
         """Socket of the ledger process."""
         return self.run_path / "ledger.sock"
+
+    @property
+    def abci_socket(self) -> Path:
+        """Socket on which the ledger process serves CometBFT."""
+        return self.run_path / ABCI_SOCKET
+
+    @property
+    def cometbft_rpc_socket(self) -> Path:
+        """Socket on which CometBFT answers the ledger process, whatever `rpc` says."""
+        return self.run_path / RPC_SOCKET
+
+    @property
+    def cometbft_path(self) -> Path:
+        """The home of CometBFT."""
+        return self.home / "cometbft"
+
+    @property
+    def snapshot_path(self) -> Path:
+        """Folder of the snapshots, each in one named after its height."""
+        return self.home / "snapshots"
 
     @property
     def worker_sockets(self) -> list[Path]:

@@ -179,7 +179,9 @@ class HeaderSigner:
             oldest = decode_header(signed.header)
             if epoch == self._watermark.number or self._is_signed(signed):
                 return oldest
-        return oldest if known.accepted or self._watermark.is_restored else None
+        # before header 0 there is none to sign: what was accepted was so by a predecessor
+        has_signed = header.epoch > 0 and known.accepted
+        return oldest if has_signed or self._watermark.is_restored else None
 
     def _is_signed(self, signed: SignedHeader) -> bool:
         return any(

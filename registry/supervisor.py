@@ -1,31 +1,43 @@
 """The supervisor: starts the processes of one service, and ends them all, in order.
 
-    workers → ledger → web      the order of starting; stopping goes the other way
+    workers → ledger → web → CometBFT      the order of starting; stopping goes the other way
 
 It holds no state. Key files were opened before it starts anything, and it hands their seeds to the
-ledger process alone. When one process ends by itself the others are stopped too, and its exit code
-is the supervisor's. When the supervisor dies, however it dies, its end of each child's lifeline
-closes and every child stops by itself.
+ledger process alone, and the key of a validator to CometBFT alone. When one process ends by itself
+the others are stopped too, and its exit code is the supervisor's. When the supervisor dies, however
+it dies, its end of each child's lifeline closes and every child stops by itself.
+
+CometBFT runs under the engine `comet` only. It knows no lifeline, but it ends when it loses the
+ledger process; so it is started once that serves it.
 """
 
+import argparse
 import asyncio
 import fcntl
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Final
 
 import structlog
 
 from ledger.errors import WaypostError
-from registry.handover import Seeds, hand_over
+from registry.cometbft.home import Prepared, prepare
+from registry.handover import Seeds, fill_pipe, hand_over
 from registry.lifeline import NONE, until_stopped
 from registry.settings import Settings
 from registry.sockets import listen
 
 STOP_S: Final = 10.0
 """How long a process may take to stop before it is killed."""
+
+LOOK_S: Final = 0.05
+"""How often it is looked whether the ledger process serves CometBFT already."""
+
+EXIT_REFUSED: Final = 1
+"""Exit code of a service that was refused, or of which a process just ended."""
 
 log = structlog.get_logger()
 
@@ -35,9 +47,11 @@ class HomeInUse(WaypostError):
 
 
 class Child:
-    """One process, with the writing end of its lifeline."""
+    """One process, with the writing end of its lifeline if it knows lifelines."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, lifeline: int) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, lifeline: int | None = None
+    ) -> None:
         self.name = name
         self.process = process
         self._lifeline = lifeline
@@ -67,6 +81,32 @@ class Child:
         os.close(reading)
         return cls(name, process, writing)
 
+    @classmethod
+    async def start_program(
+        cls,
+        name: str,
+        command: Sequence[str | Path],
+        folder: Path,
+        environment: Mapping[str, str],
+        fds: Sequence[int] = (),
+        log_file: IO[bytes] | None = None,
+    ) -> "Child":
+        """Start somebody else's program, which knows no lifeline, in a folder; it inherits `fds`.
+
+        What it prints goes where others log.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env=environment,
+            pass_fds=fds,
+            start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sys.stderr if log_file is None else log_file,
+            stderr=log_file,
+        )
+        return cls(name, process)
+
     async def stop(self) -> None:
         """Ask the process to stop, and kill it if it does not."""
         if self.process.returncode is None:
@@ -77,7 +117,8 @@ class Child:
                 log.error("killed", name=self.name, reason=f"it did not stop within {STOP_S} s")
                 self.process.kill()
                 await self.process.wait()
-        os.close(self._lifeline)
+        if self._lifeline is not None:
+            os.close(self._lifeline)
 
 
 class Supervisor:
@@ -86,7 +127,7 @@ class Supervisor:
     def __init__(
         self, settings: Settings, log_file: IO[bytes] | None = None, seeds: Seeds | None = None
     ) -> None:
-        """Key files whose seeds are not among `seeds` are read by the ledger process itself."""
+        """Key files whose seeds are not among `seeds` are read where they are needed."""
         self._settings = settings
         self._log_file = log_file
         self._seeds = seeds or {}
@@ -97,24 +138,33 @@ class Supervisor:
     async def run(self, lifeline: int = NONE) -> int:
         """Start everything, wait until told to stop or until a process ends; return its code.
 
-        Raises `CannotListen` and `HomeInUse`.
+        Raises `CannotListen`, `HomeInUse`, and under the engine `comet` what `prepare` raises.
         """
         try:
-            await self._start()
-            return await self._wait(lifeline)
+            prepared = await self._start()
+            return await self._wait(lifeline, prepared)
         finally:
             for child in reversed(self._children):
                 await child.stop()
             if self._lock is not None:
                 self._lock.close()
 
-    async def _start(self) -> None:
+    async def _start(self) -> Prepared | None:
+        """Start all but CometBFT, which is returned if there is to be one."""
         settings = self._settings
         settings.run_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._hold_home()
-        if not settings.web:
+        prepared = None
+        if settings.engine == "comet":
+            prepared = await asyncio.to_thread(prepare, settings, self._seeds)
+        if settings.web:
+            await self._start_serving()
+        else:
             await self._add_ledger()
-            return
+        return prepared
+
+    async def _start_serving(self) -> None:
+        settings = self._settings
         listening = listen(settings.host, settings.port)
         self.port = listening.getsockname()[1]
         for path in settings.worker_sockets:
@@ -136,7 +186,8 @@ class Supervisor:
             ) from None
 
     async def _add_ledger(self) -> None:
-        reading = hand_over(self._seeds)
+        named = self._settings.ledger_key_files
+        reading = hand_over({path: self._seeds[path] for path in named if path in self._seeds})
         arguments = ["--settings", self._settings.model_dump_json(), "--seeds", str(reading)]
         try:
             await self._add("ledger", "registry.ledger_process", arguments, [reading])
@@ -149,17 +200,49 @@ class Supervisor:
         child = await Child.start(name, module, arguments, fds, self._log_file)
         self._children.append(child)
 
-    async def _wait(self, lifeline: int) -> int:
+    async def _add_cometbft(self, prepared: Prepared) -> None:
+        """Start CometBFT once the ledger process listens for it."""
+        settings = self._settings
+        while not settings.abci_socket.exists():
+            await asyncio.sleep(LOOK_S)
+        reading = fill_pipe(prepared.key)
+        try:
+            child = await Child.start_program(
+                "cometbft",
+                (prepared.program, *prepared.arguments),
+                settings.home,
+                prepared.environment(reading),
+                [reading],
+                self._log_file,
+            )
+        finally:
+            os.close(reading)
+        self._children.append(child)
+        log.info("cometbft started", node=prepared.node_id)
+
+    async def _wait(self, lifeline: int, prepared: Prepared | None) -> int:
         stop = asyncio.create_task(until_stopped(lifeline))
+        if prepared is not None:
+            adding = asyncio.create_task(self._add_cometbft(prepared))
+            await self._wait_for(stop, adding)
+            if adding.done():
+                adding.result()
+            else:
+                adding.cancel()
+                await asyncio.wait([adding])
+        ended = await self._wait_for(stop)
+        stop.cancel()
+        for child in ended:
+            log.error("process ended", name=child.name, code=child.process.returncode)
+        return ended[0].process.returncode or EXIT_REFUSED if ended else 0
+
+    async def _wait_for(self, *tasks: asyncio.Task[None]) -> list[Child]:
+        """Wait until one of the tasks is done or a process ended; return those that ended."""
         ends = {asyncio.create_task(child.process.wait()): child for child in self._children}
-        await asyncio.wait([stop, *ends], return_when=asyncio.FIRST_COMPLETED)
-        for task in (stop, *ends):
-            task.cancel()
-        for child in self._children:
-            if child.process.returncode is not None:
-                log.error("process ended", name=child.name, code=child.process.returncode)
-                return child.process.returncode or 1
-        return 0
+        await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        return [child for end, child in ends.items() if end.done() and not end.cancelled()]
 
 
 def main(settings: Settings, seeds: Seeds | None = None, lifeline: int = NONE) -> int:
@@ -171,3 +254,24 @@ def main(settings: Settings, seeds: Seeds | None = None, lifeline: int = NONE) -
 
     set_up_logs("supervisor")
     return asyncio.run(Supervisor(settings, seeds=seeds).run(lifeline))
+
+
+def run_under(argv: Sequence[str] | None = None) -> int:
+    """Run a service under somebody who holds its lifeline, with key files in the clear.
+
+    That is how a development network runs its nodes. Returns the exit code.
+    """
+    parser = argparse.ArgumentParser(prog="waypost-supervisor")
+    parser.add_argument("--settings", required=True)
+    parser.add_argument("--lifeline", type=int, default=NONE)
+    options = parser.parse_args(argv)
+    settings = Settings.model_validate_json(options.settings)
+    try:
+        return main(settings, lifeline=options.lifeline)
+    except WaypostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(run_under())

@@ -10,7 +10,7 @@
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
@@ -137,6 +137,8 @@ class Verdicts:
         """Votes that are held now."""
         self.made = 0
         """Verdicts that were put into the pool since the start."""
+        self.on_made: Callable[[Hash], None] = lambda _hash: None
+        """Called with each of them that comes into the pool: others may have to hear of it."""
 
     # ---------------------------------------------------------------------- arrivals
 
@@ -322,6 +324,7 @@ class Verdicts:
                 return
             if refusal is None:
                 self.made += 1
+                self.on_made(self._made[place])
             elif refusal.code != "judged_already":
                 del self._made[place]
                 log.warning("verdict refused", node=encode_node(box.key), reason=str(refusal))

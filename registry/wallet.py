@@ -116,13 +116,17 @@ class NodeTerms(NamedTuple):
     expiry_ms: int
     attests: bool
     """Whether the node names a list key, to become an attestor."""
+    validates: bool = False
+    """Whether it names a consensus key too, to agree on blocks."""
 
 
 def sign_registration(
     genesis_hash: Hash, node_seed: bytes, terms: NodeTerms, stake: Amount
 ) -> Register:
     """Return a registration with the proofs of every key of the node."""
-    node, duty, lists = (derive(node_seed, role) for role in ("node", "duty", "list"))
+    node, duty = derive(node_seed, "node"), derive(node_seed, "duty")
+    lists = derive(node_seed, "list") if terms.attests else None
+    consensus = derive(node_seed, "consensus") if terms.validates else None
     registration = Registration(
         node=node.public,
         life=terms.life,
@@ -132,22 +136,22 @@ def sign_registration(
         reserved=terms.reserved,
         contact=terms.contact,
         duty_key=duty.public,
-        list_key=lists.public if terms.attests else b"",
-        list_tip=HashChain(derive_secret(node_seed, CHAIN)).tip if terms.attests else b"",
-        consensus_key=b"",
+        list_key=lists.public if lists else b"",
+        list_tip=HashChain(derive_secret(node_seed, CHAIN)).tip if lists else b"",
+        consensus_key=consensus.public if consensus else b"",
         expiry_ms=terms.expiry_ms,
     )
     payload = encode(registration)
 
-    def proof(pair: KeyPair, tag: bytes) -> bytes:
-        return sign(pair, signing_bytes(tag, genesis_hash, payload))
+    def proof(pair: KeyPair | None, tag: bytes) -> bytes:
+        return b"" if pair is None else sign(pair, signing_bytes(tag, genesis_hash, payload))
 
     return Register(
         registration=registration,
         node_signature=proof(node, tags.REGISTRATION),
         duty_signature=proof(duty, tags.DUTY_KEY),
-        list_signature=proof(lists, tags.LIST_KEY) if terms.attests else b"",
-        consensus_signature=b"",
+        list_signature=proof(lists, tags.LIST_KEY),
+        consensus_signature=proof(consensus, tags.CONSENSUS_KEY),
         stake=stake,
     )
 

@@ -22,12 +22,14 @@ from ledger.chain import Chain, Executed
 from ledger.codec import Record, encode
 from ledger.crypto import KeyPair, Signed, key_pair, sha256, sign, signing_bytes
 from ledger.history import TIP_KEY, journal_key
+from ledger.inheritance import Inheritance
 from ledger.invariants import find_violations
 from ledger.merkle import sparse_root
 from ledger.messages import tags
 from ledger.messages.blocks import Block, BlockInput, block_hash, seal_bytes
 from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import (
+    COMET,
     FIXED,
     GENESIS_VERSION,
     NEW_SWARM,
@@ -173,7 +175,22 @@ def make_genesis(
         accounts=tuple(GenesisAccount(key, RICH) for key in sorted(map(public, PEOPLE))),
         nodes=(),
     )
-    return replace(genesis, **changes)
+    made = replace(genesis, **changes)
+    return with_validators(made) if made.engine == COMET else made
+
+
+def with_validators(genesis: Genesis) -> Genesis:
+    """The file with a consensus key for each attestor that has none."""
+    seats = [
+        row if row.consensus_key else replace(row, consensus_key=validator_of(row.list_key))
+        for row in genesis.attestors
+    ]
+    return replace(genesis, attestors=tuple(seats))
+
+
+def validator_of(list_key: bytes) -> bytes:
+    """The consensus key of a founder."""
+    return public(f"{list_key.hex()} consensus")
 
 
 def founding(
@@ -293,13 +310,17 @@ class Network:
     """
 
     def __init__(
-        self, genesis: Genesis | None = None, store: Store | None = None, **params: int
+        self,
+        genesis: Genesis | None = None,
+        store: Store | None = None,
+        inheritance: Inheritance | None = None,
+        **params: int,
     ) -> None:
         self.genesis = genesis or make_genesis(params)
         self.raw = encode(self.genesis)
         self.store: Store = MemoryStore() if store is None else store
         self.chain = Chain(self.store, self.raw)
-        self.chain.init()
+        self.chain.init(inheritance)
         self.hash = self.chain.genesis_hash
         self.blocks: list[Block] = []
         self.attesting = True

@@ -4,22 +4,26 @@
 - Lost seats go first, as many as may move at once; then what was ordered. A seat is lost by an
   offence, or with the duty of the node whose key it is.
 - An order that does not fit any more, since seats were lost meanwhile, lapses.
+- Where the registry fills the seats, whose turn it is comes in the place of an order.
 - The recovery set replaces the set at once.
 """
+
+from collections.abc import Generator
 
 from msgspec.structs import replace
 
 from ledger.epochs.ending import Ending, Pauses
+from ledger.epochs.standing import choose_seats, is_lost
+from ledger.messages.genesis import REGISTRY
 from ledger.messages.lists import Attestor
 from ledger.messages.state import AttestorSets, Chainlink, ParamsState
 from ledger.messages.tables import BINDINGS, CHAINLINKS, PARAMS, SETS
 from ledger.messages.transactions import BY_RECOVERY
-from ledger.nodes import delay_payout, is_off_duty
-from ledger.offences.punish import is_barred
+from ledger.nodes import delay_payout
 from ledger.params import Params
 from ledger.rules.attestors import compute_turnover, earliest_change, remove_lost, turnover_limit
 from ledger.state import State
-from ledger.types import Key
+from ledger.validators import find_consensus_key, has_validators
 
 
 def apply_attestors(state: State, ending: Ending) -> Pauses:
@@ -27,7 +31,7 @@ def apply_attestors(state: State, ending: Ending) -> Pauses:
     sets = state.one(SETS)
     changed = _recover(state, sets, ending)
     if changed is None:
-        changed = _announce(state, _take_over(sets, ending), ending)
+        changed = yield from _announce(state, _take_over(sets, ending), ending)
     if changed != sets:
         state.put(SETS, changed)
     kept = [member.list_key for member in changed.current]
@@ -42,7 +46,7 @@ def apply_attestors(state: State, ending: Ending) -> Pauses:
 def _recover(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets | None:
     if sets.ordered_by != BY_RECOVERY:
         return None
-    if any(_is_lost(state, seat.list_key) for seat in sets.ordered):
+    if not _may_sit(state, sets, ending):
         return _clear(sets)
     members = _seat(state, sets)
     cleared = _clear(sets)
@@ -53,30 +57,49 @@ def _take_over(sets: AttestorSets, ending: Ending) -> AttestorSets:
     return replace(sets, current=sets.next) if ending.is_final else sets
 
 
-def _announce(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
+def _announce(
+    state: State, sets: AttestorSets, ending: Ending
+) -> Generator[None, None, AttestorSets]:
     """Return the sets with another next one, if nothing is under way and one is due."""
     is_due = ending.time_ms >= earliest_change(sets.changed_ms, ending.params.set_change_ms)
     if sets.current != sets.next or not is_due:
         return sets
-    lost = [m.list_key for m in sets.current if _is_lost(state, m.list_key)]
-    fewer = remove_lost(sets.current, lost)
-    if fewer != sets.current:
-        return replace(sets, next=fewer, changed_ms=ending.time_ms)
+    if sets.policy == REGISTRY:
+        members = yield from choose_seats(state, sets, ending)
+    else:
+        members = _remove_lost(state, sets, ending)
+    if members != sets.current:
+        return replace(sets, next=members, changed_ms=ending.time_ms)
+    return _announce_order(state, sets, ending)
+
+
+def _remove_lost(state: State, sets: AttestorSets, ending: Ending) -> tuple[Attestor, ...]:
+    lost = [m.list_key for m in sets.current if is_lost(state, m.list_key, ending.params)]
+    return remove_lost(sets.current, lost)
+
+
+def _announce_order(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
     if not sets.ordered or ending.time_ms < sets.begin:
         return sets
-    if not _fits(state, sets):
+    if not _fits(state, sets, ending):
         return _clear(sets)
     return replace(_clear(sets), next=_seat(state, sets), changed_ms=ending.time_ms)
 
 
-def _fits(state: State, sets: AttestorSets) -> bool:
+def _fits(state: State, sets: AttestorSets, ending: Ending) -> bool:
     moved = compute_turnover(sets.current, _members(sets))
-    has_lost = any(_is_lost(state, seat.list_key) for seat in sets.ordered)
-    return not has_lost and moved <= turnover_limit(sets.current)
+    return _may_sit(state, sets, ending) and moved <= turnover_limit(sets.current)
 
 
-def _is_lost(state: State, list_key: Key) -> bool:
-    return is_barred(state, list_key) or is_off_duty(state, list_key)
+def _may_sit(state: State, sets: AttestorSets, ending: Ending) -> bool:
+    """Whether no ordered seat was lost, or has lost its consensus key where it needs one."""
+    needs_validators = has_validators(state)
+    for seat in sets.ordered:
+        if is_lost(state, seat.list_key, ending.params):
+            return False
+        if needs_validators and not find_consensus_key(state, seat.list_key):
+            return False
+    return True
 
 
 def _members(sets: AttestorSets) -> tuple[Attestor, ...]:

@@ -1,9 +1,11 @@
 """The seed of the next epoch, and the header whose attestations end."""
 
 from ledger.codec import encode
+from ledger.epochs.absences import count_absences
 from ledger.epochs.ending import Ending, Pauses
 from ledger.history import AttestorSet, announcement_key, final_key, set_key
 from ledger.lists import get_signed_header
+from ledger.messages.genesis import REGISTRY
 from ledger.messages.lists import (
     attestor_set_hash,
     decode_header,
@@ -25,9 +27,13 @@ def apply_seed(state: State, ending: Ending) -> Pauses:
 
 
 def freeze_attestations(state: State, ending: Ending) -> Pauses:
-    """Move the header and its attestations from the state to the history, and who may sign it."""
+    """Move the header and its attestations from the state to the history, and who may sign it.
+
+    Who missed a header that is final without him is noted, where that may cost a seat.
+    """
     signed = get_signed_header(state)
-    members = state.one(SETS).current
+    sets = state.one(SETS)
+    members = sets.current
     ending.is_final = is_final(*weigh(signed, members))
     state.archived[set_key(attestor_set_hash(members))] = encode(AttestorSet(members))
     state.archived[final_key(ending.epoch - 1)] = encode_signed_header(signed)
@@ -36,6 +42,8 @@ def freeze_attestations(state: State, ending: Ending) -> Pauses:
         note_final(state, header)
         if header.next_set_hash != header.set_hash:
             state.archived[announcement_key(ending.epoch - 1)] = b""
+        if sets.policy == REGISTRY:
+            count_absences(state, members, [index for index, _ in signed.signatures], ending.params)
     for index, _ in signed.signatures:
         state.delete(ATTESTATIONS, bytes([index]))
     yield

@@ -15,9 +15,15 @@ MAX_GENESIS_BYTES: Final = 2**26
 SOLO: Final = 1
 COMET: Final = 2
 
+ENGINES: Final = {SOLO: "solo", COMET: "comet"}
+"""Name of each, for people."""
+
 # How the set of attestors changes; numbers are never reused.
 FIXED: Final = 1
 REGISTRY: Final = 2
+
+POLICIES: Final = {FIXED: "fixed", REGISTRY: "registry"}
+"""Name of each, for people."""
 
 NEW_SWARM: Final = 2**64 - 1
 """Swarm id of a node that the seed of the file gives its swarm."""
@@ -32,6 +38,10 @@ class GenesisAttestor(Record, frozen=True):
     weight: U32
     tip: Bytes32
     """Tip of its hash chain: the first reveal is the preimage of this."""
+    consensus_key: UpTo32 = b""
+    """Ed25519 key with which it validates blocks under `COMET`; none under `SOLO`."""
+    node: UpTo32 = b""
+    """A node of the file whose stake stands behind the seat; may be none."""
 
 
 class GenesisAccount(Record, frozen=True):
@@ -72,7 +82,7 @@ class Genesis(Record, frozen=True):
     """Key that seals blocks under `SOLO`; none under `COMET`."""
     policy: U8
     """`FIXED`: attestors change by their own signatures only. `REGISTRY`: nodes take their turns,
-    so that stake stands behind their word; clients follow it, the ledger does not run it yet."""
+    so that stake stands behind their word."""
     seed: Bytes32
     """Seed of epoch 1."""
     params: tuple[U63, ...]
@@ -88,6 +98,9 @@ class Genesis(Record, frozen=True):
     """By ascending account."""
     nodes: tuple[GenesisNode, ...]
     """By ascending node key."""
+    predecessor: UpTo32 = b""
+    """Hash of the genesis file of the network whose last state this one begins with; none for a new
+    network."""
 
 
 def founders_of(genesis: Genesis) -> tuple[Attestor, ...]:

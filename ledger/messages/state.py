@@ -267,6 +267,29 @@ class AttestorSets(Record, frozen=True):
     """As in the order; 0 without one."""
     recovery: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=25)]
     """Keys that may replace the attestors, by ascending key; may be none."""
+    policy: U8
+    """How the set changes: that of the genesis file."""
+
+
+class Validator(Record, frozen=True):
+    """A seat's part in the agreement on blocks."""
+
+    list_key: Bytes32
+    consensus_key: Bytes32
+
+
+class Validators(Record, frozen=True):
+    """Who agrees on blocks: the seats of the current set of attestors."""
+
+    seats: Annotated[tuple[Validator, ...], msgspec.Meta(max_length=25)]
+    """By ascending list key."""
+
+
+class Absence(Record, frozen=True):
+    """How often a seat was missing under a final header."""
+
+    count: U32
+    """Headers that it missed, less those that it attested, never below zero."""
 
 
 class Chainlink(Record, frozen=True):

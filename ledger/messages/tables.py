@@ -1,7 +1,8 @@
 """The tables of the state: which record lies under which store key.
 
 - A store key is one letter and then the record's own key. Lower-case letters are state, proven by
-  the state root, and so is `{`, which follows on `z`: there are more tables than letters.
+  the state root, and so are `{`, `|` and `}`, which follow on `z`: there are more tables than
+  letters.
 - A table without an own key holds one record.
 - Numbers in keys are big-endian, so that byte order is their order.
 """
@@ -103,12 +104,17 @@ STARTS = _table("starts", b"z", records.EpochStart, "epoch 8",
                 "start of each epoch that evidence may be of")
 SUCCESSION = _table("succession", b"{", records.Succession, "",
                     "the network that goes on after this one, once one was ordered")
+VALIDATORS = _table("validators", b"|", records.Validators, "",
+                    "consensus key of each seat, under an engine that has validators")
+ABSENCES = _table("absences", b"}", records.Absence, "list key 32",
+                  "headers that a seat missed, where the registry fills the seats")
 # fmt: on
 
 TABLES: Final[tuple[Table[Record], ...]] = (
     ACCOUNTS, BINDINGS, CONTACTS, PENDING, EPOCH, FAILING, PUNISHED, HEADER, DRAFT, VERDICTS,
     HISTORIES, CHAINLINKS, MATURES, NODES, PAYOUTS, PARAMS, QUEUE, POOL, SWARMS, ATTESTATIONS,
-    NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS, SUCCESSION,
+    NEW_KEYS, SETS, ROSTERS, EXITS, HEADERS, STARTS, SUCCESSION, VALIDATORS,
+    ABSENCES,
 )  # type: ignore[assignment]  # fmt: skip
 """Every table of the state. A test holds `docs/spec/state.md` equal to this."""
 

@@ -4,14 +4,14 @@
   there then. What was paid out is never touched, and one epoch of one key is punished once.
 - The rewards that waited are paid out first: a penalty takes stake, never rewards.
 - A tombstone stays on the node's key for ever. The node leaves at the epoch's end, or has left.
-- A key without a node has no stake; its seat among the attestors is what it loses.
+- A key without a node has no stake; its seat among the attestors is what it loses. So the mark
+  stands under its list key too, whichever of its keys did it.
 """
 
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.history import PenaltyRow
 from ledger.messages.state import AWAITING, DUTY_ROLE, GONE, Binding, Node, Punished
@@ -22,9 +22,6 @@ from ledger.params import Params
 from ledger.rules.penalties import compute_bounty, compute_penalty, split_penalty
 from ledger.state import State, epoch_key
 from ledger.types import BASIS_POINTS, Amount, Epoch, Height, Key, TimeMs
-
-ADDRESS_BYTES: Final = 20
-"""Length of a validator's address."""
 
 
 class Case(NamedTuple):
@@ -56,11 +53,6 @@ class Moment(Protocol):
     @property
     def params(self) -> Params:
         """Parameters in force."""
-
-
-def consensus_address(key: Key) -> bytes:
-    """Return the address by which a BFT engine names a consensus key: 20 bytes of its SHA-256."""
-    return sha256(key)[:ADDRESS_BYTES]
 
 
 def open_case(state: State, offence: Offence, offender: Offender, params: Params) -> Case:
@@ -113,14 +105,25 @@ def _get_epoch(state: State, offender: Offender) -> Epoch:
     """
     first = next(state.items(STARTS), None)
     oldest = 0 if first is None else int.from_bytes(first[0], "big")
-    if offender.epoch is not None:
-        epoch = offender.epoch
-    else:
-        started = [key for key, row in state.items(STARTS) if row.start_ms < offender.time_ms]
-        epoch = int.from_bytes(started[-1], "big") if started else -1
+    epoch = _epoch_at(state, offender.time_ms) if offender.epoch is None else offender.epoch
     if epoch < oldest:
         raise Refusal("evidence_too_old", epoch=max(0, epoch))
     return epoch
+
+
+def _epoch_at(state: State, time_ms: TimeMs) -> Epoch:
+    """Return the epoch of a block's time; -1 where none is kept that is so old.
+
+    An epoch starts with the last block of the one before. An engine's first block has the time of
+    genesis.
+    """
+    found = -1
+    for key, row in state.items(STARTS):
+        is_first = row.start_ms == time_ms and key == epoch_key(0)
+        if row.start_ms >= time_ms and not is_first:
+            break
+        found = int.from_bytes(key, "big")
+    return found
 
 
 def _get_liable(state: State, binding: Binding, key: bytes, epoch: Epoch) -> Node | None:
@@ -185,10 +188,18 @@ def punish(
 
 
 def _tombstone(state: State, case: Case) -> None:
-    """Mark a node's key; a later life than the one that is liable is left alone."""
+    """Mark a node's key, or a list key without a node.
+
+    A later life than the one that is liable is left alone.
+    """
     history = state.get(HISTORIES, case.node)
+    if history is None:
+        place = case.node + epoch_key(case.epoch)
+        if state.get(PUNISHED, place) is None:
+            state.put(PUNISHED, state.one(PUNISHED, case.place), place)
+        return
     is_later = case.record is None and state.get(NODES, case.node) is not None
-    if history is not None and not is_later:
+    if not is_later:
         state.put(HISTORIES, replace(history, tombstoned=1), case.node)
 
 

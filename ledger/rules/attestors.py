@@ -1,13 +1,14 @@
 """How far a set of attestors may change at once.
 
 A change moves one seat or a tenth of the weight, whichever is more: a client that trusts the old
-set then meets enough of it in the new one.
+set then meets enough of it in the new one. This holds for sets that are ordered, and for those into
+which nodes take their turns.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ledger.messages.lists import Attestor
+from ledger.messages.lists import MAX_ATTESTORS, Attestor
 from ledger.types import Key, TimeMs
 
 MOVE_SHARE: Final = 10
@@ -48,3 +49,26 @@ def remove_lost(members: Sequence[Attestor], lost: Sequence[Key]) -> tuple[Attes
         if fewer and compute_turnover(members, fewer) <= turnover_limit(members):
             kept = fewer
     return kept
+
+
+def rotate(
+    members: Sequence[Attestor],
+    going: Sequence[Key],
+    coming: Sequence[Key],
+    moving: Sequence[tuple[Key, Key]],
+) -> tuple[Attestor, ...]:
+    """Return a set of seats of weight 1 after as many of its changes as may be made at once.
+
+    As many of `going` go and of `coming` come, in their order; what is left of the limit is for
+    `moving`, each an old list key and the one that follows on it. The last seat stays.
+    """
+    limit = turnover_limit(members)
+    gone = list(going[:limit])
+    come = list(coming[: min(limit, MAX_ATTESTORS - len(members) + len(gone))])
+    if not come and len(gone) == len(members):
+        gone.pop()
+    for old, new in moving[: limit - max(len(gone), len(come))]:
+        gone.append(old)
+        come.append(new)
+    kept = [member.list_key for member in members if member.list_key not in gone]
+    return tuple(Attestor(key, 1) for key in sorted((*kept, *come)))

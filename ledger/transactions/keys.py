@@ -5,6 +5,7 @@
 - The keys take effect at the epoch's end. Those before stay bound to the node, so that what they
   signed can be held against it.
 - A hash chain goes on where its list key stays and no tip is given.
+- Who is about to take a seat under an engine that has validators names a consensus key until then.
 """
 
 from msgspec.structs import replace
@@ -14,13 +15,14 @@ from ledger.crypto import Signed
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.state import CONSENSUS_ROLE, DUTY_ROLE, GONE, LIST_ROLE, NODE_ROLE
-from ledger.messages.tables import CHAINLINKS, HISTORIES, NEW_KEYS
+from ledger.messages.tables import CHAINLINKS, HISTORIES, NEW_KEYS, SETS
 from ledger.messages.transactions import SetKeys
-from ledger.nodes import get_node
+from ledger.nodes import bind, get_node
 from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction
-from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
+from ledger.transactions.roles import check_pair, check_roles, prove_roles
 from ledger.types import Hash, Key
+from ledger.validators import get_holder, has_validators
 
 
 def check_set_keys(state: State, tx: Transaction, _context: Context) -> None:
@@ -45,6 +47,15 @@ def check_set_keys(state: State, tx: Transaction, _context: Context) -> None:
     has_chain = not change.list_key or state.get(CHAINLINKS, change.list_key) is not None
     if not has_chain and not change.list_tip:
         raise Refusal("attestor_keys", why="a new list key comes with its tip")
+    if not change.consensus_key and _is_to_validate(state, change.node):
+        raise Refusal("attestor_keys", why="its seat is announced and needs a consensus key")
+
+
+def _is_to_validate(state: State, node: Key) -> bool:
+    """Whether a node is to agree on blocks soon, and does not yet."""
+    sets = state.one(SETS)
+    now, soon = ([get_holder(state, m.list_key) for m in s] for s in (sets.current, sets.next))
+    return has_validators(state) and node in soon and node not in now
 
 
 def get_roles(body: SetKeys) -> list[tuple[int, Key]]:

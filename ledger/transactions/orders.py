@@ -3,6 +3,9 @@
 - An order carries the signatures of more than two thirds of the current attestors' weight; whoever
   sends it pays, and decides nothing.
 - A key of a node can have a seat while the node is on duty: so there is stake behind it.
+- Where the registry fills the seats, attestors order no set. There, and under an engine that has
+  validators, every seat of an order has the weight 1, and no node has two; and what signs blocks
+  has to be known of each seat, since an order brings no consensus key.
 - A set is announced as the next one when its time has come, at most every `set_change_ms`, and may
   move one seat or a tenth of the weight. It takes over once the header that names it is final.
 - The recovery keys of genesis, more than two thirds of them, may replace the set at the end of the
@@ -24,6 +27,7 @@ from ledger.crypto import Signed, is_public_key, sha256, signing_bytes
 from ledger.errors import Refusal
 from ledger.history import RecoveryRow, recovery_key
 from ledger.messages import tags
+from ledger.messages.genesis import REGISTRY
 from ledger.messages.lists import Attestor, attestor_set_hash, is_final
 from ledger.messages.state import LIST_ROLE, AttestorSets, Binding, Succession
 from ledger.messages.tables import BINDINGS, CHAINLINKS, EPOCH, PARAMS, SETS, SUCCESSION
@@ -40,12 +44,13 @@ from ledger.messages.transactions import (
 )
 from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
-from ledger.params import NEVER_CHANGE, ONLY_GROW, PARAMETERS, Params, validate_params
+from ledger.params import PARAMETERS, Params, check_fixed, validate_params
 from ledger.rules.attestors import compute_turnover, earliest_change, turnover_limit
 from ledger.state import State
 from ledger.succession import get_succession
 from ledger.transactions.envelope import Context, Transaction
 from ledger.types import ZERO_HASH, Amount, Hash, Key, TimeMs
+from ledger.validators import find_consensus_key, get_holder, has_validators, is_missing
 
 MOST_NOTICE_MS: Final = 30 * 86_400_000
 """How much later than it could be an order may begin: while one waits, no other is taken, and one
@@ -60,11 +65,15 @@ def check_set_attestors(state: State, tx: Transaction, context: Context) -> None
     """
     body: SetAttestors = tx.body
     sets = state.one(SETS)
+    if body.authority == BY_ATTESTORS and sets.policy == REGISTRY:
+        raise Refusal("bad_order", why="the registry fills the seats of this network")
     voters = _get_voters(sets, body.authority)
     if not voters:
         raise Refusal("bad_order", why="this network has no recovery keys")
     check_signers(body.signers, voters)
-    _check_seats(state, body.seats)
+    _check_seats(state, body.seats, context.params)
+    if sets.policy == REGISTRY or has_validators(state):
+        _check_equal_seats(state, body.seats)
     if body.authority == BY_RECOVERY:
         _check_recovery(state, sets, body)
     else:
@@ -91,7 +100,7 @@ def check_signers(signers: Sequence[Signer], voters: Mapping[Key, int]) -> None:
         raise Refusal("too_few_signers", weight=weight, total=total)
 
 
-def _check_seats(state: State, seats: Sequence[Seat]) -> None:
+def _check_seats(state: State, seats: Sequence[Seat], params: Params) -> None:
     keys = [seat.list_key for seat in seats]
     for holds, why in (
         (keys == sorted(set(keys)), "its seats are not in ascending order, once each"),
@@ -109,10 +118,23 @@ def _check_seats(state: State, seats: Sequence[Seat]) -> None:
         binding = state.get(BINDINGS, seat.list_key)
         if binding is not None and binding.role != LIST_ROLE:
             raise Refusal("key_in_use", role="list")
-        if is_barred(state, seat.list_key):
+        if is_barred(state, seat.list_key) or is_missing(state, seat.list_key, params):
             raise Refusal("key_barred", place=place)
         if is_off_duty(state, seat.list_key):
             raise Refusal("not_on_duty", place=place)
+
+
+def _check_equal_seats(state: State, seats: Sequence[Seat]) -> None:
+    holders = {get_holder(state, seat.list_key) for seat in seats}
+    needs_validators = has_validators(state)
+    for holds, why in (
+        (all(seat.weight == 1 for seat in seats), "a seat has another weight than 1"),
+        (len(holders) == len(seats), "two seats are of one node"),
+        (not needs_validators or all(find_consensus_key(state, s.list_key) for s in seats),
+         "a seat is neither of now nor of a node that names a consensus key"),
+    ):  # fmt: skip
+        if not holds:
+            raise Refusal("bad_order", why=why)
 
 
 def _check_recovery(state: State, sets: AttestorSets, body: SetAttestors) -> None:
@@ -219,12 +241,7 @@ def check_values(order: ParamsOrder, old: Params) -> None:
     new = validate_params(order.values)
     if new == old:
         raise Refusal("bad_order", why="it changes nothing")
-    for name in NEVER_CHANGE:
-        if getattr(new, name) != getattr(old, name):
-            raise Refusal("parameter_fixed", name=name, value=getattr(old, name))
-    for name in ONLY_GROW:
-        if getattr(new, name) < getattr(old, name):
-            raise Refusal("parameter_fixed", name=name, value=getattr(old, name))
+    check_fixed(old, new)
 
 
 def apply_set_params(state: State, tx: Transaction, _context: Context, _index: int) -> None:

@@ -2,16 +2,14 @@
 
 - Each key is a usable one, and proves itself by signing what names it under its own tag.
 - A key is bound for ever to one role of one node; that node may use it again.
-- A consensus key's address, by which a BFT engine speaks of it, is bound with it.
 """
 
 from collections.abc import Sequence
 
 from ledger.crypto import Signed, is_public_key, signing_bytes
 from ledger.errors import Refusal
-from ledger.messages.state import CONSENSUS_ROLE, ROLES, Binding
+from ledger.messages.state import ROLES, Binding
 from ledger.messages.tables import BINDINGS
-from ledger.offences.punish import consensus_address
 from ledger.state import State
 from ledger.types import Hash, Key
 
@@ -32,13 +30,6 @@ def check_roles(state: State, node: Key, roles: Sequence[tuple[int, Key]]) -> No
         binding = state.get(BINDINGS, key)
         if binding is not None and binding != Binding(role, node):
             raise Refusal("key_in_use", role=ROLES[role])
-
-
-def bind(state: State, role: int, key: Key, node: Key) -> None:
-    """Bind a key to its role of a node for ever, and a consensus key's address with it."""
-    state.put(BINDINGS, Binding(role, node), key)
-    if role == CONSENSUS_ROLE:
-        state.put(BINDINGS, Binding(role, node), consensus_address(key))
 
 
 def prove_roles(

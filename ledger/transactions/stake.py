@@ -32,7 +32,7 @@ from ledger.messages.state import (
 )
 from ledger.messages.tables import CHAINLINKS, CONTACTS, EPOCH, HISTORIES, NODES, QUEUE
 from ledger.messages.transactions import Contribute, Place, Register, Registration, Withdraw
-from ledger.nodes import get_node, get_staked, new_node
+from ledger.nodes import bind, get_node, get_staked, new_node
 from ledger.params import Params
 from ledger.rules.contacts import check_contact
 from ledger.rules.stakes import (
@@ -44,7 +44,7 @@ from ledger.rules.stakes import (
 )
 from ledger.state import State
 from ledger.transactions.envelope import Context, Transaction, check_payee
-from ledger.transactions.roles import bind, check_pair, check_roles, prove_roles
+from ledger.transactions.roles import check_pair, check_roles, prove_roles
 from ledger.types import BASIS_POINTS, Amount, Hash, Key, TimeMs
 
 SEED_EPOCHS: Final = 2

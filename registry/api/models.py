@@ -188,6 +188,15 @@ class AttestorSeat(Shape):
         "Last link of its hash chain that was revealed.", "hex", HASH, default=None
     )
     attested_newest: bool = shown("Whether it signed the newest list.", "yes or no", True)
+    consensus_key: str | None = shown(
+        "Key with which it agrees on blocks; null where one producer orders them.", "hex", HASH
+    )
+    absences: int = shown(
+        "Final lists that it missed, less those that it signed; where nodes take the seats, one "
+        "that misses too many is lost.",
+        "lists",
+        0,
+    )
 
 
 class Attestors(Shape):

@@ -3,7 +3,8 @@
 output, amounts, arguments       what all commands share: printing, reading what people write
 terminal, passphrases, backups   asking a person, opening key files, 24 words
 http, sending                    asking a service, and sending it what a key file signs
-genesis, keys, init              making a network, its keys, a node's home
+genesis_facts, genesis, keys     making a network, and its keys
+validating, init                 making a node's home
 run, devnet                      starting a node, or a whole network on this machine
 signer                           what its keys have signed: showing it, backup and restore
 node, card, duty, accounts, rewards, tx, lists, proof

@@ -24,17 +24,23 @@ class Share(NamedTuple):
 
 
 class PublicSeat(NamedTuple):
-    """`LISTKEY:TIP`, which `waypost keys seat` prints: an attestor whose key file is elsewhere."""
+    """`LISTKEY:TIP:CONSENSUSKEY`, which `waypost keys seat` prints of a key file that is elsewhere.
+
+    Only validators need the last.
+    """
 
     list_key: bytes
     tip: bytes
+    consensus_key: bytes = b""
 
 
 class Seat(NamedTuple):
-    """`KEYFILE` or `LISTKEY:TIP`, either with `:WEIGHT` behind it."""
+    """`KEYFILE` or `LISTKEY:TIP:CONSENSUSKEY`, either with `:WEIGHT` and `@NODE` behind it."""
 
     holder: Path | PublicSeat
     weight: int
+    node: bytes = b""
+    """The founding node whose stake stands behind the seat; none without one."""
 
 
 class ProvenSeat(NamedTuple):
@@ -76,6 +82,9 @@ class ProgramVersion(NamedTuple):
 
 Preset: TypeAlias = Literal["mainnet", "testnet", "minimal"]
 """A name in `ledger.params.PRESETS`."""
+
+Engine: TypeAlias = Literal["solo", "comet"]
+"""A name in `ledger.messages.genesis.ENGINES`."""
 
 KEY_FILE: Final = "KEYFILE"
 AMOUNT: Final = "AMOUNT"
@@ -141,11 +150,17 @@ def parse_share(text: str) -> Share:
 @parser
 def parse_seat(text: str) -> Seat:
     """Return an attestor, by key file or in public, with its weight, 1 where none is given."""
-    holder, weight = _split_weight(text)
-    public = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64})", holder)
+    from registry.addresses import NODE
+
+    rest, sign, node = text.rpartition("@")
+    if not sign or not node.startswith(NODE):
+        rest, node = text, ""
+    behind = parse_node(node) if node else b""
+    holder, weight = _split_weight(rest)
+    public = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64})(?::([0-9a-f]{64}))?", holder)
     if public is None:
-        return Seat(Path(holder), weight)
-    return Seat(PublicSeat(*map(bytes.fromhex, public.groups())), weight)
+        return Seat(Path(holder), weight, behind)
+    return Seat(PublicSeat(*map(bytes.fromhex, public.groups(""))), weight, behind)
 
 
 @parser
@@ -155,7 +170,7 @@ def parse_new_seat(text: str) -> NewSeat:
     proven = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64}):([0-9a-f]{128})", holder)
     if proven is not None:
         return NewSeat(ProvenSeat(*map(bytes.fromhex, proven.groups())), weight)
-    if re.fullmatch("[0-9a-f]{64}(:[0-9a-f]{64})?", holder):
+    if re.fullmatch("[0-9a-f]{64}(:[0-9a-f]{64}){0,2}", holder):
         raise ValueError(
             "a seat in an order needs a proof: `waypost keys seat --genesis` prints it"
         )

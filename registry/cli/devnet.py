@@ -1,16 +1,20 @@
 """`waypost devnet`: a whole network on this machine, to look at and to try things on.
 
-One producer that serves and attests, two replicas that attest, 25 nodes. All keys come from one
-seed that lies in the open, so it is worth nothing and protects nothing.
+One producer that serves and attests, two replicas that attest, 25 nodes; or validators who agree
+on each block, each with a CometBFT of its own. All keys come from one seed that lies in the open,
+so it is worth nothing and protects nothing.
 """
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from registry.home import default_home
+
+MOST: Final = 25
+"""Validators that a network has at most."""
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -20,6 +24,15 @@ def devnet(
     context: typer.Context,
     home: Annotated[Path | None, typer.Option(help="Folder in which `devnet` is made.")] = None,
     port: Annotated[int, typer.Option(help="First port to try.")] = 8420,
+    validators: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MOST, help="So many validators, each with a CometBFT; 0: one producer."
+        ),
+    ] = 0,
+    serve_all: Annotated[
+        bool, typer.Option("--serve-all", help="Each validator serves, on the ports that follow.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over from genesis.")] = False,
 ) -> None:
     """Run a development network until Ctrl-C; the next start goes on where it stopped."""
@@ -31,7 +44,7 @@ def devnet(
     if context.invoked_subcommand is not None:
         return
     try:
-        network = Devnet(folder)
+        network = Devnet(folder, validators, serve_all=serve_all)
         if fresh:
             network.remove()
         code = network.run(port)

@@ -1,23 +1,23 @@
 """`waypost genesis`: make a genesis file, and check one.
 
-new               from a preset, the producer, the attestors, and the first accounts
+new               from a preset, who orders blocks, who signs lists, and the first accounts
 import-session    the same, with the nodes of a published list of the Session network
 check             every rule of the file, its hash, and what is in it
 """
 
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_amount, format_in_unit, format_time
 from registry.cli.arguments import (
     AMOUNT,
     KEY_FILE,
     NAME,
     VERSION,
+    Engine,
     Preset,
     ProgramVersion,
     Seat,
@@ -31,22 +31,14 @@ from registry.cli.arguments import (
     parse_share,
     parse_version,
 )
-from registry.cli.output import (
-    Output,
-    OutputOption,
-    Table,
-    align,
-    emit,
-    format_table,
-    refusals,
-    warn,
-)
+from registry.cli.genesis_facts import describe, format_parameters, format_summary
+from registry.cli.output import Output, OutputOption, emit, refusals, warn
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ledger.messages.genesis import Genesis, GenesisAttestor, GenesisNode
+    from ledger.messages.genesis import GenesisAttestor, GenesisNode
     from registry.importing import Imported
 
 LATEST_MS: Final = 2**53
@@ -59,21 +51,41 @@ NameOption: TypeAlias = Annotated[
     str, typer.Option(parser=parse_network_name, metavar=NAME, help="Name of the network.")
 ]
 PresetOption: TypeAlias = Annotated[Preset, typer.Option(help="The parameters to start from.")]
+Policy: TypeAlias = Literal["fixed", "registry"]
+
+EngineOption: TypeAlias = Annotated[
+    Engine,
+    typer.Option(help="Who orders the blocks: one producer, or the attestors together."),
+]
+PolicyOption: TypeAlias = Annotated[
+    Policy,
+    typer.Option(
+        help="How the attestors change: by their own orders, or as the nodes that stand for a seat."
+    ),
+]
+PredecessorOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="GENESIS",
+        help="Genesis file of the network with whose last state this one begins.",
+    ),
+]
 ProducerOption: TypeAlias = Annotated[
     # a Path, or the bytes of a public key
     Any,
     typer.Option(
         parser=parse_holder,
         metavar=f"{KEY_FILE}|KEY",
-        help="Key file or public key of who orders the blocks.",
+        help="Key file or public key of who orders the blocks, with the engine solo.",
     ),
 ]
 AttestorOption: TypeAlias = Annotated[
     list[Seat],
     typer.Option(
         parser=parse_seat,
-        metavar=f"{KEY_FILE}|SEAT[:WEIGHT]",
-        help="Who signs lists: a key file or what `waypost keys seat` prints; may be repeated.",
+        metavar=f"{KEY_FILE}|SEAT[:WEIGHT][@NODE]",
+        help="Who signs lists, and validates: a key file or what `waypost keys seat` prints, and a "
+        "founding node whose stake stands behind it; may be repeated.",
     ),
 ]
 RecoveryOption: TypeAlias = Annotated[
@@ -130,9 +142,12 @@ class FileExists(WaypostError):
 def new(
     name: NameOption,
     preset: PresetOption,
-    producer: ProducerOption,
     attestor: AttestorOption,
     out: OutOption,
+    producer: ProducerOption = None,
+    engine: EngineOption = "solo",
+    policy: PolicyOption = "fixed",
+    predecessor: PredecessorOption = None,
     account: AccountOption = None,
     pool: PoolOption = None,
     recovery: RecoveryOption = None,
@@ -146,10 +161,11 @@ def new(
 
     With the same `--start-ms` and the same other inputs it is the same file.
     """
-    plan = _Plan(name, preset, producer, attestor, account, pool, recovery, changes, start_ms, out)
+    order = _Order(engine, producer, policy, predecessor)
+    plan = _Plan(name, preset, order, attestor, account, pool, recovery, changes, start_ms, out)
     with refusals():
         raw = _write(plan, KeyFiles(passphrase_file, passphrase_fd))
-        emit(describe(raw) | {"file": str(out)}, output, lambda: _format_summary(raw, out))
+        emit(describe(raw) | {"file": str(out)}, output, lambda: format_summary(raw, out))
 
 
 @app.command("import-session")
@@ -157,7 +173,6 @@ def import_session(
     file: Annotated[Path, typer.Argument(help="The published list.", show_default=False)],
     name: NameOption,
     preset: PresetOption,
-    producer: ProducerOption,
     attestor: AttestorOption,
     operators: Annotated[
         Path,
@@ -167,6 +182,9 @@ def import_session(
         ),
     ],
     out: OutOption,
+    producer: ProducerOption = None,
+    engine: EngineOption = "solo",
+    policy: PolicyOption = "fixed",
     router_port: Annotated[
         int | None,
         typer.Option(min=1, max=65_535, help="Router port of nodes of which the list has none."),
@@ -207,6 +225,7 @@ def import_session(
     from registry.formats.session_json import MAX_SESSION_JSON_BYTES, decode_session_json
     from registry.importing import MAX_OPERATORS_BYTES, Told, import_nodes, read_operators
 
+    order = _Order(engine, producer, policy, None)
     with refusals():
         height, published = decode_session_json(read_bounded(file, MAX_SESSION_JSON_BYTES))
         owners = read_operators(read_bounded(operators, MAX_OPERATORS_BYTES))
@@ -214,12 +233,12 @@ def import_session(
         told = Told(router_port, storage, router, 1_000 * block_seconds)
         start = time_ns() // 1_000_000 if start_ms is None else start_ms
         imported = import_nodes(published, height, owners, told, start)
-        plan = _Plan(name, preset, producer, attestor, account, pool, recovery, changes, start, out)
+        plan = _Plan(name, preset, order, attestor, account, pool, recovery, changes, start, out)
         raw = _write(plan, KeyFiles(passphrase_file, passphrase_fd), imported.nodes)
         _warn_of_rest(imported)
         left_out = {"inactive": imported.inactive, "unreachable": imported.unreachable}
         facts = describe(raw) | {"file": str(out)} | {"left_out": left_out}
-        emit(facts, output, lambda: _format_summary(raw, out))
+        emit(facts, output, lambda: format_summary(raw, out))
 
 
 @app.command()
@@ -231,10 +250,26 @@ def check(
     with refusals():
         raw = file.read_bytes()
         facts = describe(raw) | {"file": str(file)}
-        emit(facts, output, lambda: f"{_format_summary(raw, file)}\n\n{_format_parameters(raw)}")
+        emit(facts, output, lambda: f"{format_summary(raw, file)}\n\n{format_parameters(raw)}")
 
 
 # --- making -------------------------------------------------------------------------------------
+
+
+class _Order(NamedTuple):
+    """Who orders the blocks, and how that changes."""
+
+    engine: Engine
+    producer: Path | bytes | None
+    policy: Policy
+    predecessor: Path | None
+
+    def check(self) -> None:
+        """See that there is a producer where one is needed, and none elsewhere."""
+        if self.engine == "solo" and self.producer is None:
+            raise typer.BadParameter("the engine solo needs a --producer")
+        if self.engine == "comet" and self.producer is not None:
+            raise typer.BadParameter("with the engine comet there is no --producer")
 
 
 class _Plan(NamedTuple):
@@ -242,7 +277,7 @@ class _Plan(NamedTuple):
 
     name: str
     preset: Preset
-    producer: Path | bytes
+    order: _Order
     attestors: list[Seat]
     accounts: list[Share] | None
     pool: int | None
@@ -254,11 +289,15 @@ class _Plan(NamedTuple):
 
 def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> bytes:
     """Write the genesis file of a plan, and return its bytes."""
+    from ledger.crypto import sha256
+    from ledger.messages.genesis import COMET, FIXED, REGISTRY, SOLO
     from ledger.messages.lists import MAX_ATTESTORS
     from registry.files import create_durably
     from registry.founding import make_genesis
     from registry.keystore import RECOVERY
 
+    order = plan.order
+    order.check()
     for option, given in (("--attestor", plan.attestors), ("--recovery", plan.recovery or ())):
         if len(given) > MAX_ATTESTORS:
             raise typer.BadParameter(f"{option}: there are at most {MAX_ATTESTORS}")
@@ -268,13 +307,16 @@ def _write(plan: _Plan, keys: KeyFiles, nodes: "Iterable[GenesisNode]" = ()) -> 
         plan.name,
         plan.preset,
         dict(plan.changes or ()),
-        _find_key(plan.producer, "producer", keys),
-        [_find_seat(seat, keys) for seat in plan.attestors],
+        b"" if order.producer is None else _find_key(order.producer, "producer", keys),
+        [_find_seat(seat, keys, order.engine) for seat in plan.attestors],
         [(share.account, share.amount) for share in plan.accounts or ()],
         plan.pool or 0,
         plan.start_ms,
         nodes,
         [_find_key(holder, RECOVERY, keys) for holder in plan.recovery or ()],
+        engine=COMET if order.engine == "comet" else SOLO,
+        policy=REGISTRY if order.policy == "registry" else FIXED,
+        predecessor=sha256(order.predecessor.read_bytes()) if order.predecessor else b"",
     )
     create_durably(plan.out, raw)
     return raw
@@ -286,13 +328,19 @@ def _find_key(holder: Path | bytes, role: str, keys: KeyFiles) -> bytes:
     return holder if isinstance(holder, bytes) else derive(keys.load(holder), role).public
 
 
-def _find_seat(seat: Seat, keys: KeyFiles) -> "GenesisAttestor":
+def _find_seat(seat: Seat, keys: KeyFiles, engine: Engine) -> "GenesisAttestor":
+    from msgspec.structs import replace
+
     from ledger.messages.genesis import GenesisAttestor
     from registry.founding import make_seat
 
-    if isinstance(seat.holder, Path):
-        return make_seat(keys.load(seat.holder), seat.weight)
-    return GenesisAttestor(seat.holder.list_key, seat.weight, seat.holder.tip)
+    validates, holder = engine == "comet", seat.holder
+    if isinstance(holder, Path):
+        made = make_seat(keys.load(holder), seat.weight, validates=validates)
+        return replace(made, node=seat.node)
+    # the line is the same whether its holder is going to validate or not
+    consensus_key = holder.consensus_key if validates else b""
+    return GenesisAttestor(holder.list_key, seat.weight, holder.tip, consensus_key, seat.node)
 
 
 def _warn_of_rest(imported: "Imported") -> None:
@@ -303,139 +351,3 @@ def _warn_of_rest(imported: "Imported") -> None:
     ):
         if count:
             warn(f"{count} {what}")
-
-
-# --- showing ------------------------------------------------------------------------------------
-
-
-def describe(raw: bytes) -> dict[str, Any]:
-    """Return what a genesis file says, for programs. Refuses like `load_genesis`."""
-    from ledger.crypto import sha256
-    from ledger.genesis import compute_supply, load_genesis
-    from ledger.params import PARAMETERS
-    from registry.addresses import encode_account
-    from registry.engines import ENGINES
-
-    genesis = load_genesis(raw)
-    balances = [(encode_account(row.account), row.balance) for row in genesis.accounts]
-    return {
-        "name": genesis.name.decode(),
-        "hash": sha256(raw).hex(),
-        "start_ms": genesis.start_ms,
-        "engine": ENGINES[genesis.engine],
-        "producer": genesis.producer.hex(),
-        "policy": "fixed",
-        "seed": genesis.seed.hex(),
-        "supply": str(compute_supply(genesis)),
-        "pool": str(genesis.pool),
-        "attestors": [
-            {"list_key": seat.list_key.hex(), "weight": seat.weight, "tip": seat.tip.hex()}
-            for seat in genesis.attestors
-        ],
-        "single_signer": _is_single_signer(genesis),
-        "recovery": [key.hex() for key in genesis.recovery],
-        "accounts": [{"account": account, "balance": str(units)} for account, units in balances],
-        "nodes": _describe_nodes(genesis),
-        "parameters": {
-            row.name: {"value": str(value), "unit": row.unit}
-            for row, value in zip(PARAMETERS, genesis.params, strict=True)
-        },
-        "differs_from_preset": dict(zip(("preset", "in"), _nearest_preset(genesis), strict=True)),
-    }
-
-
-def _describe_nodes(genesis: "Genesis") -> dict[str, int]:
-    from ledger.messages.genesis import NEW_SWARM
-
-    return {
-        "count": len(genesis.nodes),
-        "operators": len({row.operator for row in genesis.nodes}),
-        "with_swarm": sum(row.swarm_id != NEW_SWARM for row in genesis.nodes),
-        "leaving": sum(bool(row.exit_ms) for row in genesis.nodes),
-    }
-
-
-def _is_single_signer(genesis: "Genesis") -> bool:
-    from ledger.messages.lists import has_single_signer
-
-    return has_single_signer([seat.weight for seat in genesis.attestors])
-
-
-def _nearest_preset(genesis: "Genesis") -> tuple[str, list[str]]:
-    """Return the preset that has most values in common, and the parameters that differ."""
-    from ledger.params import PARAMETERS, PRESETS
-
-    differing = [
-        [
-            row.name
-            for row, value in zip(PARAMETERS, genesis.params, strict=True)
-            if row.presets[column] != value
-        ]
-        for column in range(len(PRESETS))
-    ]
-    nearest = min(range(len(PRESETS)), key=lambda column: len(differing[column]))
-    return PRESETS[nearest], differing[nearest]
-
-
-def _format_nodes(genesis: "Genesis") -> list[tuple[str, str]]:
-    if not genesis.nodes:
-        return []
-    count, operators, with_swarm, leaving = _describe_nodes(genesis).values()
-    swarms = (
-        f"{with_swarm} keep their swarm, " if with_swarm else "their swarms follow from the seed, "
-    )
-    return [
-        ("nodes", f"{count} of {operators} operators, active from the start"),
-        ("", f"{swarms}{leaving} are leaving"),
-    ]
-
-
-def _format_engine(genesis: "Genesis") -> str:
-    from registry.engines import ENGINES
-
-    engine = ENGINES[genesis.engine]
-    return f"{engine}, producer {genesis.producer.hex()}" if genesis.producer else engine
-
-
-def _format_summary(raw: bytes, file: Path) -> str:
-    from ledger.crypto import sha256
-    from ledger.genesis import compute_supply
-    from ledger.messages.genesis import GENESIS
-
-    genesis: Genesis = GENESIS.decode(raw)
-    preset_name, differing = _nearest_preset(genesis)
-    but = f" but for {', '.join(differing)}" if differing else ""
-    weights = ", ".join(str(seat.weight) for seat in genesis.attestors)
-    single = "; SINGLE SIGNER: one of them alone makes a list final"
-    return align(
-        [
-            ("genesis", str(file)),
-            ("hash", sha256(raw).hex()),
-            ("network", genesis.name.decode()),
-            ("start", format_time(genesis.start_ms)),
-            ("engine", _format_engine(genesis)),
-            (
-                "attestors",
-                f"{len(genesis.attestors)} of weight {weights}"
-                + (single if _is_single_signer(genesis) else ""),
-            ),
-            *(("recovery key", key.hex()) for key in genesis.recovery),
-            ("accounts", str(len(genesis.accounts))),
-            *_format_nodes(genesis),
-            ("supply", f"{format_amount(compute_supply(genesis))}, reward pool included"),
-            ("pool", format_amount(genesis.pool)),
-            ("parameters", f"those of the preset {preset_name}{but}"),
-        ]
-    )
-
-
-def _format_parameters(raw: bytes) -> str:
-    from ledger.messages.genesis import GENESIS
-    from ledger.params import PARAMETERS
-
-    genesis: Genesis = GENESIS.decode(raw)
-    rows = [
-        [row.name, str(value), row.unit, format_in_unit(value, row.unit), row.meaning]
-        for row, value in zip(PARAMETERS, genesis.params, strict=True)
-    ]
-    return format_table(Table(("parameter", "value", "unit", "that is", "meaning"), rows))

@@ -105,19 +105,23 @@ def seat(
 ) -> None:
     """Print an attestor's seat: what founders put into a genesis file. All of it is public.
 
-    It is the list key and the tip of the hash chain: `genesis new --attestor SEAT` takes it. A
-    network that runs takes it with a proof, for which `--genesis` names the network: `network
-    set-attestors --add SEAT`.
+    It is the list key, the tip of the hash chain, and the consensus key, which validators need:
+    `genesis new --attestor SEAT` takes it. A network that runs takes the first two with a proof,
+    for which `--genesis` names the network: `network set-attestors --add SEAT`.
     """
     from ledger.crypto import sha256
+    from registry.keystore import derive
     from registry.orders import prove_seat
 
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals():
         network = b"" if genesis is None else sha256(genesis.read_bytes())
-        made = prove_seat(network, keys.load(file))
+        seed = keys.load(file)
+        made = prove_seat(network, seed)
         facts = {"list_key": made.list_key.hex(), "tip": made.tip.hex()}
-        if genesis is not None:
+        if genesis is None:
+            facts["consensus_key"] = derive(seed, "consensus").public.hex()
+        else:
             facts["proof"] = made.proof.hex()
         shown = ":".join(facts.values())
         emit(facts | {"seat": shown}, output, shown)

@@ -1,9 +1,12 @@
-"""`waypost ledger`: execute a chain again from its genesis file, in memory.
+"""`waypost ledger`: execute a chain again from its genesis file, in memory; and hand it on.
 
 replay    every block, comparing every state root
 audit     that, and every seal, signature and invariant as well
+bequeath  of a network that is over: the file with which the one that goes on begins
+inherit   check such a file, and put it into the home of a node of that network
 
-The blocks come from a stopped node's database, or over HTTP from one that runs. Nothing is written.
+The blocks come from a stopped node's database, or over HTTP from one that runs. No database is
+written.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,11 +19,19 @@ import typer
 from ledger.errors import StoreInUse, StoreMissing, WaypostError
 from registry.cli.arguments import HomeOption
 from registry.cli.http import DEFAULT_URL
+from registry.cli.inheriting import (
+    InheritOption,
+    now_ms,
+    put_inheritance,
+    read_inherited,
+    show_inheritance,
+)
 from registry.cli.output import Output, OutputOption, align, emit, refusals
-from registry.home import GENESIS
+from registry.cli.sources import CheckpointOption
+from registry.home import GENESIS, INHERITANCE
 
 if TYPE_CHECKING:
-    from ledger.store import Reader
+    from ledger.store import Reader, Store
     from registry.cli.http import Service
     from registry.cli.replay import Replay, Source
 
@@ -51,6 +62,7 @@ def replay(
     home: HomeOption = None,
     url: UrlOption = None,
     genesis: GenesisOption = None,
+    inherit: InheritOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Execute every block again and compare every state root.
@@ -60,7 +72,8 @@ def replay(
     from registry.cli.replay import Replay
 
     with refusals(), _open(home, url, genesis) as (source, reader):
-        _work(Replay(source.genesis), source, reader, output, "replayed")
+        inherited = read_inherited(source.genesis, inherit, home)
+        _work(Replay(source.genesis, inherited), source, reader, output, "replayed")
 
 
 @app.command()
@@ -68,6 +81,7 @@ def audit(
     home: HomeOption = None,
     url: UrlOption = None,
     genesis: GenesisOption = None,
+    inherit: InheritOption = None,
     every: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Check the invariants after each N-th block only."),
@@ -81,7 +95,66 @@ def audit(
     from registry.cli.replay import Audit
 
     with refusals(), _open(home, url, genesis) as (source, reader):
-        _work(Audit(source.genesis, every), source, reader, output, "audited")
+        inherited = read_inherited(source.genesis, inherit, home)
+        _work(Audit(source.genesis, inherited, every), source, reader, output, "audited")
+
+
+@app.command()
+def bequeath(
+    successor: Annotated[
+        Path,
+        typer.Option(help="Genesis file of the network that goes on.", show_default=False),
+    ],
+    to: Annotated[Path, typer.Option(help="File to write.", show_default=False)],
+    home: HomeOption = None,
+    inherit: InheritOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write what a network that is over leaves to the one that goes on after it.
+
+    The home is that of a stopped node which has the whole chain. It is executed again up to the
+    last header; everybody who does so gets the same bytes.
+    """
+    from ledger.chain import Chain
+    from registry.cli.replay import Replay, UpTo
+    from registry.files import create_durably
+    from registry.inheritance import (
+        check_inheritance,
+        find_last_header,
+        fingerprint_last,
+        make_inheritance,
+    )
+
+    with refusals(), _open_home(home, None) as (source, store):
+        following = successor.read_bytes()
+        chain = Chain(store, source.genesis)
+        last = find_last_header(chain.view())
+        end = Replay(source.genesis, read_inherited(source.genesis, inherit, home))
+        end.run(UpTo(source, last.height, last.state_root), _watch(last.height))
+        raw = make_inheritance(chain, end.reader)
+        begun = check_inheritance(raw, following, now_ms(), [fingerprint_last(raw)])
+        create_durably(to, raw)
+        show_inheritance(raw, begun, to, output)
+
+
+@app.command("inherit")
+def take_inheritance(
+    file: Annotated[Path, typer.Argument(help="What the predecessor left.", show_default=False)],
+    home: HomeOption = None,
+    checkpoint: CheckpointOption = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check what a network begins with, and put it into the home of a node of that network.
+
+    Nobody who passed it on is believed. Compare the state root with the other founders: who begins
+    with another one agrees with them on no block.
+    """
+    from registry.home import default_home
+
+    with refusals():
+        folder = home or default_home()
+        raw, begun = put_inheritance(file, folder, (folder / GENESIS).read_bytes(), checkpoint)
+        show_inheritance(raw, begun, folder / INHERITANCE, output)
 
 
 def _work(
@@ -140,7 +213,7 @@ def _open(
 
 
 @contextmanager
-def _open_home(home: Path | None, genesis: Path | None) -> Iterator[tuple["Source", "Reader"]]:
+def _open_home(home: Path | None, genesis: Path | None) -> Iterator[tuple["Source", "Store"]]:
     from registry.cli.replay import StoreSource
     from registry.home import default_home
 

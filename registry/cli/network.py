@@ -241,7 +241,6 @@ def set_successor(
     a header names it, an order made with `--withdraw` takes it back.
     """
     from ledger.crypto import sha256
-    from ledger.genesis import load_genesis
     from ledger.messages.transactions import SetSuccessor, SuccessorOrder
     from ledger.types import ZERO_HASH
     from registry.cli.http import Service
@@ -261,12 +260,32 @@ def set_successor(
             if rules.successor is not None:
                 raise Refusal("change_pending")
             raw = file.read_bytes()
-            load_genesis(raw)
-            if sha256(raw) == known.genesis_hash:
-                raise Refusal("bad_order", why="a network cannot follow on itself")
+            _check_follows(raw, known)
             begin = _check_begin(from_ms, rules.successor_earliest_ms, target, rules)
             order = SuccessorOrder(sha256(raw), begin)
         _write(known, SetSuccessor(order, ()), out, output)
+
+
+def _check_follows(raw: bytes, known: Known) -> None:
+    """Check that a genesis file can follow on a network; say if it leaves behind what is there.
+
+    Refuses like `load_genesis`, and with `bad_order` and `parameter_fixed`.
+    """
+    from ledger.crypto import sha256
+    from ledger.genesis import load_genesis
+    from ledger.params import Params, check_fixed
+
+    following = load_genesis(raw)
+    if sha256(raw) == known.genesis_hash:
+        raise Refusal("bad_order", why="a network cannot follow on itself")
+    if not following.predecessor:
+        warn("the file names no predecessor: balances and nodes of this network stay behind")
+        return
+    if following.predecessor != known.genesis_hash:
+        raise Refusal("bad_order", why="the file names another network as its predecessor")
+    # once a header names it nothing can be changed, and with others it could not begin
+    values = (int(row.value) for row in known.rules.parameters)
+    check_fixed(Params(*values), Params(*following.params))
 
 
 def _ask(service: "http.Service", genesis: Path | None) -> tuple[Known, "Target"]:

@@ -85,6 +85,11 @@ ROUTER_VERSION: Final = typer.Option(
     metavar=VERSION,
     help=f"Version of the node's program; {'.'.join(map(str, SUPPORTED_ROUTER))} at first.",
 )
+ATTESTS: Final = typer.Option("--attests", help="Name a list key too, to become an attestor.")
+VALIDATES: Final = typer.Option(
+    "--validates",
+    help="Name a list key and a consensus key, to stand for a seat among the validators.",
+)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -124,9 +129,8 @@ def register(
             help="A place that is kept for one account; may be repeated.",
         ),
     ] = None,
-    attests: Annotated[
-        bool, typer.Option("--attests", help="Name a list key too, to become an attestor.")
-    ] = False,
+    attests: Annotated[bool, ATTESTS] = False,
+    validates: Annotated[bool, VALIDATES] = False,
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
@@ -152,7 +156,8 @@ def register(
         owner = derive(payer, "account").public
         target = get_target(service, genesis)
         life = _get_next_life(service, address)
-        terms = _agree(target, life, owner, fee, reserve or (), make_contact(reached), attests)
+        terms = _agree(target, life, owner, fee, reserve or (), make_contact(reached))
+        terms = terms._replace(attests=attests or validates, validates=validates)
         registration = sign_registration(target.genesis_hash, seed, terms, stake)
         row = send_paid(
             service, target, payer, lambda wallet, t: wallet.register(t, registration), wait
@@ -168,7 +173,6 @@ def _agree(
     fee: int,
     reserved: Sequence[Share],
     contact: "Contact",
-    attests: bool,
 ) -> "NodeTerms":
     from ledger.messages.transactions import Place
     from registry.wallet import NodeTerms
@@ -181,7 +185,7 @@ def _agree(
         reserved=tuple(Place(*share) for share in sorted(reserved)),
         contact=contact,
         expiry_ms=target.time_ms + min(REGISTRATION_MS, target.params.registration_ms),
-        attests=attests,
+        attests=False,
     )
 
 

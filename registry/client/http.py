@@ -70,7 +70,8 @@ class Fetched(NamedTuple):
     """How a fetch went; what it brought is in the `TrustedLists`."""
 
     source: str
-    """The source whose header was taken last."""
+    """The source whose header was taken last; none where no source has the network's last one,
+    which is held, and one has the network that goes on."""
     failures: dict[str, Failure]
     """What was wrong with the sources that were of no use."""
     successor: bytes | None = None
@@ -109,7 +110,14 @@ def fetch_lists(
     named = list({url.rstrip("/"): url for url in urls}.values())
     with Transport(wait_s, total_s) as transport:
         fetch = _Fetch(named, trusted, cache, beyond, transport)
-        source = fetch.take_header()
+        try:
+            source = fetch.take_header()
+        except (Refusal, Unavailable):
+            # Sources of the network that goes on have nothing of the one that is over.
+            following = fetch.find_successor()
+            if following is None:
+                raise
+            return Fetched("", fetch.failures, following)
         if want_list and trusted.needs_list and trusted.is_usable:
             fetch.take_list(source)
         return Fetched(source, fetch.failures, fetch.find_successor(source), fetch.describe_clock())
@@ -308,14 +316,17 @@ class _Fetch:
 
     # ---- The network that goes on, and how it ends ----
 
-    def find_successor(self, source: str) -> bytes | None:
-        """Return the genesis file that the newest header names, and keep it, if one has it."""
-        if self._trusted.successor is None:
+    def find_successor(self, source: str = "") -> bytes | None:
+        """Return the genesis file that the newest header names, and keep it, if one has it.
+
+        Where two headers contradict each other nothing is followed.
+        """
+        if self._trusted.successor is None or self._trusted.evidence is not None:
             return None
         kept = self._kept_successor()
         if kept is not None:
             return kept
-        for url in dict.fromkeys([source, *self._urls]):
+        for url in dict.fromkeys([source or self._urls[0], *self._urls]):
             self._transport.start_time()
             try:
                 genesis = self._get(url, "genesis", MAX_GENESIS_BYTES)

@@ -1,13 +1,22 @@
-"""The keys, the genesis file and the processes of a development network."""
+"""The keys, the genesis file and the processes of a development network.
+
+solo      one producer who serves and attests, and replicas that attest
+comet     validators, each with a CometBFT beside it, under a supervisor of its own
+"""
 
 import asyncio
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from ledger.errors import WaypostError
+from ledger.messages.genesis import COMET, FIXED, REGISTRY, SOLO
+from ledger.messages.genesis import GENESIS as GENESIS_FILE
 from ledger.types import COIN, Key
+from registry.cometbft.home import prepare_node
+from registry.cometbft.version import find_program
 from registry.devnet.story import Story
 from registry.files import write_durably
 from registry.founding import make_genesis, make_seat
@@ -23,15 +32,38 @@ FAUCET_COINS: Final = 10_000_000
 POOL_COINS: Final = 1_000_000
 PORTS_TRIED: Final = 100
 
+FIRST_P2P_PORT: Final = 26_656
+"""First port to try for what validators say to each other."""
+
 SEED: Final = "insecure-seed.json"
+
+
+class OtherNetwork(WaypostError):
+    """The network in the folder is not the one that was asked for."""
+
+
+class Place(NamedTuple):
+    """Where a process of the network is reached in this run."""
+
+    port: int
+    """Where it serves, if it does."""
+    p2p_port: int = 0
+    peer: str = ""
+    """What other validators call it by."""
 
 
 class Devnet:
     """A development network in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, validators: int = 0, *, serve_all: bool = False) -> None:
+        """A new one has so many `validators`, or the engine `solo` with 0 of them.
+
+        With `serve_all` each validator serves, not the first one alone.
+        """
         self._folder = folder
         self._seed_path = folder / SEED
+        self._validators = validators
+        self._serve_all = serve_all
 
     def remove(self) -> None:
         """Forget everything, if the folder is one of a development network."""
@@ -39,14 +71,21 @@ class Devnet:
             shutil.rmtree(self._folder)
 
     def run(self, first_port: int) -> int:
-        """Run until told to stop; return the exit code. Raises `CannotListen`."""
+        """Run until told to stop; return the exit code.
+
+        Raises `CannotListen`, `OtherNetwork`, and with validators `NoCometbft`.
+        """
         is_new = not self._seed_path.exists()
+        if not is_new:
+            self._check_validators()
+        if self._validators:
+            find_program()
         if is_new:
             self._make()
-        port = find_port(first_port)
+        places = self._find_places(first_port)
         with self._log_path.open("ab") as log_file:
             set_up_logs("supervisor", self._log_path)
-            return asyncio.run(self._run(port, is_new, log_file))
+            return asyncio.run(self._run(places, is_new, log_file))
 
     def give(self, url: str, account: Key, coins: int) -> int:
         """Send coins from the faucet; return the height of their block."""
@@ -70,46 +109,87 @@ class Devnet:
     def _make(self) -> None:
         """Make keys and genesis; the seed comes last, so that a half-made one is made again."""
         seed = secrets.token_bytes(32)
-        genesis = make_devnet_genesis(seed)
-        for number in range(ATTESTORS):
+        genesis = make_devnet_genesis(seed, self._validators)
+        for number in range(self._validators or ATTESTORS):
             home = self._home(number)
             write_durably(home / GENESIS, genesis)
             for role in ("producer", "attestor"):
                 (home / f"{role}.json").unlink(missing_ok=True)
             save_insecure_seed(home / "attestor.json", named_seed(seed, f"attestor {number}"))
-        save_insecure_seed(self._home(0) / "producer.json", named_seed(seed, "producer"))
+        if not self._validators:
+            save_insecure_seed(self._home(0) / "producer.json", named_seed(seed, "producer"))
         write_durably(self._folder / GENESIS, genesis)
         save_insecure_seed(self._seed_path, seed)
 
     def _home(self, number: int) -> Path:
         return self._folder / str(number)
 
-    def settings(self, number: int, port: int) -> Settings:
-        """Return the settings of one of the processes' homes; number 0 produces and serves."""
-        home = self._home(number)
+    def _check_validators(self) -> None:
+        """Go on with what is there. Raises `OtherNetwork` if something else was asked for."""
+        genesis = GENESIS_FILE.decode(self._genesis_path.read_bytes())
+        there = len(genesis.attestors) if genesis.engine == COMET else 0
+        if self._validators not in (0, there):
+            raise OtherNetwork(
+                f"the network in {self._folder} has {there or 'no'} validators: leave --validators "
+                "away to go on with it, or start over with --fresh"
+            )
+        self._validators = there
+
+    def _find_places(self, first_port: int) -> list[Place]:
+        """Find free ports for this run, and say what validators call each other by."""
+        port = find_port(first_port)
+        if not self._validators:
+            return [Place(port)] * ATTESTORS
+        places: list[Place] = []
+        p2p_port = FIRST_P2P_PORT - 1
+        for number in range(self._validators):
+            if self._serve_all and number:
+                port = find_port(port + 1)
+            p2p_port = find_port(p2p_port + 1)
+            node = prepare_node(Settings(home=self._home(number)))
+            places.append(Place(port, p2p_port, f"{node}@127.0.0.1:{p2p_port}"))
+        return places
+
+    def settings(self, number: int, places: Sequence[Place]) -> Settings:
+        """Return the settings of one of the homes; number 0 serves, and produces under `solo`."""
+        home, place = self._home(number), places[number]
         attest = home / "attestor.json"
+        if self._validators:
+            return Settings(
+                home=home,
+                engine="comet",
+                validator=attest,
+                attest=attest,
+                peers=tuple(other.peer for other in places if other is not place),
+                p2p_port=place.p2p_port,
+                web=number == 0 or self._serve_all,
+                port=place.port,
+                workers=min(number, 1),
+            )
         if number == 0:
-            return Settings(home=home, port=port, producer=home / "producer.json", attest=attest)
-        url = f"http://127.0.0.1:{port}"
+            producer = home / "producer.json"
+            return Settings(home=home, port=place.port, producer=producer, attest=attest)
+        url = f"http://127.0.0.1:{place.port}"
         return Settings(home=home, engine="follow", follow=(url,), attest=attest, web=False)
 
     # ----------------------------------------------------------------------- running
 
-    async def _run(self, port: int, is_new: bool, log_file: IO[bytes]) -> int:
-        url = f"http://127.0.0.1:{port}"
-        genesis = self._genesis_path.read_bytes()
-        story = Story(self._load_seed(), genesis, url)
+    async def _run(self, places: Sequence[Place], is_new: bool, log_file: IO[bytes]) -> int:
+        url = f"http://127.0.0.1:{places[0].port}"
+        story = Story(self._load_seed(), self._genesis_path.read_bytes(), url)
         story.introduce(self._folder, is_new)
-        service = asyncio.create_task(Supervisor(self.settings(0, port), log_file).run())
-        served = asyncio.create_task(asyncio.to_thread(story.wait_until_served))
-        replicas: list[Child] = []
+        others: list[Child] = []
         playing: asyncio.Task[None] | None = None
+        service = asyncio.create_task(Supervisor(self.settings(0, places), log_file).run())
+        served = asyncio.create_task(asyncio.to_thread(story.wait_until_served))
         try:
+            if self._validators:
+                # alone the first one agrees on nothing
+                await self._start_others(places, others, log_file)
             await asyncio.wait([service, served], return_when=asyncio.FIRST_COMPLETED)
             if not service.done() and served.result():
-                # each is known before the next one starts, so that all of them get stopped
-                for number in range(1, ATTESTORS):
-                    replicas += [await self._start_replica(number, port, log_file)]
+                if not self._validators:
+                    await self._start_others(places, others, log_file)
                 playing = asyncio.create_task(asyncio.to_thread(story.play))
             code = await service
             if code:
@@ -117,29 +197,43 @@ class Devnet:
             return code
         finally:
             story.stop()
-            for child in reversed(replicas):
-                await child.stop()
+            await asyncio.gather(*(child.stop() for child in others))
             if playing is not None:
                 await playing
             story.say("stopped: nothing of it runs any more")
 
-    async def _start_replica(self, number: int, port: int, log_file: IO[bytes]) -> Child:
-        arguments = ["--settings", self.settings(number, port).model_dump_json()]
-        name = f"attestor {number}"
-        return await Child.start(name, "registry.ledger_process", arguments, (), log_file)
+    async def _start_others(
+        self, places: Sequence[Place], others: list[Child], log_file: IO[bytes]
+    ) -> None:
+        """Start all but number 0; each is known before the next one starts, and gets stopped."""
+        module = "registry.supervisor" if self._validators else "registry.ledger_process"
+        for number in range(1, len(places)):
+            arguments = ["--settings", self.settings(number, places).model_dump_json()]
+            name = f"attestor {number}"
+            others += [await Child.start(name, module, arguments, (), log_file)]
 
 
-def make_devnet_genesis(seed: bytes) -> bytes:
-    """Return the genesis file of a development network: the preset `minimal`, from now on."""
+def make_devnet_genesis(seed: bytes, validators: int = 0) -> bytes:
+    """Return the genesis file of a development network: the preset `minimal`, from now on.
+
+    Its engine is `comet` if it has `validators`, else `solo`.
+    """
+    producer = derive(named_seed(seed, "producer"), "producer").public
+    seats = [
+        make_seat(named_seed(seed, f"attestor {number}"), validates=bool(validators))
+        for number in range(validators or ATTESTORS)
+    ]
     faucet = derive(named_seed(seed, "faucet"), "account").public
     return make_genesis(
         "devnet",
         "minimal",
         {},
-        derive(named_seed(seed, "producer"), "producer").public,
-        [make_seat(named_seed(seed, f"attestor {number}")) for number in range(ATTESTORS)],
+        b"" if validators else producer,
+        seats,
         [(faucet, FAUCET_COINS * COIN)],
         POOL_COINS * COIN,
+        engine=COMET if validators else SOLO,
+        policy=REGISTRY if validators else FIXED,
     )
 
 

@@ -17,7 +17,7 @@ import httpx2
 from ledger.crypto import KeyPair, sha256
 from ledger.errors import WaypostError
 from ledger.messages.contact import Contact, Version
-from ledger.messages.genesis import GENESIS
+from ledger.messages.genesis import COMET, GENESIS
 from ledger.params import Params
 from ledger.types import BASIS_POINTS, COIN, Amount, Key
 from registry.addresses import encode_account, encode_node
@@ -48,7 +48,14 @@ class Story:
         self._seed = seed
         self._genesis = genesis
         self._genesis_hash = sha256(genesis)
-        self._params = Params(*GENESIS.decode(genesis).params)
+        parsed = GENESIS.decode(genesis)
+        self._params = Params(*parsed.params)
+        seats = len(parsed.attestors)
+        self._cast = (
+            f"validators {seats} with CometBFT, of whom more than two thirds agree on each block"
+            if parsed.engine == COMET
+            else f"attestors  {seats} processes"
+        )
         self._url = url
         self._started = time.monotonic()
         self._stop = threading.Event()
@@ -77,7 +84,7 @@ class Story:
                 self._stop.wait(POLL_S)
                 continue
             self.say(f"  service    {self._url}   (described at {self._url}/openapi.json)")
-            self.say("  attestors  3 processes, each executes every block itself")
+            self.say(f"  {self._cast}, each executes every block itself")
             return True
         return False
 

@@ -2,6 +2,8 @@
 
 solo       one producer: a timer, its pool, its seal
 follow     blocks from other nodes, every one executed and checked here
+comet/     blocks that validators agree on, each with a CometBFT beside it
+local      what engines share that take submissions themselves
 refill     brings an older copy of a producer's database up to date
 attestor   signs each header that this replica made itself
 """
@@ -9,21 +11,21 @@ attestor   signs each header that this replica made itself
 from typing import Final
 
 from ledger.errors import Fault
-from ledger.messages.genesis import COMET, SOLO, Genesis
+from ledger.messages.genesis import COMET, ENGINES, SOLO, Genesis
 
-ENGINES: Final = {SOLO: "solo", COMET: "comet"}
-"""Name of each engine that a genesis file may ask for."""
-
-
-class EngineMissing(Fault):
-    """A network needs an engine that this version does not have."""
+FITTING: Final = {SOLO: ("solo", "follow"), COMET: ("comet",)}
+"""Engines with which a node takes part in a network of each of these."""
 
 
-def check_engine(genesis: Genesis) -> None:
-    """Check that the engine of a network can be run here. Raises `EngineMissing`."""
-    if genesis.engine != SOLO:
-        name, needed = genesis.name.decode(), ENGINES[genesis.engine]
-        raise EngineMissing(
-            f"the network {name} needs the engine {needed}, which this version cannot run yet: use "
-            f"a version that has it, or a genesis file whose engine is {ENGINES[SOLO]}"
+class WrongEngine(Fault):
+    """A node cannot take part in its network with the engine that it is told."""
+
+
+def check_engine(genesis: Genesis, engine: str) -> None:
+    """Check that a node can take part in a network with an engine. Raises `WrongEngine`."""
+    fitting = FITTING[genesis.engine]
+    if engine not in fitting:
+        raise WrongEngine(
+            f"the network {genesis.name.decode()} is one of the engine {ENGINES[genesis.engine]}: "
+            f"a node takes part in it with the engine {' or '.join(fitting)}, not with {engine}"
         )

@@ -5,26 +5,19 @@ follower executes and checks its blocks. When the network is over it makes no mo
 on serving what there is.
 """
 
-import asyncio
-import contextlib
 import time
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
-from ledger.crypto import sha256
-from ledger.errors import Refusal
 from ledger.messages.blocks import BlockHeader, block_hash
 from ledger.succession import get_succession, is_over
 from ledger.types import Hash, Height
-from registry.engines.answers import committed_answer, pending_answer, refused_answer
+from registry.engines.local import WAIT_S, answer_all
 from registry.jobs import run_every
 from registry.replica import Replica
 from registry.signer import BlockSigner
 from registry.verdicts import SentVote
-
-WAIT_S: Final = 60.0
-"""How long a submission waits for its block; then it is answered with what is known."""
 
 log = structlog.get_logger()
 
@@ -82,14 +75,7 @@ class Solo:
     async def submit(self, raws: list[bytes], wait: bool) -> list[dict[str, Any]]:
         """Take transactions into the pool. Raises `Busy` if they do not fit."""
         outcomes = await self._replica.pool.add(raws)
-        if wait:
-            hashes = [
-                sha256(raw) for raw, outcome in zip(raws, outcomes, strict=True) if outcome is None
-            ]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WAIT_S):
-                    await asyncio.gather(*map(self._replica.pool.settled, hashes))
-        return [self._answer(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
+        return await answer_all(self._replica, raws, outcomes, WAIT_S if wait else 0)
 
     async def vote(self, votes: list[SentVote]) -> list[dict[str, Any]]:
         """Collect votes. Raises `Busy` if they do not fit."""
@@ -101,15 +87,3 @@ class Solo:
     def _hash_of(self, height: Height) -> Hash | None:
         block = self._replica.chain.view().block(height)
         return None if block is None else block_hash(block.header)
-
-    def _answer(self, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:
-        if refusal is not None:
-            return refused_answer(raw, "refused", refusal)
-        tx_hash = sha256(raw)
-        location = self._replica.chain.view().location(tx_hash)
-        if location is not None:
-            return committed_answer(raw, location)
-        fate = self._replica.pool.fate(tx_hash)
-        if fate is not None and fate.refusal is not None:
-            return refused_answer(raw, fate.state, fate.refusal)
-        return pending_answer(raw)

@@ -211,7 +211,7 @@ def read_rules() -> Iterator[str]:
 
 
 RULE_MODULES: Final = re.compile(
-    r"ledger\.(rules|epochs|offences|transactions)(\.\w+)?|ledger\.(genesis|nodes|transition)"
+    r"ledger\.(rules|epochs|offences|transactions)(\.\w+)?|ledger\.(genesis|inheritance|nodes|transition)"
 )
 NO_RULE: Final = {
     "ledger.epochs.ending.collect_due": "a queue by time, as far as it is due",

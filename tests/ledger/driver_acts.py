@@ -23,8 +23,7 @@ from ledger.messages.state import (
 from ledger.messages.tables import BINDINGS, CHAINLINKS, HISTORIES, POOL, VERDICTS
 from ledger.messages.tables import NODES as RECORDS
 from ledger.messages.transactions import ClaimRewards, Contribute, RequestUnlock, Withdraw
-from ledger.nodes import get_owed
-from ledger.offences.punish import consensus_address
+from ledger.nodes import consensus_address, get_owed
 from ledger.state import State, epoch_key
 from ledger.succession import get_succession
 from ledger.transactions.judge import get_quorum

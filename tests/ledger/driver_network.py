@@ -44,6 +44,7 @@ from tests.factory import (
     pair_of,
     public,
     sign_registration,
+    with_validators,
 )
 from tests.life import TOWN as TOWN_NODES
 from tests.life import TOWNSFOLK, townsfolk
@@ -120,7 +121,7 @@ def town_genesis() -> Genesis:
     small = small_genesis()
     nodes = (*small.nodes, *townsfolk(TOWN_NODES[:SIZE], OPERATORS))
     accounts = (*small.accounts, *(GenesisAccount(public(who), 1_000) for who in OPERATORS))
-    return replace(
+    town = replace(
         small,
         engine=COMET,
         producer=b"",
@@ -128,6 +129,7 @@ def town_genesis() -> Genesis:
         nodes=tuple(sorted(nodes, key=lambda row: row.node)),
         accounts=tuple(sorted(accounts, key=lambda row: row.account)),
     )
+    return with_validators(town)
 
 
 def _set(genesis: Genesis, *rest: Any) -> Setting:

@@ -21,6 +21,7 @@ from ledger.codec import Record, encode
 from ledger.crypto import sha256
 from ledger.epochs import EPOCH_STEPS
 from ledger.epochs.ending import Ending
+from ledger.messages.genesis import FIXED
 from ledger.messages.lists import Attestor
 from ledger.messages.state import (
     ACTIVE,
@@ -131,7 +132,7 @@ def make_state(
         PARAMS.letter: ParamsState(tuple(params or preset("minimal")), 0, (), 0),
         POOL.letter: Pool(10**15, 10**18, 0, 0, nodes * node.earning),
         EPOCH.letter: EpochState(EPOCH_NUMBER, NOW_MS - EPOCH_MS, 40, bytes(32)),
-        SETS.letter: AttestorSets(seats, seats, 0, (), 0, 0, ()),
+        SETS.letter: AttestorSets(seats, seats, 0, (), 0, 0, (), FIXED),
         BINDINGS.letter + seats[0].list_key: Binding(3, seats[0].list_key),
         ROSTERS.letter + epoch_key(EPOCH_NUMBER): Roster(bytes(32), 5, 4, roster),
     }

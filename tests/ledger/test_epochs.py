@@ -111,7 +111,9 @@ def test_steps_of_an_end() -> None:
         "apply_activations",
         "apply_swarms",
         "apply_attestors",
+        "apply_validators",
         "apply_params",
+        "forget_absences",
         "write_roster",
         "write_start",
     ]

@@ -56,6 +56,7 @@ from ledger.rules.swarms import UNASSIGNED
 from ledger.state import State, due_key, epoch_key
 from ledger.types import ZERO_HASH
 from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
+from tests.ledger.broken_seats import BROKEN_SEATS, GOOD, make_state
 from tests.life import FAULTY, SUCCESSOR, judge, set_keys, townsfolk
 
 NODE = public("node")
@@ -446,11 +447,25 @@ def test_a_good_state_has_no_violations(state: State) -> None:
         assert any(True for _ in rows), name
 
 
-@pytest.mark.parametrize("name", BROKEN)
+def violations_of(state: State, name: str) -> list[str]:
+    """What is found where a case is broken."""
+    if name in BROKEN_SEATS:
+        state = make_state()
+    _, change = (BROKEN | BROKEN_SEATS)[name]
+    return find_violations(broken(state, change(state)))
+
+
+@pytest.mark.parametrize("name", BROKEN | BROKEN_SEATS)
 def test_violation_is_found(state: State, name: str) -> None:
-    invariant, change = BROKEN[name]
-    found = find_violations(broken(state, change(state)))
+    invariant, _ = (BROKEN | BROKEN_SEATS)[name]
+    found = violations_of(state, name)
     assert {text.partition(": ")[0] for text in found} == {invariant}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_is_good_is_no_violation(name: str) -> None:
+    assert find_violations(make_state()) == []
+    assert find_violations(broken(make_state(), GOOD[name](make_state()))) == []
 
 
 def test_a_state_that_nobody_knows_stops_no_check(state: State) -> None:
@@ -460,7 +475,7 @@ def test_a_state_that_nobody_knows_stops_no_check(state: State) -> None:
 
 
 def test_every_invariant_is_broken_by_some_case() -> None:
-    assert {invariant for invariant, _ in BROKEN.values()} == {
+    assert {invariant for invariant, _ in (BROKEN | BROKEN_SEATS).values()} == {
         check.__name__ for check in INVARIANTS
     }
 
@@ -476,11 +491,7 @@ def sentences() -> Iterator[tuple[str, str]]:
 
 
 def test_every_sentence_of_every_invariant_is_said_of_some_case(state: State) -> None:
-    found = [
-        text
-        for _, change in BROKEN.values()
-        for text in find_violations(broken(state, change(state)))
-    ]
+    found = [text for name in BROKEN | BROKEN_SEATS for text in violations_of(state, name)]
     unsaid = [
         (name, said)
         for name, said in sentences()

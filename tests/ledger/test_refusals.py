@@ -19,6 +19,7 @@ from tests.ledger.refusals.contact import CONTACT
 from tests.ledger.refusals.encodings import ENCODINGS
 from tests.ledger.refusals.envelope import ENVELOPE
 from tests.ledger.refusals.genesis import GENESIS, RELATIONS, is_good
+from tests.ledger.refusals.inheritance import INHERITANCE
 from tests.ledger.refusals.judge import JUDGE
 from tests.ledger.refusals.keys import KEYS
 from tests.ledger.refusals.kinds import CODES, EVERY, KINDS, OWN, PAID, declared_codes
@@ -28,6 +29,7 @@ from tests.ledger.refusals.orders import ORDERS
 from tests.ledger.refusals.report import REPORT
 from tests.ledger.refusals.rewards import REWARDS
 from tests.ledger.refusals.rows import ADVICE, Done, Row, code_of, network_of, run_row, text_of
+from tests.ledger.refusals.seats import SEATS_OF_NODES
 from tests.ledger.refusals.snapshots import SNAPSHOTS
 from tests.ledger.refusals.stake import REGISTER, STAKE
 from tests.ledger.refusals.successor import SUCCESSIONS
@@ -46,6 +48,7 @@ TABLES: tuple[dict[str, Row], ...] = (
     BLOCKS,
     GENESIS,
     SNAPSHOTS,
+    INHERITANCE,
     LISTS,
     LEAVE,
     REWARDS,
@@ -54,6 +57,7 @@ TABLES: tuple[dict[str, Row], ...] = (
     REPORT,
     ORDERS,
     SUCCESSIONS,
+    SEATS_OF_NODES,
 )
 ROWS: dict[str, Row] = {name: row for table in TABLES for name, row in table.items()}
 
@@ -257,7 +261,8 @@ FOR_EVER = {
     **{82: "attested_already", 83: "bad_reveal", 100: "block_height", 101: "block_time"},
     **{102: "block_too_large", 103: "block_link", 104: "block_seal", 105: "block_transaction"},
     **{106: "block_inputs", 120: "bad_parameter", 121: "bad_relation", 122: "bad_genesis"},
-    **{123: "bad_snapshot", 140: "bad_header", 141: "bad_list", 142: "unknown_format"},
+    **{123: "bad_snapshot", 124: "bad_inheritance", 125: "inheritance_missing"},
+    **{140: "bad_header", 141: "bad_list", 142: "unknown_format"},
     **{143: "not_final", 144: "wrong_set", 145: "from_the_future", 146: "list_expired"},
     **{147: "roll_back", 148: "fork", 149: "list_missing", 150: "bad_proof"},
     **{151: "bad_path", 152: "bad_history", 153: "trust_expired", 154: "succeeded"},

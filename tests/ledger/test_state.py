@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from ledger.codec import encode
+from ledger.codec import Record, encode
 from ledger.errors import CorruptStore, Misuse
 from ledger.merkle import sparse_root
 from ledger.messages import tables
+from ledger.messages.genesis import COMET, REGISTRY, GenesisAttestor
 from ledger.messages.state import Account, Swarm
 from ledger.messages.tables import (
     ACCOUNTS,
@@ -25,7 +26,15 @@ from ledger.messages.tables import (
 from ledger.state import PAUSE_LEAVES, STATE_START, STATE_STOP, State, build_tree, update_tree
 from ledger.steps import run
 from ledger.store import MemoryStore
-from tests.factory import START_MS, Network, attestor_roles, founding, make_genesis, public
+from tests.factory import (
+    START_MS,
+    Network,
+    attestor_roles,
+    founding,
+    links,
+    make_genesis,
+    public,
+)
 from tests.life import (
     FAULTY,
     judge,
@@ -60,13 +69,25 @@ def test_a_table_is_called_as_in_the_code() -> None:
     assert len({table.name for table in TABLES}) == len(TABLES)
 
 
+def missed_records() -> dict[bytes, Record]:
+    """The records of a network in which one seat of four missed a header."""
+    names = sorted((f"attestor {place}" for place in range(4)), key=public)
+    rows = tuple(GenesisAttestor(public(name), 1, links(public(name))[-1]) for name in names)
+    network = Network(make_genesis(attestors=rows, policy=REGISTRY))
+    network.attesting = False
+    network.block()
+    network.block(*(network.attest(place) for place in (1, 2, 3)))
+    network.end_epoch()
+    return network.dump()
+
+
 @cache
 def busy_records() -> frozenset[bytes]:
     """The store keys of a network that uses every table, as they were at one time or another."""
     leaving = (*founding("leaves", exit_ms=START_MS + 1), *founding("left", exit_ms=2 * START_MS))
     rows = tuple(sorted((*townsfolk(), *leaving), key=lambda row: row.node))
-    network = Network(make_genesis(nodes=rows))
-    seen: set[bytes] = set()
+    network = Network(make_genesis(nodes=rows, engine=COMET, producer=b""))
+    seen: set[bytes] = set(missed_records())
     network.block(
         network.register(**attestor_roles("node")),
         judge(network, "town 0", FAULTY),

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from ledger.chain import Chain
 from ledger.codec import Codec, Record, encode
 from ledger.errors import Refusal
 from ledger.genesis import load_genesis
@@ -31,8 +32,18 @@ from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import Attestor, decode_header, decode_signed_header
 from ledger.messages.proofs import STATE_PROOF
-from ledger.messages.state import Due, Failing, Punished, Succession, Verdict
+from ledger.messages.state import (
+    Absence,
+    Due,
+    Failing,
+    Punished,
+    Succession,
+    Validator,
+    Validators,
+    Verdict,
+)
 from ledger.messages.tables import (
+    ABSENCES,
     EXITS,
     FAILING,
     NEW_KEYS,
@@ -40,6 +51,7 @@ from ledger.messages.tables import (
     PUNISHED,
     SUCCESSION,
     TABLES,
+    VALIDATORS,
     VERDICTS,
     Table,
 )
@@ -54,10 +66,13 @@ from registry.formats.full import decode_full
 from registry.formats.session_binary import decode_session_binary, encode_session_binary
 from registry.formats.session_json import decode_session_json, encode_session_json
 from registry.formats.trust import decode_anchor, decode_path
+from registry.inheritance import INHERITANCE_FILE, check_inheritance, make_inheritance
 from registry.keystore import MINIMUM, BadKeyFile, open_key_file, seal_key_file
 from registry.orders import ORDER_FILE, ORDERS, OrderFile, make_order, read_order, sign_order
 from registry.watermarks import VERSION, Backup, BadBackup, Held, SignerRefuses
-from tests.factory import QUARTER, Network, make_genesis, pair_of, public
+from tests.factory import QUARTER, Network, make_genesis, pair_of, public, replay
+from tests.ledger.moving import announce, make_successor, move
+from tests.ledger.scenes import SHORT
 from tests.ledger.test_encodings import sample
 from tests.life import OFFENCE, fork_evidence, vote_evidence
 from tests.mutations.files import NETWORK as MARKS_OF
@@ -124,6 +139,8 @@ RARE: Final[dict[str, Record]] = {
     EXITS.meaning: Due(public("node")),
     PAYOUTS.meaning: Due(public("node")),
     SUCCESSION.meaning: Succession(bytes(32), 2**40, 300),
+    VALIDATORS.meaning: Validators((Validator(bytes(32), 32 * b"\xff"),) * 2),
+    ABSENCES.meaning: Absence(300),
 }
 """A record of each table that a network without trouble leaves empty."""
 
@@ -262,6 +279,25 @@ def order_row(kind: str) -> Decoder:
     return of_codec(file.order, ORDERS[file.kind].codec)
 
 
+def leave() -> tuple[bytes, bytes]:
+    """What a network leaves, and the genesis file of the one that begins with it."""
+    network = Network(**SHORT)
+    successor = make_successor(network)
+    announce(network, successor)
+    move(network, successor)
+    end = replay(network.raw, network.blocks)
+    network.end_epoch()
+    return make_inheritance(network.chain, end.view().reader), encode(successor)
+
+
+LEFT, FOLLOWING = leave()
+
+
+def begin_with(raw: bytes) -> Chain:
+    """Begin the network that follows."""
+    return check_inheritance(raw, FOLLOWING, NOW_MS)
+
+
 def resealed(tag: bytes, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
     """Read the record of a file whose checksum fits."""
     return lambda raw: Folder(read).read(sealed(tag, raw))
@@ -288,6 +324,8 @@ FILES: Final[dict[str, Decoder]] = {
     "order of attestors": order_row("set_attestors"),
     "order of parameters": order_row("set_params"),
     "order of a successor": order_row("set_successor"),
+    "inheritance": of_codec(LEFT, INHERITANCE_FILE),
+    "inheritance of a network": Decoder(LEFT, begin_with),
     "key file": Decoder(KEY_FILE, lambda raw: open_key_file(raw, PASSPHRASE), BadKeyFile),
     "insecure key file": Decoder(write_insecure(bytes(32)), open_key_file, BadKeyFile),
 }

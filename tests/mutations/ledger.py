@@ -64,6 +64,7 @@ BLOCKS: Final = frozenset(
 ) | {"block_seal", "block_inputs", "block_transaction"}
 GENESIS: Final = CONTACT_CODES | {
     *("not_canonical", "too_large", "bad_genesis", "bad_parameter", "bad_relation"),
+    "inheritance_missing",
 }
 SNAPSHOT: Final = frozenset(("not_canonical", "too_large", "bad_snapshot", "block_seal"))
 

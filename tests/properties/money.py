@@ -203,7 +203,9 @@ class Book:
             if row is not None:
                 evidence = MISBEHAVIOUR.decode(raw)
                 earlier = [e for e, ms in self.starts.items() if ms < evidence.time_ms]
-                self.punish(row, BLOCKS, evidence.address, max(earlier), params, b"")
+                # the first block may have the time of genesis
+                epoch = max(earlier or [0])
+                self.punish(row, BLOCKS, evidence.address, epoch, params, b"")
                 punished.append(BLOCKS)
         return punished
 

@@ -10,6 +10,8 @@ what is sent is good, and everything that can be wrong is wrong now and then. Re
     lives/counting    what happened, and how often it has to
     money             the book of the money
 
+In every second batch the attestors do not order their set: nodes take their turns.
+
 What happened is counted, held to a least number, and printed at the end of the run.
 """
 
@@ -20,6 +22,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
+from ledger.messages.genesis import REGISTRY
 from tests.properties.lives.machine import tally
 from tests.properties.lives.scenes import SceneRules
 from tests.properties.lives.world import NUMBER, WAITS_MS, pick
@@ -62,11 +65,17 @@ class Life(SceneRules):
             self.pass_epoch(late)
 
 
+class Turns(Life):
+    """The same where the registry fills the seats."""
+
+    POLICY = REGISTRY
+
+
 def test_lives(record_property: Callable[[str, object], None]) -> None:
     tally.clear()
     for batch in range(BATCHES):
         run_state_machine_as_test(
-            seed(batch)(Life),
+            seed(batch)((Life, Turns)[batch % 2]),
             settings=settings(
                 max_examples=LIVES,
                 stateful_step_count=STEPS,

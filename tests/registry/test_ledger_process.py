@@ -21,7 +21,7 @@ from ledger.messages.genesis import COMET, GenesisNode
 from ledger.messages.lists import decode_header, decode_signed_header
 from registry import ledger_process, workers
 from registry import view as view_module
-from registry.engines import EngineMissing
+from registry.engines import WrongEngine
 from registry.engines.refill import Refill
 from registry.home import GENESIS
 from registry.ipc import Busy, Connection, Gone, Lost, Server
@@ -287,7 +287,7 @@ async def test_a_network_of_another_engine_is_refused_by_name(
         site, settings = make_home(monkeypatch, folder)
         comet = replace(site.genesis, engine=COMET, producer=b"")
         (folder / GENESIS).write_bytes(encode(comet))
-        with pytest.raises(EngineMissing, match="needs the engine comet, which this version"):
+        with pytest.raises(WrongEngine, match="with the engine comet, not with solo"):
             Service(settings)
         # nothing was made that stands in the way of a version that has it
         assert not settings.database_path.exists()

@@ -14,7 +14,7 @@ from ledger.messages.blocks import BlockInput
 from ledger.messages.evidence import Misbehaviour
 from ledger.messages.genesis import COMET
 from ledger.messages.transactions import Report
-from ledger.offences.punish import consensus_address
+from ledger.nodes import consensus_address
 from ledger.steps import run
 from ledger.types import COIN
 from registry.addresses import encode_account, encode_node

@@ -157,3 +157,88 @@ def test_each_worker_has_a_socket_of_its_own(tmp_path: Path) -> None:
     assert len(load_settings(tmp_path, {"workers": 3}).worker_sockets) == 3
     assert len(set(load_settings(tmp_path, {"workers": 64}).worker_sockets)) == 64
     assert len(load_settings(tmp_path, {"workers": 0}).worker_sockets) == (os.cpu_count() or 1)
+
+
+# --- validators ---------------------------------------------------------------------------------
+
+ID = "0a" * 20
+
+
+def test_a_validator_is_told_everything_in_its_file(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        f"""
+        engine = "comet"
+        validator = "/keys/mine.json"
+        attest = "/keys/mine.json"
+        peers = ["{ID}@one.example.org:26656", "{ID}@[::1]:1"]
+        p2p_host = "0.0.0.0"
+        p2p_port = 7
+        external_address = "mine.example.org:8"
+        rpc = "0.0.0.0:9"
+        state_sync = ["https://one.example.org:26657"]
+        lists = ["https://lists.example.org"]
+        snapshot_epochs = 0
+        halt_height = 12
+        cometbft = "/opt/cometbft"
+        """,
+    )
+    settings = load_settings(tmp_path, {})
+    assert settings.peers == (f"{ID}@one.example.org:26656", f"{ID}@[::1]:1")
+    assert (settings.p2p_host, settings.p2p_port) == ("0.0.0.0", 7)
+    assert (settings.external_address, settings.rpc) == ("mine.example.org:8", "0.0.0.0:9")
+    assert (settings.snapshot_epochs, settings.halt_height) == (0, 12)
+    assert settings.cometbft == Path("/opt/cometbft")
+    # one file, opened once; the ledger process gets what it signs with
+    assert settings.key_files == settings.ledger_key_files == [Path("/keys/mine.json")]
+    handed = Settings.model_validate_json(settings.model_dump_json())
+    assert handed == settings
+
+
+def test_by_default_nobody_reaches_a_validator(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, {"engine": "comet"})
+    assert (settings.p2p_host, settings.p2p_port, settings.rpc) == ("127.0.0.1", 26656, "")
+    assert (settings.snapshot_epochs, settings.halt_height) == (24, 0)
+
+
+def test_the_ledger_process_is_not_told_what_another_one_votes_with(tmp_path: Path) -> None:
+    flags = {"validator": Path("/votes"), "attest": Path("/attests"), "producer": Path("/p")}
+    settings = load_settings(tmp_path, flags | {"engine": "comet"})
+    assert settings.key_files == [Path("/attests"), Path("/votes")]
+    assert settings.ledger_key_files == [Path("/attests")]
+    settings = load_settings(tmp_path, flags)
+    assert settings.key_files == settings.ledger_key_files == [Path("/p"), Path("/attests")]
+
+
+def test_where_things_of_a_validator_lie(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, {"engine": "comet"})
+    assert settings.abci_socket == tmp_path / "run" / "abci.sock"
+    assert settings.cometbft_rpc_socket == tmp_path / "run" / "cometbft.sock"
+    assert settings.cometbft_path == tmp_path / "cometbft"
+    assert settings.snapshot_path == tmp_path / "snapshots"
+
+
+NOT_SETTINGS: dict[str, dict[str, Any]] = {
+    "a peer in capitals": {"peers": (f"{'0A' * 20}@h:1",)},
+    "a peer with half an id": {"peers": ("0a@h:1",)},
+    "a peer without a port": {"peers": (f"{ID}@h",)},
+    "two peers in one": {"peers": (f"{ID}@h:1,{ID}@h:2",)},
+    "a peer that ends a line": {"peers": (f"{ID}@h:1\n",)},
+    "a quote in a peer": {"peers": (f'{ID}@h":1',)},
+    "an address without a port": {"external_address": "h"},
+    "an RPC without a port": {"rpc": "h"},
+    "an RPC that is two": {"rpc": "h:1,tcp://h:2"},
+    "a server that is no URL": {"state_sync": ("h:1",)},
+    "two servers in one": {"state_sync": ("http://h:1,http://h:2",)},
+    "a host with a quote": {"p2p_host": 'h"'},
+    "no port": {"p2p_port": 0},
+    "a port beyond all": {"p2p_port": 65_536},
+    "a height below all": {"halt_height": -1},
+    "a snapshot below all": {"snapshot_epochs": -1},
+}
+
+
+@pytest.mark.parametrize("flags", NOT_SETTINGS.values(), ids=NOT_SETTINGS)
+def test_what_no_validator_can_be_told(tmp_path: Path, flags: dict[str, Any]) -> None:
+    (name,) = flags
+    assert f"setting {name}" in refused(tmp_path, flags)

@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--crashes", type=int, default=60, help="deaths of the process, about")
     parser.add_argument("--operations", type=int, default=4, help="drawn for each block")
     parser.add_argument("--brisk", action="store_true", help="nodes leave and return within days")
+    parser.add_argument("--turns", action="store_true", help="nodes take the attestors' seats")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="written now and then")
     parser.add_argument("--every", type=int, default=500, help="epochs between two checkpoints")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
@@ -70,6 +71,7 @@ def make_plan(options: argparse.Namespace, seed: int) -> Plan:
         crashes=options.crashes,
         operations=options.operations,
         is_brisk=options.brisk,
+        takes_turns=options.turns,
     )
 
 

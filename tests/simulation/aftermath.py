@@ -7,18 +7,23 @@
 from collections.abc import Sequence
 from typing import Final
 
+from ledger.epochs.standing import is_lost
+from ledger.messages.genesis import REGISTRY
 from ledger.messages.state import (
     DECOMMISSIONED,
     DEREGISTERED,
     EXITED,
     GONE,
+    ON_DUTY,
     TOMBSTONED,
     Node,
 )
-from ledger.messages.tables import HISTORIES, POOL, ROSTERS
+from ledger.messages.tables import BINDINGS, HISTORIES, NODES, POOL, ROSTERS, SETS
+from ledger.messages.transactions import BY_RECOVERY
 from ledger.rules.quorums import MEMBER_BYTES
 from ledger.rules.removals import DOWN_SHARE
 from ledger.state import epoch_key
+from ledger.types import Key
 from tests.simulation.equivocations import PAID
 from tests.simulation.mirror import Change
 from tests.simulation.people import BUG, CAPTURED, DOWN, Machine, make_machine
@@ -28,6 +33,9 @@ from tests.simulation.world import World
 MOST_HELD: Final = 5
 """Epochs for which a healthy node stays decommissioned if nobody fails it."""
 
+FOUR: Final = 4
+"""Of fewer seats one is a third: the least that may be replaced is too much."""
+
 REST: Final = 48
 """Epochs that pass at most from a payout to the node's next life."""
 
@@ -35,6 +43,7 @@ REST: Final = 48
 def count_block(world: World, changes: Sequence[Change]) -> None:
     """Count what the newest block did; `world` still looks at the epoch that ended with it."""
     count_duty(world)
+    count_seats(world)
     settle_deeds(world)
     for change in changes:
         count_change(world, change)
@@ -69,6 +78,38 @@ def has_earned(world: World, machine: Machine, before: Node) -> bool:
     if after is None or not after.earning:
         return bool(before.earning) and after is not None and after.state in (EXITED, TOMBSTONED)
     return after.entry <= world.accumulator
+
+
+def count_seats(world: World) -> None:
+    """Count who took a seat in the block and who lost one, and whether that was right."""
+    before, after, tally = world.sets, world.mirror.one(SETS), world.tally
+    is_recovery = before.ordered_by == BY_RECOVERY
+    old = [member.list_key for member in before.current]
+    if after.current != before.current:
+        kept = [member for member in after.current if member.list_key in old]
+        tally.set_changes += 1
+        is_small = len(old) < FOUR or is_recovery
+        tally.bold_changes += 3 * len(kept) <= 2 * len(after.current) and not is_small
+    if after.next == after.current or after.next == before.next or is_recovery:
+        return
+    now = [member.list_key for member in after.current]
+    soon = [member.list_key for member in after.next]
+    if after.policy == REGISTRY:
+        new = [list_key for list_key in soon if list_key not in now]
+        tally.seats_taken += len(new)
+        tally.unfit_seats += sum(not is_fit(world, list_key) for list_key in new)
+    lost = [list_key for list_key in now if is_lost(world.state, list_key, world.params)]
+    gone = [list_key for list_key in lost if list_key not in soon]
+    tally.lost_seats += len(gone)
+    tally.passed_over += bool(lost) and not gone
+
+
+def is_fit(world: World, list_key: Key) -> bool:
+    """Whether a node may take its turn, as its record says."""
+    node = world.mirror.get(NODES, world.mirror.one(BINDINGS, list_key).node)
+    if node is None or node.state not in ON_DUTY or node.taken:
+        return False
+    return node.list_key == list_key and bool(node.consensus_key)
 
 
 def settle_deeds(world: World) -> None:

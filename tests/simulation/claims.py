@@ -88,6 +88,27 @@ def supply_is_constant(world: World) -> Iterator[Claim]:
     )
 
 
+def seats_change_gently(world: World) -> Iterator[Claim]:
+    """Whether attestors order their set, or nodes take their turns."""
+    tally = world.tally
+    yield Claim(
+        "of four attestors or more a change leaves more than two thirds of the next set in place",
+        tally.bold_changes == 0 and tally.set_changes > 0,
+        f"{tally.bold_changes} of {tally.set_changes} changes",
+    )
+    yield Claim(
+        "lost seats go first",
+        tally.passed_over == 0,
+        f"{tally.lost_seats} went, {tally.passed_over} changes passed one over",
+    )
+    if world.plan.takes_turns:
+        yield Claim(
+            "seats are for nodes on duty that lost no stake, each with its keys",
+            tally.unfit_seats == 0 and tally.seats_taken > 0,
+            f"{tally.seats_taken} seats taken, {tally.unfit_seats} by others",
+        )
+
+
 def a_bug_empties_nothing(world: World) -> Iterator[Claim]:
     """Every node failed at once, for days."""
     tally = world.tally
@@ -120,6 +141,7 @@ CLAIMS: Final[tuple[Callable[[World], Iterator[Claim]], ...]] = (
     thirteen_do_no_harm,
     equivocators_pay,
     supply_is_constant,
+    seats_change_gently,
     a_bug_empties_nothing,
     rates_are_as_computed,
 )

@@ -15,7 +15,7 @@ from typing import Final
 from ledger.messages.duty import Vote, vote_bytes
 from ledger.messages.lists import header_signing_bytes
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, QUEUED, Node
-from ledger.messages.tables import NODES, SETS, VERDICTS
+from ledger.messages.tables import BINDINGS, NODES, SETS, VERDICTS
 from ledger.messages.transactions import Attest, Judge, TesterVote
 from ledger.nodes import get_duty_key
 from ledger.rules.quorums import draw_testers
@@ -65,9 +65,11 @@ def choose_colluders(world: World) -> int:
 
 
 def send_attestations(world: World) -> None:
-    """Attest the newest header."""
-    for index in range(len(world.mirror.one(SETS).current)):
-        if world.random.random() < ATTENDANCE:
+    """Attest the newest header; whose node is down misses it."""
+    for index, seat in enumerate(world.mirror.one(SETS).current):
+        holder = world.by_key.get(world.mirror.one(BINDINGS, seat.list_key).node)
+        is_up = holder is None or holder.is_up(world.epoch)
+        if world.random.random() < ATTENDANCE and is_up:
             world.send(make_attest(world, index))
 
 

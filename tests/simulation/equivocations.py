@@ -20,9 +20,9 @@ from ledger.messages.lists import ListHeader, decode_header, encode_header, head
 from ledger.messages.state import ACTIVE
 from ledger.messages.tables import HISTORIES
 from ledger.messages.transactions import Report, RequestUnlock
+from ledger.nodes import consensus_address
 from ledger.offences import OFFENCES
 from ledger.offences.offence import Offence
-from ledger.offences.punish import consensus_address
 from ledger.params import HOUR
 from ledger.types import BASIS_POINTS, Key
 from tests.simulation.duties import draw_quorum, is_tested

@@ -9,7 +9,6 @@ from ledger.crypto import sha256
 from ledger.messages.contact import Contact
 from ledger.messages.genesis import (
     COMET,
-    FIXED,
     GENESIS_VERSION,
     NEW_SWARM,
     Genesis,
@@ -120,13 +119,18 @@ def make_genesis(plan: Plan, machines: list[Machine]) -> bytes:
             start_ms=START_MS,
             engine=COMET,
             producer=b"",
-            policy=FIXED,
+            policy=plan.policy,
             seed=sha256(b"seed %d" % plan.seed),
             params=tuple(plan.params),
             pool=POOL,
             attestors=tuple(
-                GenesisAttestor(key, SEAT_WEIGHT, links(key, 0, plan.epochs + 9)[-1])
-                for key in sorted(map(public, ATTESTORS))
+                GenesisAttestor(
+                    public(name),
+                    SEAT_WEIGHT,
+                    links(public(name), 0, plan.epochs + 9)[-1],
+                    public(f"{name} consensus"),
+                )
+                for name in sorted(ATTESTORS, key=public)
             ),
             recovery=tuple(sorted(map(public, RECOVERY))),
             accounts=tuple(GenesisAccount(key, RICH) for key in sorted(map(public, accounts))),

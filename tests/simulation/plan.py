@@ -1,14 +1,15 @@
 """What is simulated: the network, who lives in it, and when what happens. A seed decides the rest.
 
 The network is the mainnet preset with epochs of one hour and one block each, under the engine
-`COMET`, so that blocks can carry what validators did wrong. A shorter run has the same events, only
-nearer to each other.
+`COMET`, so that blocks can carry what validators did wrong. Attestors order their set, or nodes
+take their turns, as a plan says. A shorter run has the same events, only nearer to each other.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
+from ledger.messages.genesis import FIXED, REGISTRY
 from ledger.params import DAY, HOUR, Params, preset
 from ledger.types import COIN
 
@@ -30,7 +31,7 @@ CHANGES: Final = {"block_ms": HOUR, "epoch_ms": HOUR, "attest_blocks": 1}
 BRISK: Final = {
     "valid_ms": DAY, "trust_ms": 2 * DAY, "report_margin_ms": 12 * HOUR, "evidence_ms": 3 * DAY,
     "unbonding_ms": 4 * DAY, "lock_ms": 8 * DAY, "set_change_ms": DAY, "grace_ms": 12 * HOUR,
-    "contributor_wait_ms": 2 * DAY,
+    "contributor_wait_ms": 2 * DAY, "founders_until": 4, "absences_most": 6,
 }  # fmt: skip
 """What differs besides in a short run, so that nodes leave and come back in it."""
 
@@ -86,7 +87,7 @@ CONTRIBUTORS: Final = tuple(f"contributor {number}" for number in range(24))
 WATCHERS: Final = tuple(f"watcher {number}" for number in range(4))
 ATTESTORS: Final = tuple(f"attestor {number}" for number in range(5))
 RECOVERY: Final = tuple(f"recovery {number}" for number in range(3))
-SEAT_WEIGHT: Final = 10
+SEAT_WEIGHT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,13 @@ class Plan:
     """Whether nodes leave and come back within days."""
     audit_epochs: int = 24
     """From one check of all invariants to the next."""
+    takes_turns: bool = False
+    """Whether the registry fills the attestors' seats."""
+
+    @property
+    def policy(self) -> int:
+        """How the set of attestors changes."""
+        return REGISTRY if self.takes_turns else FIXED
 
     @cached_property
     def params(self) -> Params:

@@ -76,6 +76,18 @@ class Tally:
     """Transactions by `kind: code`."""
     crashes: Counter[str] = field(default_factory=Counter)
     """Deaths by the point at which they came."""
+    set_changes: int = 0
+    """Sets that took over."""
+    bold_changes: int = 0
+    """Those, from four seats on, of which a third or more was new without recovery keys."""
+    seats_taken: int = 0
+    """Seats announced for nodes whose turn it was."""
+    unfit_seats: int = 0
+    """Those whose node was off duty, or lacked a key, or had lost stake."""
+    lost_seats: int = 0
+    """Seats of nodes off duty, barred or missing, that went."""
+    passed_over: int = 0
+    """Changes at which a lost seat had to go and none did."""
     supply_checks: int = 0
     audits: int = 0
     smallest_list: int = 2**31

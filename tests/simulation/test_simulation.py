@@ -11,19 +11,21 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import REFUSALS
+from ledger.messages.tables import SETS
 from ledger.offences import OFFENCES
 from ledger.transactions import TX_KINDS
+from tests.factory import public
 from tests.simulation import run
 from tests.simulation.claims import make_claims
 from tests.simulation.equivocations import A_YEAR, DEED_OF, DEEDS
 from tests.simulation.operations import accounts
 from tests.simulation.operations.table import DUTIES, OPERATIONS
 from tests.simulation.people import CAPTURED
-from tests.simulation.plan import BESIEGED, GROUPS, SHARES, Plan, Violation
+from tests.simulation.plan import ATTESTORS, BESIEGED, GROUPS, SHARES, Plan, Violation
 from tests.simulation.printing import describe_captures
 from tests.simulation.world import World
 
-SHORT = Plan(seed=6, nodes=48, epochs=480, operations=40, crashes=20, is_brisk=True)
+SHORT = Plan(seed=13, nodes=48, epochs=480, operations=40, crashes=20, is_brisk=True)
 """A few dozen nodes, some hundred epochs."""
 
 BRIEF = Plan(seed=5, nodes=48, epochs=120, operations=6, crashes=12)
@@ -33,6 +35,11 @@ BRIEF = Plan(seed=5, nodes=48, epochs=120, operations=6, crashes=12)
 CAPTURED_OFTEN = Plan(seed=2, nodes=64, epochs=800, share=33, quorum=(10, 7), is_brisk=True)
 """A third colludes, and quorums are so small that it has many of them."""
 
+TURNS = Plan(
+    seed=6, nodes=48, epochs=480, operations=40, crashes=20, is_brisk=True, takes_turns=True
+)
+"""The short run where nodes take their turns on the attestors' seats."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,6 +47,12 @@ ROOT = Path(__file__).parents[2]
 def played() -> World:
     """The short run, at its end. Nobody changes it."""
     return run.play(run.start(SHORT))
+
+
+@pytest.fixture(scope="module")
+def turned() -> World:
+    """The short run with turns, at its end. Nobody changes it."""
+    return run.play(run.start(TURNS))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +105,19 @@ def test_claims_hold(played: World) -> None:
     assert [claim for claim in make_claims(played) if not claim.holds] == []
     assert played.tally.supply_checks == SHORT.epochs
     assert played.tally.audits == SHORT.epochs // SHORT.audit_epochs
+
+
+def test_nodes_take_their_turns(turned: World) -> None:
+    """Nodes come for the founders, some are lost, and everything that is claimed holds."""
+    tally = turned.tally
+    assert [claim for claim in make_claims(turned) if not claim.holds] == []
+    assert tally.seats_taken > len(ATTESTORS)
+    assert tally.lost_seats > 0
+    founders = {public(name) for name in ATTESTORS}
+    seated = {member.list_key for member in turned.mirror.one(SETS).current}
+    assert not founders & seated
+    assert tally.refused["set_attestors: bad_order"] > 0
+    assert set(tally.applied) == {kind.name for kind in TX_KINDS}
 
 
 def test_small_quorums_are_captured() -> None:
@@ -221,6 +247,8 @@ TAMPERED: dict[str, Callable[[World], None]] = {
     "longer than 5 epochs": lambda world: _set(world.tally.group(BESIEGED), held=6),
     "every equivocator": lambda world: world.equivocations.append(world.caught.pop()),
     "supply is constant": lambda world: _set(world.mirror, coins=0),
+    "two thirds of the next set": lambda world: _set(world.tally, bold_changes=1),
+    "lost seats": lambda world: _set(world.tally, passed_over=1),
     "three quarters": lambda world: _set(world.tally, bug_lowest=1),
     "at 33 % quorums": lambda world: _set(world.tally.share(33), captures=1_000),
     "at 33 % for two": lambda world: _set(world.tally.share(33), runs=1_000),
@@ -232,6 +260,14 @@ TAMPERED: dict[str, Callable[[World], None]] = {
 def _set(tally: object, **values: int) -> None:
     for name, value in values.items():
         setattr(tally, name, value)
+
+
+def test_claim_of_turns_can_fail(turned: World) -> None:
+    """It fails where a seat was given to whom it must not be."""
+    world: World = pickle.loads(pickle.dumps(turned))
+    world.tally.unfit_seats = 1
+    failed = [claim.text for claim in make_claims(world) if not claim.holds]
+    assert failed == ["seats are for nodes on duty that lost no stake, each with its keys"]
 
 
 @pytest.mark.parametrize("text", TAMPERED)

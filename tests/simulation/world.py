@@ -22,6 +22,7 @@ from ledger.messages.tables import (
     PARAMS,
     POOL,
     ROSTERS,
+    SETS,
 )
 from ledger.messages.transactions import VERSION, Envelope, Paid
 from ledger.params import Params
@@ -159,6 +160,7 @@ class World:
         self.time_ms: TimeMs = running.start_ms + self.params.epoch_ms
         self.roster = self.mirror.one(ROSTERS, epoch_key(self.epoch))
         self.members: Members = unpack_members(self.roster.members)
+        self.sets = self.mirror.one(SETS)
         self.accumulator: Amount = self.mirror.one(POOL).accumulator
         rows = [(machine, self.node(machine)) for machine in self.machines]
         self.on_duty = [(m, node) for m, node in rows if node and node.state in ON_DUTY]

@@ -237,7 +237,8 @@ const PARAMETERS = `
   credit_most_ms 0 7776000000, removal_floor 0 100000, removal_share 0 10000,
   grace_ms 0 7776000000, payable_ms 0 2592000000, reward_rate 0 10000, vote_penalty 0 10000,
   list_penalty 0 10000, block_penalty 0 10000, stake_floor 0 10000, bounty_share 0 5000,
-  bounty_cap 0 9223372036854775807, set_change_ms 0 31536000000
+  bounty_cap 0 9223372036854775807, set_change_ms 0 31536000000,
+  founders_until 1 25, absences_most 1 100000
 `
   .trim()
   .split(/,\s+/)
@@ -337,7 +338,7 @@ const bytes = (least, most) => (r) => r.bytes(least, most);
 const bytes32 = bytes(32, 32);
 const version = (r) => r.record(u8, u8, u8);
 const contact = (r) => r.record(bytes(0, 4), bytes(0, 16), u16, u16, version, version);
-const attestor = (r) => r.record(bytes32, u32, bytes32);
+const attestor = (r) => r.record(bytes32, u32, bytes32, bytes(0, 32), bytes(0, 32));
 const account = (r) => r.record(bytes32, u63);
 const node = (r) => r.record(bytes32, bytes32, bytes32, contact, u64, u63);
 
@@ -358,6 +359,7 @@ function decodeGenesis(raw) {
     (r) => r.array(0, MAX_ATTESTORS, bytes32), // recovery
     (r) => r.array(0, Infinity, (each) => void account(each)),
     (r) => r.array(0, Infinity, (each) => void node(each)),
+    bytes(0, 32), // predecessor
   );
   reader.end();
   const [formatVersion, , startMs, , , policy, , values, , seats, recovery] = fields;

@@ -23,6 +23,7 @@ from ledger.codec import Record, encode
 from ledger.history import AttestorSet, final_key, set_key
 from ledger.lists import build_list, draft_header
 from ledger.merkle import sparse_root
+from ledger.messages.genesis import REGISTRY
 from ledger.messages.lists import attestor_set_hash, encode_signed_header
 from ledger.messages.state import (
     ACTIVE,
@@ -31,6 +32,7 @@ from ledger.messages.state import (
     EXITED,
     QUEUED,
     TOMBSTONED,
+    Absence,
     Account,
     Chainlink,
     Due,
@@ -42,8 +44,11 @@ from ledger.messages.state import (
     RawHeader,
     Roster,
     Swarm,
+    Validator,
+    Validators,
 )
 from ledger.messages.tables import (
+    ABSENCES,
     ACCOUNTS,
     ATTESTATIONS,
     CHAINLINKS,
@@ -65,6 +70,7 @@ from ledger.messages.tables import (
     STARTS,
     SUCCESSION,
     SWARMS,
+    VALIDATORS,
     VERDICTS,
 )
 from ledger.params import Params
@@ -153,6 +159,8 @@ class Expected:
     """Hash chains that begin with the attestors: list key to tip."""
     delayed: tuple[str, ...] = ()
     """Whose seat ended, so that the payout comes an unbonding time later."""
+    validators: Mapping[bytes, bytes] = field(default_factory=dict)
+    """List key to consensus key, of seats that agree on blocks from now on, or with another key."""
     rules: bool = False
     """Whether announced parameters come into force."""
 
@@ -286,9 +294,23 @@ def expect_frozen(end: End) -> None:
     end.archived[set_key(attestor_set_hash(members))] = encode(AttestorSet(members))
     for key, _ in list(end.rows(ATTESTATIONS)):
         end.drop(ATTESTATIONS, key)
+    if end.is_final and end.get(SETS).policy == REGISTRY:
+        _expect_absences(end, [place for place, _ in signed.signatures])
     record = end.get(SUCCESSION)
     if end.is_final and signed.header[310:] != bytes(32) and record.last_epoch == 0:
         end.put(SUCCESSION, b"", replace(record, last_epoch=end.epoch - 1))
+
+
+def _expect_absences(end: End, attested: list[int]) -> None:
+    for place, seat in enumerate(end.get(SETS).current):
+        row = end.get(ABSENCES, seat.list_key)
+        count = row.count if row else 0
+        if count > end.params.absences_most:
+            continue
+        end.drop(ABSENCES, seat.list_key)
+        moved = count - 1 if place in attested else count + 1
+        if moved > 0:
+            end.put(ABSENCES, seat.list_key, Absence(moved))
 
 
 def expect_verdicts(end: End) -> None:
@@ -456,12 +478,33 @@ def expect_attestors(end: End) -> None:
         end.put(PAYOUTS, at(end.time_ms + end.params.unbonding_ms, public(name)), Due(public(name)))
 
 
+def expect_validators(end: End) -> None:
+    """Under validators each seat has the key that the case says, or the one that it had."""
+    record = end.get(VALIDATORS)
+    if record is None:
+        assert not end.expected.validators
+        return
+    keys = {row.list_key: row.consensus_key for row in record.seats} | dict(end.expected.validators)
+    seats = end.get(SETS).current
+    assert set(end.expected.validators) <= {seat.list_key for seat in seats}
+    rows = tuple(Validator(seat.list_key, keys[seat.list_key]) for seat in seats)
+    end.put(VALIDATORS, b"", Validators(rows))
+
+
 def expect_params(end: End) -> None:
     """Parameters that were announced are in force, if the case says so."""
     if end.expected.rules:
         values = end.get(PARAMS).next
         end.put(PARAMS, b"", ParamsState(values, end.time_ms, (), 0))
         end.params = Params(*values)
+
+
+def expect_forgotten(end: End) -> None:
+    """What is known of keys without a seat is only that they missed too much."""
+    seated = [seat.list_key for seat in end.get(SETS).current]
+    for key, row in list(end.rows(ABSENCES)):
+        if key not in seated and row.count <= end.params.absences_most:
+            end.drop(ABSENCES, key)
 
 
 def expect_roster(end: End) -> None:
@@ -494,7 +537,9 @@ RUNNERS: Final[dict[str, Callable[[End], None]]] = {
     "apply_activations": expect_activations,
     "apply_swarms": expect_swarms,
     "apply_attestors": expect_attestors,
+    "apply_validators": expect_validators,
     "apply_params": expect_params,
+    "forget_absences": expect_forgotten,
     "write_roster": expect_roster,
     "write_start": expect_start,
 }
@@ -517,11 +562,21 @@ def run_end(network: Network, late_ms: int = 0, **expected: Any) -> None:
     expect_header(end)
     executed = network.block(ms=end.time_ms - network.chain.tip.time_ms)
     assert executed.ended_epoch
+    assert executed.validators == new_validators(end)
     after = network.dump()
     assert named(changes(end.before, after)) == named(changes(end.before, end.after))
     assert coins(after) == coins(end.before)
     assert executed.root == sparse_root(build_tree(network.store.items(STATE_START, STATE_STOP)))
     assert {key: network.store.get(key) for key in end.archived} == end.archived
+
+
+def new_validators(end: End) -> tuple[bytes, ...] | None:
+    """The consensus keys that an engine has to be told at this end; None if they stay."""
+    before, after = end.before.get(VALIDATORS.letter), end.after.get(VALIDATORS.letter)
+    if not isinstance(before, Validators) or not isinstance(after, Validators):
+        return None
+    old, new = (sorted(row.consensus_key for row in record.seats) for record in (before, after))
+    return None if old == new else tuple(new)
 
 
 def named(rows: Mapping[bytes, Record | None]) -> dict[str, Record | None]:

@@ -122,7 +122,7 @@ GENESIS: dict[str, Row] = {
     "no producer": bad("its producer", producer=b""),
     "producer of 31 bytes": bad("its producer", producer=bytes(31)),
     "producer that is no key": bad("its producer", producer=NO_KEY),
-    "policy that nobody knows": bad("its policy", policy=2),
+    "policy that nobody knows": bad("its policy", policy=3),
     "producer where validators agree": bad("its producer", engine=COMET),
     "recovery keys out of order": bad(
         "its recovery keys are not in ascending order",

@@ -10,6 +10,7 @@ from ledger.rules.attestors import (
     compute_turnover,
     earliest_change,
     remove_lost,
+    rotate,
     turnover_limit,
 )
 
@@ -147,3 +148,86 @@ def test_what_is_left_is_a_set_within_the_limit(
             assert compute_turnover(members, fewer) > turnover_limit(members)
     if lost & {*names(members)} and len(members) > 1:
         assert gone
+
+
+# ---- seats in turns ----
+
+
+def equal(letters: str) -> tuple[Attestor, ...]:
+    """A set of seats that weigh 1."""
+    return tuple(Attestor(letter.encode() * 32, 1) for letter in sorted(letters))
+
+
+def keys_of(letters: str) -> list[bytes]:
+    """List keys that are letters."""
+    return [letter.encode() * 32 for letter in letters]
+
+
+def pairs_of(letters: str) -> list[tuple[bytes, bytes]]:
+    """Seats that move, each to its capital letter."""
+    return [(letter.encode() * 32, letter.upper().encode() * 32) for letter in letters]
+
+
+TWENTY = "abcdefghijklmnopqrst"
+FULL = "abcdefghijklmnopqrstuvwxy"
+
+
+@pytest.mark.parametrize(
+    ("members", "going", "coming", "moving", "after"),
+    [
+        ("abc", "", "", "", "abc"),
+        # one comes, one goes, one comes for another; the first of each
+        ("abc", "", "xy", "", "abcx"),
+        ("abc", "cb", "", "", "ab"),
+        ("abc", "cb", "xy", "", "abx"),
+        # the last one stays, unless another one comes
+        ("a", "a", "", "", "a"),
+        ("a", "a", "x", "", "x"),
+        ("ab", "ab", "", "", "b"),
+        # from twenty seats on two may move at once
+        (TWENTY, "abc", "xyz", "", "cdefghijklmnopqrstxy"),
+        (TWENTY, "a", "xyz", "", "bcdefghijklmnopqrstxy"),
+        (TWENTY, "", "xyz", "", TWENTY + "xy"),
+        # a set has twenty-five seats at most
+        (FULL, "", "z", "", FULL),
+        (FULL, "ab", "z123", "", "cdefghijklmnopqrstuvwxy1z"),
+        # who moves has what is left of the limit
+        ("abc", "", "", "b", "aBc"),
+        ("abc", "", "", "ab", "Abc"),
+        ("abc", "", "x", "b", "abcx"),
+        ("abc", "a", "", "b", "bc"),
+        (TWENTY, "a", "x", "bc", "Bcdefghijklmnopqrstx"),
+        (TWENTY, "", "x", "bc", "aBcdefghijklmnopqrstx"),
+        (TWENTY, "", "", "abc", "ABcdefghijklmnopqrst"),
+        (FULL, "", "", "abc", "ABcdefghijklmnopqrstuvwxy"),
+    ],
+)
+def test_seats_change_as_far_as_they_may(
+    members: str, going: str, coming: str, moving: str, after: str
+) -> None:
+    new = rotate(equal(members), keys_of(going), keys_of(coming), pairs_of(moving))
+    assert new == equal(after)
+
+
+@given(st.data(), st.integers(1, 25))
+def test_whoever_goes_and_comes_a_set_moves_within_the_limit(data: st.DataObject, n: int) -> None:
+    members = equal(FULL[:n])
+    old = FULL[:n]
+    going = data.draw(st.permutations(old).map(lambda rows: rows[: len(rows) // 2]))
+    coming = data.draw(st.lists(st.sampled_from("0123456789"), unique=True))
+    moving = [letter for letter in old if letter not in going][:3]
+    new = rotate(
+        members, keys_of("".join(going)), keys_of("".join(coming)), pairs_of("".join(moving))
+    )
+    assert 1 <= len(new) <= 25
+    assert {member.weight for member in new} == {1}
+    assert list(new) == sorted(new, key=lambda member: member.list_key)
+    limit = turnover_limit(members)
+    assert compute_turnover(members, new) <= limit
+    # who goes first went, and who comes first came; the last seat stays
+    held = [member.list_key for member in new]
+    gone = keys_of("".join(going[:limit]))
+    assert not set(gone) & set(held) or (n == 1 and not coming)
+    room = min(limit, 25 - n + len(gone))
+    came = keys_of("".join(coming[:room]))
+    assert [key for key in held if key[:1].isdigit()] == sorted(came)

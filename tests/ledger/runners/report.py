@@ -76,7 +76,8 @@ def epoch_at(sheet: Sheet, time_ms: int) -> int:
         for key, row in sheet.before.items()
         if key[:1] == STARTS.letter
     }
-    return max(epoch for epoch, start_ms in starts.items() if start_ms < time_ms)
+    # the first block may have the time of genesis
+    return max((epoch for epoch, start_ms in starts.items() if start_ms < time_ms), default=0)
 
 
 # --------------------------------------------------------------------------- what it costs
@@ -97,6 +98,10 @@ def punish(sheet: Sheet, offence: int, key: bytes, epoch: int, reporter: str | N
     place = key + epoch.to_bytes(8, "big")
     assert sheet.get(PUNISHED, place) is None
     sheet.put(PUNISHED, place, Punished(offence, sheet.height, penalty))
+    mark = node + epoch.to_bytes(8, "big")
+    if history is None and sheet.get(PUNISHED, mark) is None:
+        # a key without a node: what it loses is the seat of its list key
+        sheet.put(PUNISHED, mark, Punished(offence, sheet.height, 0))
     if offence != VOTE and history is not None and (is_liable or record is None):
         sheet.put(HISTORIES, node, replace(history, tombstoned=1))
     if not is_liable:

@@ -5,13 +5,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ledger.crypto import sha256
+from ledger.errors import Refusal
+from ledger.messages.evidence import Misbehaviour
 from ledger.messages.genesis import COMET
 from ledger.messages.state import ACTIVE, EXITED, TOMBSTONED
-from ledger.messages.tables import HISTORIES, STARTS
-from tests.factory import REQUIREMENT, Network, attestor_roles, public
+from ledger.messages.tables import HISTORIES, SETS, STARTS
+from ledger.offences.punish import is_barred
+from tests.factory import REQUIREMENT, Network, attestor_roles, public, validator_of
+from tests.ledger.refusals.rows import submit
 from tests.ledger.runners.report import piece, run_misbehaviour, run_report
 from tests.ledger.scenes import SHORT, enter, let_go, pay_out, town
-from tests.life import header_evidence, set_keys, vote_evidence
+from tests.life import current, header_evidence, report, set_keys, vote_evidence
 
 ENGINE: dict[str, Any] = {"engine": COMET, "producer": b""}
 
@@ -81,10 +86,60 @@ def test_the_last_block_of_an_epoch_is_of_that_epoch(network: Network) -> None:
     run_misbehaviour(network, piece("node", network))
 
 
-def test_before_the_first_block_there_is_no_offence(network: Network) -> None:
-    start_ms = network.genesis.start_ms
-    early = replace(piece("node", network), time_ms=start_ms)
+def founder(network: Network, ago_ms: int = 0) -> Misbehaviour:
+    """An engine's word on the first founding attestor, who has no node."""
+    key = validator_of(current(network)[0].list_key)
+    return replace(piece("node", network, ago_ms), address=sha256(key)[:20])
+
+
+def test_a_founder_without_a_node_is_barred_under_its_list_key(network: Network) -> None:
+    list_key = current(network)[0].list_key
+    run_misbehaviour(network, founder(network))
+    assert is_barred(network.state, list_key)
+    network.end_epoch()
+    assert list_key not in [member.list_key for member in network.state.one(SETS).next]
+
+
+def test_blocks_and_headers_of_a_founder_count_once(network: Network) -> None:
+    """Whatever came first, its list key is marked once for an epoch, and nothing else is there."""
+    list_key = current(network)[0].list_key
+    run_misbehaviour(network, founder(network), founder(network), counted=(0,))
+    evidence = header_evidence(network, list_key)
+    with pytest.raises(Refusal, match="punished_already"):
+        submit(network, report(network, "leo", evidence))
+
+
+def test_headers_and_then_blocks_of_a_founder(network: Network) -> None:
+    run_report(network, "leo", header_evidence(network, current(network)[0].list_key))
+    run_misbehaviour(network, founder(network), counted=(0,))
+
+
+def test_the_first_block_has_the_time_of_genesis(network: Network) -> None:
+    """As CometBFT makes it: so an offence at that time is one of epoch 0."""
+    early = replace(founder(network), time_ms=network.genesis.start_ms, height=1)
+    run_misbehaviour(network, early)
+
+
+def test_the_first_block_gets_too_old_too() -> None:
+    network = begin(**SHORT)
+    early = replace(founder(network), time_ms=network.genesis.start_ms, height=1)
+    while next(network.state.items(STARTS))[0] == bytes(8):
+        network.end_epoch()
     run_misbehaviour(network, early, counted=())
+
+
+def test_before_the_time_of_genesis_there_is_no_offence(network: Network) -> None:
+    early = replace(founder(network), time_ms=network.genesis.start_ms - 1, height=1)
+    run_misbehaviour(network, early, counted=())
+
+
+def test_a_node_that_was_not_there_then_is_not_liable(network: Network) -> None:
+    """Its address is marked, and nothing else: a later stake does not pay."""
+    early = replace(piece("node", network), time_ms=network.genesis.start_ms, height=1)
+    run_misbehaviour(network, early)
+    assert network.node().taken == 0
+    network.end_epoch()
+    assert network.node().state == ACTIVE
 
 
 def test_after_votes_it_costs_what_is_missing(network: Network) -> None:

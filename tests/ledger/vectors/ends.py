@@ -6,12 +6,14 @@ BEGINNINGS   the first block of an epoch, which completes the header
 
 from typing import Any, Final
 
+from ledger.messages.genesis import COMET, REGISTRY
 from ledger.messages.lists import Attestor
-from tests.factory import EPOCH_MS, QUARTER, Network, links, public
+from tests.factory import EPOCH_MS, QUARTER, Network, attestor_roles, links, public
 from tests.ledger.refusals.blocks import quiet
 from tests.ledger.refusals.leave import slashed
 from tests.ledger.refusals.orders import RECOVERY, announced, lost, orders, recovers
 from tests.ledger.refusals.rows import Scene, after
+from tests.ledger.refusals.seats import FOUR
 from tests.ledger.refusals.stake import queued, waiting
 from tests.ledger.refusals.successor import follows, moved
 from tests.ledger.scenes import (
@@ -117,10 +119,51 @@ def unattested(network: Network) -> None:
     network.block()
 
 
+def stand(network: Network) -> None:
+    """Three nodes with every key are active, and the oldest is to come for a founder."""
+    names = ("node", "node 2", "node 3")
+    for name, who in zip(names, ("kim", "leo", "alice"), strict=True):
+        network.block(network.register(name, who, **attestor_roles(name)))
+        network.end_epoch()
+
+
+def another_validator(network: Network) -> None:
+    """A node with a seat names another consensus key."""
+    network.block(set_keys(network, consensus_key=public("node 2 other consensus")))
+
+
+def names_another_list_key(network: Network) -> None:
+    """A node with a seat names another list key."""
+    key = public("node other list")
+    network.block(set_keys(network, list_key=key, list_tip=links(key)[-1]))
+
+
+def missing(network: Network) -> None:
+    """One founding seat of four attests nothing for two epochs."""
+    network.attesting = False
+    for _ in range(2):
+        network.block()
+        network.block(*(network.attest(place) for place in (1, 2, 3)))
+        network.end_epoch()
+    network.attesting = True
+
+
+def slashed_seat(network: Network) -> None:
+    """That seat signed two headers: a set without it is announced."""
+    lost(network)
+    network.end_epoch()
+
+
 def raised(network: Network) -> None:
     """Other parameters are announced."""
     network.block(set_params(network, reward_rate=1_000))
 
+
+TURNS: Final[dict[str, int]] = SEATS | {"founders_until": 3}
+"""Parameters under which three nodes take over from the founders."""
+
+TAKEN: Final[dict[str, Any]] = {"policy": REGISTRY, "engine": COMET, "producer": b""}
+"""What a genesis file has otherwise where nodes take their turns and agree on blocks."""
 
 IN_TOWN: Final[dict[str, Any]] = {"genesis": CIVIC}
 
@@ -228,6 +271,30 @@ ENDS: Final[dict[str, Played]] = {
     "a barred seat goes": Played(after(lost, end)),
     "recovery keys replace the set at once": Played(
         after(lambda n: n.block(recovers()(n)), end), genesis=RECOVERY
+    ),
+    "the registry fills the seats: a node comes for a founder": Played(stand, TURNS, TAKEN),
+    "it takes over and agrees on blocks, and the next one comes": Played(
+        after(stand, end), TURNS, TAKEN
+    ),
+    "a validator's other consensus key is in force": Played(
+        after(stand, ends(3), another_validator, end), TURNS, TAKEN
+    ),
+    "a node that names another list key has its seat moved": Played(
+        after(stand, ends(4), names_another_list_key, end), TURNS, TAKEN
+    ),
+    "a seat missed a header that is final without it": Played(
+        after(quiet, Network.block, lambda n: n.block(*(n.attest(p) for p in (1, 2, 3))), end),
+        TURNS,
+        TAKEN | FOUR,
+    ),
+    "a seat that attested makes up for what it missed": Played(
+        after(missing, end), TURNS, TAKEN | FOUR
+    ),
+    "a seat that missed too many headers is lost": Played(
+        after(missing), TURNS | {"absences_most": 1}, TAKEN | FOUR
+    ),
+    "what a seat missed is forgotten with the seat": Played(
+        after(missing, missing, slashed_seat, end), TURNS, TAKEN | FOUR
     ),
     # parameters
     "parameters that wait": Played(after(raised, end)),

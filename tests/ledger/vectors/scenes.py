@@ -15,6 +15,7 @@ from ledger.codec import encode
 from ledger.errors import REFUSALS
 from ledger.messages.genesis import COMET
 from ledger.messages.lists import Attestor
+from ledger.nodes import consensus_address
 from tests.factory import (
     BLOCK_MS,
     FEE,
@@ -27,6 +28,7 @@ from tests.factory import (
     make_genesis,
     places,
     public,
+    validator_of,
 )
 from tests.ledger.refusals.kinds import GOOD
 from tests.ledger.refusals.orders import RECOVERY, recovers
@@ -281,6 +283,12 @@ def of(name: str, **changes: Any) -> Callable[[Network], bytes]:
     return lambda network: encode(replace(piece(name, network), **changes))
 
 
+def founder(network: Network) -> bytes:
+    """A piece about the consensus key of the first attestor, who has no node."""
+    key = validator_of(current(network)[0].list_key)
+    return encode(replace(piece("node", network), address=consensus_address(key)))
+
+
 def junk(text: str) -> Callable[[Network], bytes]:
     """A piece of these bytes."""
     return lambda _network: bytes.fromhex(text)
@@ -298,9 +306,10 @@ MISBEHAVIOUR: Final[dict[str, Played]] = {
     "the same again in a later block has no effect": Played(
         after(enter, finds(of("node")), finds(of("node"))), genesis=ENGINE
     ),
-    "an offence at the time of genesis is of no epoch": Played(
+    "an offence at the time of genesis is one of epoch 0, and a later stake does not pay": Played(
         after(enter, finds(of("node", time_ms=make_genesis().start_ms))), genesis=ENGINE
     ),
+    "a founder without a node: its list key is marked too": Played(finds(founder), genesis=ENGINE),
     "after votes only what is missing is taken": Played(
         after(enter, reports(lambda n: vote_evidence(n, "node")), finds(of("node"))),
         genesis=ENGINE,

@@ -62,6 +62,10 @@ def test_vectors_are_what_the_ledger_makes() -> None:
 
 NOT_HERE: Final = {
     "bad_genesis": "a genesis file is refused before there is a state",
+    **dict.fromkeys(
+        ("bad_inheritance", "inheritance_missing"),
+        "what a network begins with is refused before there is a state",
+    ),
     "bad_snapshot": "a snapshot is refused by whoever fills a store with it",
     **dict.fromkeys(
         ("bad_list", "not_final", "wrong_set", "from_the_future", "list_expired"),

@@ -27,6 +27,8 @@ LEAST: Final[dict[str, dict[str, int]]] = {
     "events": {
         **{"epoch ends": 500, "payouts": 20, "refunds": 20, "later lives": 5, "came back": 20},
         **{"slashed after leaving": 5, "sets took over": 20, "parameters changed": 20},
+        **{"nodes took their turns": 20, "seats missed headers": 20, "validators changed": 20},
+        **{"validators changed their keys": 5},
     },
 }
 """How often everything has to happen at least."""

@@ -2,8 +2,9 @@
 
 - What rules send waits for the next block. A block that is full is made, and the epoch goes to its
   end, so that time passes in lives without a rule that lets it.
-- After each block all invariants hold, the money is what the book says, refusals have changed
-  nothing, a proposal of the same transactions takes the same ones, a replica has the same root.
+- After each block all invariants hold, a set of attestors moved no further than it may, the money
+  is what the book says, refusals have changed nothing, a proposal of the same transactions takes
+  the same ones, a replica has the same root.
 - At a life's end everything is executed once more from the beginning.
 """
 
@@ -12,15 +13,29 @@ from typing import Final
 
 from hypothesis.stateful import RuleBasedStateMachine
 
+from ledger.chain import Executed
 from ledger.codec import encode
 from ledger.errors import REFUSALS
 from ledger.invariants import find_violations
-from ledger.messages.state import ACTIVE, DECOMMISSIONED, QUEUED, Node
-from ledger.messages.tables import ATTESTATIONS, CHAINLINKS, EPOCH, HISTORIES, NODES, SETS
+from ledger.messages.genesis import FIXED, REGISTRY
+from ledger.messages.state import ACTIVE, DECOMMISSIONED, QUEUED, AttestorSets, Node
+from ledger.messages.tables import (
+    ABSENCES,
+    ATTESTATIONS,
+    BINDINGS,
+    CHAINLINKS,
+    EPOCH,
+    HISTORIES,
+    NODES,
+    SETS,
+)
+from ledger.messages.transactions import BY_RECOVERY
 from ledger.nodes import get_members
 from ledger.replay import execute_block
+from ledger.rules.attestors import compute_turnover, turnover_limit
 from ledger.rules.quorums import has_quorum
 from ledger.steps import run
+from ledger.validators import get_validators
 from tests import life
 from tests.factory import LINKS, Network, attestor_roles, public, replay, verify_cached
 from tests.ledger.refusals.rows import code_of, submit
@@ -57,9 +72,12 @@ tally = Tally()
 class Machine(RuleBasedStateMachine):
     """A network to which anything may be sent, a replica, and the book of its money."""
 
+    POLICY = FIXED
+    """How the set of attestors changes."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.network = Network(make_world())
+        self.network = Network(make_world(self.POLICY))
         self.replica = replay(self.network.raw, [])
         self.book = Book(self.network)
         self.pending: list[tuple[bytes, str]] = []
@@ -212,6 +230,7 @@ class Machine(RuleBasedStateMachine):
         )
         before = dict(network.state.items(NODES))
         params, sets = network.params, network.state.one(SETS)
+        validators = get_validators(network.state)
         executed = run(network.chain.finalize(block), verify_cached)
         accepted = [raw for raw, code in zip(raws, executed.codes, strict=True) if code == 0]
         assert proposal.transactions == tuple(accepted), "proposal and block disagree"
@@ -236,10 +255,33 @@ class Machine(RuleBasedStateMachine):
         tally.count_offences(punished)
         tally.count_nodes(before, dict(network.state.items(NODES)))
         tally.count_event("epoch ends", executed.ended_epoch)
-        tally.count_event("sets took over", network.state.one(SETS).current != sets.current)
+        self.check_seats(sets, validators, executed)
         tally.count_event("parameters changed", network.params != params)
         self.forget()
         self.is_whole = True
+
+    def check_seats(
+        self, before: AttestorSets, validators: Sequence[bytes], executed: Executed
+    ) -> None:
+        """A set moves within its limit, and always somebody agrees on blocks, each once."""
+        state = self.network.state
+        after, agreeing = state.one(SETS), get_validators(state)
+        if before.ordered_by != BY_RECOVERY:
+            moved = compute_turnover(before.current, after.current)
+            assert moved <= turnover_limit(before.current)
+        assert 1 <= len(agreeing) == len(set(agreeing)) == len(after.current)
+        assert executed.validators == (None if agreeing == validators else tuple(agreeing))
+        seated = [member.list_key for member in before.current]
+        new = [member.list_key for member in after.current if member.list_key not in seated]
+        nodes = [key for key in new if state.one(BINDINGS, key).node != key]
+        tally.count_event("sets took over", after.current != before.current)
+        tally.count_event("validators changed", agreeing != validators)
+        if after.policy == REGISTRY:
+            tally.count_event("nodes took their turns", bool(nodes))
+            is_missing = any(True for _ in state.items(ABSENCES))
+            tally.count_event("seats missed headers", executed.ended_epoch and is_missing)
+            same = agreeing != validators and after.current == before.current
+            tally.count_event("validators changed their keys", same)
 
     def is_signed(self, raw: bytes) -> bool:
         """Whether a transaction comes as far as to a proposer."""

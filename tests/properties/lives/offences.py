@@ -12,7 +12,7 @@ from ledger.messages.state import (
     LIST_ROLE,
 )
 from ledger.messages.tables import BINDINGS
-from ledger.offences.punish import consensus_address
+from ledger.nodes import consensus_address
 from tests import life
 from tests.factory import pair_of, public
 from tests.properties.lives.duty import DutyRules

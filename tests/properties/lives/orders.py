@@ -12,6 +12,7 @@ from ledger.messages.transactions import Seat
 from ledger.offences.punish import is_barred
 from ledger.succession import get_succession
 from ledger.types import ZERO_HASH
+from ledger.validators import get_holder
 from tests import life
 from tests.factory import public
 from tests.properties.lives.machine import Machine
@@ -28,7 +29,11 @@ from tests.properties.lives.world import (
     rarely,
 )
 
-SEATABLE: Final = (*SPARE, *ATTESTORS, *(f"{name} list" for name in NAMES))
+SEATABLE: Final = (
+    *SPARE,
+    *ATTESTORS,
+    *(f"{name} list{more}" for name in NAMES for more in ("", " 1", " 2", " 3")),
+)
 """Whose list keys may have a seat."""
 SEATABLE_NAME_OF: Final = {public(name): name for name in SEATABLE}
 MOST_SEATS: Final = 5
@@ -75,11 +80,14 @@ class OrderRules(Machine):
         return life.seats(self.network, kept=fewer) if gone else self.renewed(members, a)
 
     def seatable(self, members: Sequence[Attestor]) -> list[str]:
-        """Whose list keys could have a seat now, and have none."""
-        seated = {member.list_key for member in members}
-        of_nodes = [f"{n} list" for n, node in self.nodes(ACTIVE) if node.list_key]
-        names = [name for name in (*of_nodes, *SPARE, *ATTESTORS) if public(name) not in seated]
-        return [name for name in names if not is_barred(self.network.state, public(name))]
+        """Whose list keys could have a seat now, and have none: validators come from nodes."""
+        holders = [get_holder(self.network.state, member.list_key) for member in members]
+        return [
+            SEATABLE_NAME_OF[node.list_key]
+            for name, node in self.nodes(ACTIVE)
+            if node.list_key and node.consensus_key and public(name) not in holders
+            and not is_barred(self.network.state, node.list_key)
+        ]  # fmt: skip
 
     def renewed(self, members: Sequence[Attestor], number: int) -> tuple[Seat, ...]:
         """The same seats, one of them with its hash chain from the beginning."""

@@ -4,15 +4,18 @@ Each act is a transaction that somebody might send, or an epoch that passes. An 
 other transactions are in the same blocks; then the scene goes on as far as it can.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from hypothesis.stateful import rule
 
+from ledger.messages.genesis import REGISTRY
+from ledger.messages.lists import Attestor
 from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, QUEUED, Node
 from ledger.messages.tables import SETS
 from ledger.nodes import get_duty_key
+from ledger.validators import get_holder
 from tests import life
-from tests.factory import make_contact, public
+from tests.factory import links, make_contact, public
 from tests.properties.lives.offences import OffenceRules
 from tests.properties.lives.orders import OrderRules
 from tests.properties.lives.stake import StakeRules
@@ -25,6 +28,7 @@ from tests.properties.lives.world import (
     PLAYERS,
     REQUIREMENT,
     pick,
+    rarely,
 )
 
 FEW: Final = 6
@@ -123,22 +127,59 @@ class SceneRules(StakeRules, OffenceRules, OrderRules):
         if not node.list_key:
             self.change_keys(name, f"{name} duty")
             self.pass_epoch()
-        who = pick(PLAYERS, b)
         self.absent = frozenset()
-        self.pass_epochs_until(self.is_set_settled, 3)
-        members = self.network.state.one(SETS).current
-        others = [member for member in members if member.list_key != public(f"{name} list")]
-        kept = others if len(others) < 3 else others[1:]
-        seats = life.seats(self.network, f"{name} list", kept=kept)
-        self.send(life.set_attestors(self.network, seats, who), who)
+        self.take_seat(name, pick(PLAYERS, b))
         self.pass_epochs_until(lambda: self.is_seated(name), 3)
         self.ask_to_leave(name)
         self.pass_epochs_until(lambda: self.find(name) is None, 10)
 
+    def take_seat(self, name: str, who: str) -> None:
+        """The attestors order a seat for a node, or as many nodes stand as have to."""
+        network = self.network
+        if network.state.one(SETS).policy == REGISTRY:
+            for other, node in self.staying(ACTIVE)[: network.params.founders_until]:
+                if not node.list_key:
+                    self.change_keys(other, f"{other} duty")
+            self.pass_epochs_until(lambda: self.is_seated(name), 4)
+            return
+        self.pass_epochs_until(self.is_set_settled, 3)
+        members = network.state.one(SETS).current
+        sitting = self.find(name)
+        list_key = sitting.list_key if sitting else b""
+        others = [m for m in members if get_holder(network.state, m.list_key) != public(name)]
+        kept = others if len(others) < 3 else others[1:]
+        seats = life.seats(network, kept=(*kept, Attestor(list_key, 1))) if list_key else ()
+        if seats:
+            self.send(life.set_attestors(network, seats, who), who)
+
     def is_seated(self, name: str) -> bool:
-        """Whether the list key of a node has a seat."""
-        members = self.network.state.one(SETS).current
-        return public(f"{name} list") in [member.list_key for member in members]
+        """Whether a list key of a node has a seat."""
+        state = self.network.state
+        members = state.one(SETS).current
+        return public(name) in [get_holder(state, member.list_key) for member in members]
+
+    @rule(a=NUMBER, b=NUMBER)
+    def change_all_keys(self, a: int, b: int) -> None:
+        """A node, sooner one with a seat, names another consensus key, and a list key perhaps."""
+        seated = [(n, node) for n, node in self.staying(ACTIVE) if self.is_seated(n)]
+        name, _ = self.some_node(a, seated or self.staying(ACTIVE))
+        roles: dict[str, Any] = {"consensus_key": public(f"{name} consensus {b % 4}")}
+        if rarely(a, 3):
+            list_key = public(f"{name} list {1 + b % 3}")
+            roles |= {"list_key": list_key, "list_tip": links(list_key)[-1]}
+        elif rarely(a, 5):
+            roles = {"list_key": b"", "consensus_key": b""}
+        sequence = self.next_sequence(name)
+        self.send(life.set_keys(self.network, name, sequence, f"{name} duty", **roles))
+        self.pass_epoch()
+
+    @rule(a=NUMBER, b=NUMBER)
+    def miss_headers(self, a: int, b: int) -> None:
+        """One seat of many does not attest for some epochs, and is there again or never."""
+        self.absent = frozenset((a % len(self.network.state.one(SETS).current),))
+        self.pass_epochs_until(lambda: False, 2 + b % 4)
+        if b % 2:
+            self.absent = frozenset()
 
     def ask_to_leave(self, name: str) -> None:
         """The operator asks, if the node is there."""

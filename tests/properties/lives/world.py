@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
-from ledger.messages.genesis import COMET, Genesis, GenesisAccount
+from ledger.messages.genesis import COMET, FIXED, Genesis, GenesisAccount
 from tests.factory import FEE, PEOPLE, founding, make_genesis, public
 
 T = TypeVar("T")
@@ -48,6 +48,8 @@ PARAMS: Final = {
     "vote_penalty": 400,
     "bounty_cap": 1_500,
     "set_change_ms": 20_000,
+    "founders_until": 3,
+    "absences_most": 3,
 }
 """Everything that takes time takes a few epochs."""
 OTHER_PARAMS: Final[tuple[dict[str, int], ...]] = (
@@ -80,8 +82,11 @@ WELL, ILL, SILENT = "well", "ill", "silent"
 
 
 @cache
-def make_world() -> Genesis:
-    """Nine founding nodes of six operators, three attestors, and validators who may be caught."""
+def make_world(policy: int = FIXED) -> Genesis:
+    """Nine founding nodes of six operators, three attestors, and validators who may be caught.
+
+    `policy` says whether attestors order their set, or nodes take their turns.
+    """
     rows = [
         row
         for place, name in enumerate(FOUNDERS)
@@ -91,6 +96,7 @@ def make_world() -> Genesis:
         PARAMS,
         engine=COMET,
         producer=b"",
+        policy=policy,
         pool=10**12,
         recovery=tuple(sorted(map(public, RECOVERY))),
         accounts=tuple(GenesisAccount(key, 10**8) for key in sorted(map(public, PLAYERS))),

@@ -49,6 +49,18 @@ READ: dict[str, tuple[Callable[[str], Any], str, object]] = {
         f"{PUBLIC}:12",
         Seat(PublicSeat(KEY, KEY[::-1]), 12),
     ),
+    "seat of a validator": (
+        arguments.parse_seat,
+        f"{PUBLIC}:{KEY.hex()}",
+        Seat(PublicSeat(KEY, KEY[::-1], KEY), 1),
+    ),
+    "seat of a validator with weight and node": (
+        arguments.parse_seat,
+        f"{PUBLIC}:{KEY.hex()}:3@{NODE}",
+        Seat(PublicSeat(KEY, KEY[::-1], KEY), 3, KEY),
+    ),
+    "seat of a file with a node": (arguments.parse_seat, f"a@b@{NODE}", Seat(Path("a@b"), 1, KEY)),
+    "seat of a file with an at": (arguments.parse_seat, "a@b", Seat(Path("a@b"), 1)),
     "seat of a file that is named like half of one": (
         arguments.parse_seat,
         KEY.hex(),
@@ -82,7 +94,13 @@ REFUSED: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "share of nothing readable": (arguments.parse_share, f"{ACCOUNT}=x", "no amount"),
     "weight of zero": (arguments.parse_seat, "a:0", "no weight"),
     "weight beyond all": (arguments.parse_seat, f"a:{2**32}", "no weight"),
+    "seat with a node that is none": (arguments.parse_seat, f"a@{NODE[:-1]}q", "checksum"),
     "new seat without its proof": (arguments.parse_new_seat, PUBLIC, "needs a proof"),
+    "new seat with a consensus key for its proof": (
+        arguments.parse_new_seat,
+        f"{PUBLIC}:{KEY.hex()}",
+        "needs a proof",
+    ),
     "key that is too short": (arguments.parse_key, KEY.hex()[1:], "no public key"),
     "key without a weight": (arguments.parse_key_weight, KEY.hex(), "no weight"),
     "key with a weight beyond all": (

@@ -9,14 +9,14 @@ from ledger.codec import encode
 from ledger.crypto import Signed, sha256, signing_bytes, verify
 from ledger.genesis import load_genesis
 from ledger.messages import tags
-from ledger.messages.genesis import COMET
+from ledger.messages.genesis import COMET, FIXED, REGISTRY, SOLO, GenesisAttestor
 from ledger.params import PARAMETERS, Params, preset
 from ledger.types import COIN, MAX_AMOUNT
 from registry import signer
-from registry.addresses import encode_account
+from registry.addresses import encode_account, encode_node
 from registry.keystore import CHAIN, RECOVERY, derive, derive_secret
 from registry.signer import HashChain
-from tests.factory import make_genesis
+from tests.factory import founding, make_genesis, public
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import account_of, save_keys, seed_of
 
@@ -96,7 +96,96 @@ def test_seat_for_programs(keys: Path) -> None:
     shown = call_json("keys", "seat", keys / "first.json")
     assert shown["list_key"] == derive(seed_of("first"), "list").public.hex()
     assert shown["tip"] == HashChain(derive_secret(seed_of("first"), CHAIN)).tip.hex()
-    assert shown["seat"] == f"{shown['list_key']}:{shown['tip']}"
+    assert shown["consensus_key"] == derive(seed_of("first"), "consensus").public.hex()
+    assert shown["seat"] == f"{shown['list_key']}:{shown['tip']}:{shown['consensus_key']}"
+
+
+def comet_words(keys: Path, *more: object, out: str = "comet.bin") -> list[object]:
+    """The command line of a network of validators that is good but for its attestors."""
+    return [
+        *("genesis", "new", "--name", "net", "--preset", "minimal", "--start-ms", START),
+        *("--engine", "comet", "--out", keys / out, *more),
+    ]
+
+
+def test_validators_by_file_and_in_public(keys: Path) -> None:
+    files = [word for name in HOLDERS for word in ("--attestor", keys / f"{name}.json")]
+    seats = [call("keys", "seat", keys / f"{name}.json").stdout.strip() for name in HOLDERS]
+    public = [word for seat in seats for word in ("--attestor", seat)]
+    made = call_json(*comet_words(keys, *files, "--policy", "registry"))
+    call(*comet_words(keys, *public, "--policy", "registry", out="public.bin"))
+    raw = (keys / "comet.bin").read_bytes()
+    assert raw == (keys / "public.bin").read_bytes()
+    genesis = load_genesis(raw)
+    assert (genesis.engine, genesis.policy, genesis.producer) == (COMET, REGISTRY, b"")
+    wanted = {
+        (derive(seed_of(name), "list").public, derive(seed_of(name), "consensus").public)
+        for name in HOLDERS
+    }
+    assert {(seat.list_key, seat.consensus_key) for seat in genesis.attestors} == wanted
+    assert (made["engine"], made["policy"], made["producer"]) == ("comet", "registry", "")
+    assert {(row["list_key"], row["consensus_key"]) for row in made["attestors"]} == {
+        (list_key.hex(), consensus_key.hex()) for list_key, consensus_key in wanted
+    }
+    text = call("genesis", "check", keys / "comet.bin").stdout
+    assert all(f"validator   {key.hex()}" in text for _, key in wanted)
+    assert "policy      registry" in text
+
+
+def test_the_predecessor_is_named_by_its_file(keys: Path) -> None:
+    call(*words(keys))
+    first = (keys / "genesis.bin").read_bytes()
+    more = ("--attestor", keys / "first.json", "--predecessor", keys / "genesis.bin")
+    made = call_json(*comet_words(keys, *more))
+    assert load_genesis((keys / "comet.bin").read_bytes()).predecessor == sha256(first)
+    assert made["predecessor"] == sha256(first).hex()
+    text = call("genesis", "check", keys / "comet.bin").stdout
+    assert f"predecessor  {sha256(first).hex()}" in text
+
+
+def test_under_a_producer_nobody_validates(keys: Path) -> None:
+    call(*words(keys))
+    genesis = load_genesis((keys / "genesis.bin").read_bytes())
+    assert (genesis.engine, genesis.policy) == (SOLO, FIXED)
+    assert [seat.consensus_key for seat in genesis.attestors] == [b""]
+    assert "validator" not in call("genesis", "check", keys / "genesis.bin").stdout
+
+
+def test_a_seat_without_its_consensus_key_is_none_for_a_validator(keys: Path) -> None:
+    seat = call("keys", "seat", keys / "first.json").stdout.strip().rpartition(":")[0]
+    result = call(*comet_words(keys, "--attestor", seat), code=1)
+    assert error_of(result) == "bad_genesis"
+    assert "an attestor has no consensus key and needs one" in result.stderr
+    assert not (keys / "comet.bin").exists()
+
+
+@pytest.mark.parametrize("engine", ["solo", "comet"])
+def test_a_producer_where_there_is_one_and_nowhere_else(keys: Path, engine: str) -> None:
+    common = ("--name", "net", "--preset", "minimal", "--attestor", keys / "first.json")
+    told = {"solo": (), "comet": ("--producer", keys / "producer.json")}[engine]
+    out = ("--out", keys / "none.bin")
+    call("genesis", "new", *common, "--engine", engine, *told, *out, code=2)
+    assert not (keys / "none.bin").exists()
+
+
+def test_the_node_behind_a_seat_has_to_be_in_the_file(keys: Path) -> None:
+    node = encode_node(derive(seed_of("first"), "node").public)
+    result = call(*comet_words(keys, "--attestor", f"{keys / 'first.json'}@{node}"), code=1)
+    assert error_of(result) == "bad_genesis"
+    assert "the node behind a seat is not one of the file" in result.stderr
+
+
+def test_check_names_the_node_behind_a_seat(tmp_path: Path) -> None:
+    nodes = founding("founder")
+    seat = GenesisAttestor(public("one"), 1, bytes(32), public("two"), nodes[0].node)
+    file = tmp_path / "comet.bin"
+    genesis = make_genesis(engine=COMET, producer=b"", attestors=(seat,), nodes=nodes)
+    file.write_bytes(encode(genesis))
+    node = encode_node(nodes[0].node)
+    (row,) = call_json("genesis", "check", file)["attestors"]
+    assert row["node"] == node
+    wanted = f"validator   {public('two').hex()}, behind it {node}"
+    assert wanted in call("genesis", "check", file).stdout
 
 
 def test_recovery_keys_by_file_and_in_public(keys: Path) -> None:

@@ -10,12 +10,16 @@ import pytest
 
 from ledger.codec import encode
 from ledger.crypto import sha256
+from ledger.genesis import load_genesis
+from ledger.messages.genesis import COMET, REGISTRY
 from ledger.messages.tables import PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import BY_RECOVERY, Report
 from ledger.params import PARAMETERS
 from registry import signer
+from registry.addresses import encode_account
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive
+from registry.settings import load_settings
 from tests.factory import founding, make_genesis
 from tests.life import OFFENCE, vote_evidence
 from tests.registry.cli.driver import call
@@ -100,6 +104,37 @@ def test_changing_rules(fake: FakeService) -> None:
     fake.network.end_epoch()
     (only,) = fake.network.state.one(SETS).current
     assert only.list_key == derive(seed_of("fourth"), "list").public
+
+
+def test_validators(fake: FakeService) -> None:
+    """The founders' file is the one that the next commands make their homes of."""
+    words = read_commands("validators.md")
+    Path("genesis.bin").unlink()
+    seats = {
+        place: call("keys", "seat", f"{name}.json").stdout.strip()
+        for place, name in zip(
+            ("FIRST", "SECOND", "THIRD", "FOURTH"), (*HOLDERS, "fourth"), strict=True
+        )
+    }
+    treasury = encode_account(account_of("alice"))
+
+    def fill(word: str) -> str:
+        return seats.get(word, word).replace("TREASURY", treasury)
+
+    seat, _, checked, made, joined = follow("validators.md", fill)
+    assert seat.strip() == seats["FIRST"]
+    genesis = load_genesis(Path("genesis.bin").read_bytes())
+    assert len(genesis.attestors) == 4
+    assert (genesis.engine, genesis.policy) == (COMET, REGISTRY)
+    assert all(row.consensus_key.hex() in checked for row in genesis.attestors)
+    founder = load_settings(Path("validator"), {})
+    assert founder.validator == founder.attest == Path("first.json").absolute()
+    assert len(founder.peers) == 1
+    assert re.search("^peer +[0-9a-f]{40}@HOST:26656$", made, re.MULTILINE)
+    joiner = load_settings(Path("joined"), {})
+    assert (len(joiner.state_sync), len(joiner.lists)) == (2, 1)
+    assert "peer" in joined
+    assert len(words) == 5
 
 
 def test_a_page_has_its_commands() -> None:

@@ -8,12 +8,14 @@ import pytest
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.genesis import load_genesis
-from ledger.messages.genesis import COMET
+from ledger.messages.genesis import COMET, FIXED, REGISTRY, SOLO, GenesisAttestor
 from ledger.params import PRESETS, preset
 from ledger.types import COIN
 from registry import keystore, signer
 from registry.addresses import encode_account
 from registry.cli.init import CONFIG
+from registry.cometbft import version
+from registry.cometbft.home import prepare, prepare_node
 from registry.home import GENESIS
 from registry.keystore import MINIMUM, BadKeyFile, derive, load_seed, save_seed
 from registry.settings import load_settings
@@ -26,8 +28,10 @@ from tests.registry.cli.person import (
     run_without_terminal,
     write_passphrase,
 )
+from tests.registry.cometbft.site import make_program
 
 URL = "http://127.0.0.1:8420"
+PEER = f"{'0a' * 20}@127.0.0.1:26656"
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +53,7 @@ def test_a_new_network_is_one_that_its_node_can_run(tmp_path: Path, name: str) -
     genesis = load_genesis(raw)
     assert genesis.name == b"mine"
     assert genesis.params == tuple(preset(name))
+    assert (genesis.engine, genesis.policy) == (SOLO, FIXED)
     assert genesis.producer == derive(load_seed(settings.producer), "producer").public
     (seat,) = genesis.attestors
     assert seat.list_key == derive(load_seed(settings.attest), "list").public
@@ -191,12 +196,12 @@ def test_the_producer_of_a_network_that_exists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [["--follow", URL], ["--producer", "p.json"]], ids=" ".join)
-def test_a_network_of_another_engine_gets_no_home(tmp_path: Path, more: list[str]) -> None:
-    file = tmp_path / "comet.bin"
-    file.write_bytes(encode(make_genesis(engine=COMET, producer=b"")))
-    result = call("init", "--home", tmp_path / "home", "--genesis", file, *more, code=1)
-    assert error_of(result) == "engine_missing"
-    assert "needs the engine comet, which this version cannot run yet" in result.stderr
+def test_a_network_of_validators_takes_no_producer_and_no_follower(
+    tmp_path: Path, theirs: Path, more: list[str]
+) -> None:
+    result = call("init", "--home", tmp_path / "home", "--genesis", theirs, *more, code=1)
+    assert error_of(result) == "wrong_engine"
+    assert "with the engine comet, not with" in result.stderr
     assert not (tmp_path / "home").exists()
 
 
@@ -233,6 +238,17 @@ def test_a_follower_may_attest(tmp_path: Path, genesis: Path) -> None:
         ["--passphrase-fd", "-1"],
         ["--name", "Net"],
         ["--preset", "huge"],
+        ["--engine", "follow"],
+        ["--engine", "comet", "--genesis", "g", "--follow", URL],
+        ["--engine", "comet", "--genesis", "g", "--producer", "k"],
+        ["--engine", "comet", "--validator", "k"],
+        ["--engine", "comet", "--peer", PEER],
+        ["--engine", "comet", "--genesis", "g", "--state-sync", URL],
+        ["--engine", "comet", "--genesis", "g", "--lists", URL],
+        ["--engine", "comet", "--genesis", "g", "--name", "net"],
+        ["--genesis", "g", "--follow", URL, "--validator", "k"],
+        ["--genesis", "g", "--follow", URL, "--peer", PEER],
+        ["--genesis", "g", "--producer", "k", "--state-sync", URL, "--lists", URL],
     ],
     ids=" ".join,
 )
@@ -251,4 +267,158 @@ def test_a_follower_is_refused(tmp_path: Path, genesis: Path) -> None:
     }
     for words, code in refused.items():
         assert error_of(call("init", *home, *words, "--follow", URL, code=1)) == code
+    assert not (tmp_path / "home").exists()
+
+
+# --- validators ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """The genesis file of a network of validators."""
+    file = tmp_path / "comet.bin"
+    file.write_bytes(encode(make_genesis(engine=COMET, producer=b"")))
+    return file
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CometBFT on the path, where nothing else is."""
+    folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(version, "CHECKOUT_FOLDER", tmp_path / "nowhere")
+    return make_program(folder / "cometbft")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_new_network_of_one_validator(tmp_path: Path, program: Path, name: str) -> None:
+    home = tmp_path / "home"
+    words = ("--home", home, "--preset", name, "--engine", "comet", "--insecure")
+    made = call_json("init", *words)
+    settings = load_settings(home, {})
+    assert settings.engine == "comet"
+    assert settings.validator == settings.attest == home / "validator.json"
+    assert settings.producer is None
+    genesis = load_genesis((home / GENESIS).read_bytes())
+    assert genesis.name == b"waypost-comet"
+    assert (genesis.engine, genesis.policy, genesis.producer) == (COMET, REGISTRY, b"")
+    assert genesis.params == tuple(preset(name))
+    seed = load_seed(home / "validator.json")
+    (seat,) = genesis.attestors
+    assert seat.list_key == derive(seed, "list").public
+    assert seat.consensus_key == derive(seed, "consensus").public
+    assert (seat.weight, seat.node) == (1, b"")
+    treasury = derive(load_seed(home / "treasury.json"), "account").public
+    assert [(row.account, row.balance) for row in genesis.accounts] == [(treasury, 10**7 * COIN)]
+    assert made["validator"] == str(home / "validator.json")
+    assert made["treasury"] == str(home / "treasury.json")
+    assert made["next"][0] == f"waypost run --home {home}"
+    assert sorted(path.name for path in home.glob("*.json")) == ["treasury.json", "validator.json"]
+    # by that name others reach it, also once it runs
+    node = made["peer"].partition("@")[0]
+    assert made["peer"] == f"{node}@HOST:26656"
+    assert node == prepare_node(settings)
+    assert prepare(settings, {}).node_id == node
+
+
+def test_the_keys_of_a_validator_are_encrypted_unless_told_otherwise(
+    tmp_path: Path, program: Path, cheap: None
+) -> None:
+    told = write_passphrase(tmp_path)
+    home = tmp_path / "home"
+    result = call("init", "--home", home, "--engine", "comet", "--passphrase-file", told)
+    for name in ("validator", "treasury"):
+        assert f"waypost keys backup {home / f'{name}.json'}" in result.stdout
+        with pytest.raises(BadKeyFile, match="encrypted"):
+            load_seed(home / f"{name}.json")
+    assert "producer" not in result.output
+
+
+def test_without_cometbft_it_says_how_to_get_it(
+    tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.unlink()
+    result = call("init", "--home", tmp_path / "home", "--engine", "comet", "--insecure")
+    assert "warning: there is no CometBFT" in result.stderr
+    assert "scripts/install_cometbft" in result.stderr
+    assert (tmp_path / "home" / GENESIS).exists()
+
+
+@pytest.mark.parametrize("name", ["validator.json", "cometbft"])
+def test_a_home_of_a_validator_is_never_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    assert error_of(call("init", "--home", tmp_path, "--engine", "comet", code=1)) == "home_in_use"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_node_joins_by_replay(tmp_path: Path, program: Path, theirs: Path) -> None:
+    home = tmp_path / "home"
+    other = f"{'0b' * 20}@example.org:1"
+    words = ("--engine", "comet", "--genesis", theirs, "--peer", PEER, "--peer", other)
+    made = call_json("init", "--home", home, *words)
+    settings = load_settings(home, {})
+    assert (settings.engine, settings.peers) == ("comet", (PEER, other))
+    assert (settings.validator, settings.attest, settings.state_sync) == (None, None, ())
+    assert settings.genesis_path.read_bytes() == theirs.read_bytes()
+    assert made["peers"] == [PEER, other]
+    assert (made["validates_with"], made["attests_with"]) == (None, None)
+    assert sorted(path.name for path in home.iterdir()) == ["cometbft", CONFIG, GENESIS]
+
+
+def test_a_node_joins_by_a_snapshot(tmp_path: Path, program: Path, theirs: Path) -> None:
+    home = tmp_path / "home"
+    words = ("--engine", "comet", "--genesis", theirs, "--lists", URL)
+    call("init", "--home", home, *words, "--state-sync", URL, "--state-sync", "https://b.example")
+    settings = load_settings(home, {})
+    assert settings.state_sync == (URL, "https://b.example")
+    assert settings.lists == (URL,)
+
+
+def test_a_validator_joins_with_its_keys(tmp_path: Path, program: Path, theirs: Path) -> None:
+    keys, home = save_keys(tmp_path, "alice"), tmp_path / "home"
+    words = ("--engine", "comet", "--genesis", theirs, "--validator", keys, "--attest", keys)
+    result = call("init", "--home", home, *words)
+    assert "has no seat in the genesis file: it validates nothing yet" in result.stderr
+    assert "has no seat among the attestors" in result.stderr
+    settings = load_settings(home, {})
+    assert settings.validator == settings.attest == keys
+    assert f"validates with  {keys}" in result.stdout
+
+
+def test_a_founder_is_known_by_his_keys(tmp_path: Path, program: Path) -> None:
+    keys = save_keys(tmp_path, "alice")
+    seat = GenesisAttestor(
+        derive(seed_of("alice"), "list").public,
+        1,
+        bytes(32),
+        derive(seed_of("alice"), "consensus").public,
+    )
+    file = tmp_path / "mine.bin"
+    file.write_bytes(encode(make_genesis(engine=COMET, producer=b"", attestors=(seat,))))
+    words = ("--engine", "comet", "--genesis", file, "--validator", keys, "--attest", keys)
+    assert "no seat" not in call("init", "--home", tmp_path / "home", *words).stderr
+
+
+NOT_SETTINGS = {
+    "a peer without its id": ["--peer", "example.org:26656"],
+    "a peer without its port": ["--peer", f"{'0a' * 20}@example.org"],
+    "two peers in one": ["--peer", f"{PEER},{PEER}"],
+    "an RPC that is no URL": ["--state-sync", "example.org:26657", "--lists", URL],
+}
+
+
+@pytest.mark.parametrize("more", NOT_SETTINGS.values(), ids=NOT_SETTINGS)
+def test_what_no_setting_can_be_makes_no_home(
+    tmp_path: Path, theirs: Path, more: list[str]
+) -> None:
+    words = ("--engine", "comet", "--genesis", theirs, *more)
+    assert error_of(call("init", "--home", tmp_path / "home", *words, code=1)) == "bad_settings"
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_network_with_a_producer_takes_no_validator(tmp_path: Path, genesis: Path) -> None:
+    words = ("--engine", "comet", "--genesis", genesis, "--peer", PEER)
+    result = call("init", "--home", tmp_path / "home", *words, code=1)
+    assert error_of(result) == "wrong_engine"
+    assert "with the engine solo or follow, not with comet" in result.stderr
     assert not (tmp_path / "home").exists()

@@ -15,6 +15,7 @@ from registry import signer
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive
 from tests.factory import Network, make_genesis
+from tests.ledger.moving import make_successor
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import FakeService, run_service, save_keys, seed_of
 from tests.registry.factory import LINKS
@@ -367,6 +368,24 @@ def test_a_successor_that_is_none(home: Path, fake: FakeService, following: Path
     line = set_successor(home, following, "--from-ms", soon)
     assert error_of(call(*line, code=1)) == "change_too_soon"
     assert not (home / "order.bin").exists()
+
+
+def test_a_successor_that_inherits(home: Path, fake: FakeService, following: Path) -> None:
+    assert "stay behind" in call(*set_successor(home, following)).stderr
+    follows = make_successor(fake.network)
+    following.write_bytes(encode(follows))
+    made = call(*set_successor(home, following, out="inherits.bin"))
+    assert made.stderr == ""
+    following.write_bytes(encode(replace(follows, predecessor=bytes(32))))
+    result = call(*set_successor(home, following, out="other.bin"), code=1)
+    assert error_of(result) == "bad_order"
+    place = fake.network.params._fields.index("max_transaction_bytes")
+    values = list(follows.params)
+    values[place] -= 1
+    following.write_bytes(encode(replace(follows, params=tuple(values))))
+    result = call(*set_successor(home, following, out="other.bin"), code=1)
+    assert error_of(result) == "parameter_fixed"
+    assert not (home / "other.bin").exists()
 
 
 RULES: Final = ("network", "rules")

@@ -327,10 +327,29 @@ def test_wrong_successor(serve: Serve, program: Program) -> None:
     assert program.lists.genesis_hash == sha256(GOES_ON)
 
 
+def test_a_source_of_the_next_network_alone(serve: Serve, program: Program) -> None:
+    """It has no header of the network that is over, but the file of the one that goes on."""
+    program.fetch(serve(OLD, LAST))
+    assert program.cache.successor is None
+    first = make_chain(0, genesis=GOES_ON)[0]
+    new = serve(first)
+    program.refuses("roll_back", new)
+    new.answers[AT_GENESIS] = GOES_ON
+    fetched = program.fetch(new)
+    assert (fetched.source, fetched.successor) == ("", GOES_ON)
+    assert program.files[SUCCESSOR] == GOES_ON
+    program.holds(LAST)
+
+
 def test_nothing_comes_after_the_last_list(serve: Serve, program: Program) -> None:
     program.fetch(change(serve(OLD, LAST), {AT_GENESIS: GOES_ON}))
     more = make_chain(EPOCH + 1, after=[LAST])[0]
     program.wait_until(time_of(more))
-    program.refuses("succeeded", serve(OLD, LAST, more))
+    beyond = serve(OLD, LAST, more)
+    fetched = program.fetch(beyond)
+    assert codes_of(fetched) == {beyond.url: "succeeded"}
+    assert (fetched.source, fetched.successor) == ("", GOES_ON), "it goes on with the one it knows"
+    (program.folder / SUCCESSOR).unlink()
+    program.refuses("succeeded", beyond)
     assert program.lists.status is Status.FRESH
     program.holds(LAST)

@@ -14,7 +14,7 @@ from tests.factory import public
 from tests.simulation.duties import make_attest
 from tests.simulation.operations.accounts import forge
 from tests.simulation.people import Machine, contact_of
-from tests.simulation.plan import EQUIVOCATING
+from tests.simulation.plan import EQUIVOCATING, FLAPPING, HONEST
 from tests.simulation.world import Draft, World
 
 LIVING = (AWAITING, QUEUED, ACTIVE, DECOMMISSIONED)
@@ -62,16 +62,17 @@ def update_contact_forged(world: World) -> Draft | None:
 
 
 def set_keys(world: World, machine: Machine | None = None, **changes: Any) -> Draft | None:
-    """Another duty key; an equivocating node gets a list key and a consensus key too."""
+    """Other keys; a node that may equivocate, or takes its turn, gets a list key too."""
     machine = machine or find_keyless(world) or world.find_in(*LIVING)
     node = world.node(machine) if machine else None
     if machine is None or node is None:
         return None
     list_key, tip, consensus_key = node.list_key, b"", node.consensus_key
-    if machine.group == EQUIVOCATING and not list_key:
-        list_key = public(f"{machine.name} list")
-        tip = world.get_links(list_key, 0)[-1]
-        consensus_key = public(f"{machine.name} consensus")
+    if machine.group in opting_in(world):
+        if not list_key:
+            list_key = public(f"{machine.name} list")
+            tip = world.get_links(list_key, 0)[-1]
+        consensus_key = public(f"{machine.name} consensus {machine.generation + 1}")
     change = KeyChange(
         node=machine.key,
         life=node.life,
@@ -88,12 +89,17 @@ def set_keys(world: World, machine: Machine | None = None, **changes: Any) -> Dr
     return draft
 
 
+def opting_in(world: World) -> tuple[str, ...]:
+    """The groups whose nodes name a list key and a consensus key."""
+    return (EQUIVOCATING, HONEST, FLAPPING) if world.plan.takes_turns else (EQUIVOCATING,)
+
+
 def find_keyless(world: World) -> Machine | None:
-    """Return an equivocating node that has no list key yet."""
+    """Return a node that has no list key yet and wants one."""
 
     def wants(machine: Machine) -> bool:
         node = world.node(machine)
-        is_one = machine.group == EQUIVOCATING and world.is_in(machine, *LIVING)
+        is_one = machine.group in opting_in(world) and world.is_in(machine, *LIVING)
         return is_one and node is not None and not node.list_key
 
     return world.find(wants)

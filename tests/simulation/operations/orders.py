@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ledger.codec import encode
 from ledger.crypto import signing_bytes
+from ledger.epochs.standing import is_lost
 from ledger.messages import tags
 from ledger.messages.lists import Attestor
 from ledger.messages.state import ACTIVE, AWAITING, EXITED, QUEUED, Succession
@@ -23,12 +24,12 @@ from ledger.messages.transactions import (
     Signer,
     SuccessorOrder,
 )
-from ledger.nodes import is_off_duty
 from ledger.offences.punish import is_barred
 from ledger.params import DAY, HOUR
 from ledger.rules.attestors import earliest_change
 from ledger.transactions.orders import earliest_succession, order_of
 from ledger.types import COIN, ZERO_HASH, Hash, Key
+from ledger.validators import is_missing
 from tests.factory import public
 from tests.simulation.plan import CONTRIBUTORS, SEAT_WEIGHT
 from tests.simulation.stand_in import sign
@@ -93,19 +94,11 @@ def keep(members: Sequence[Attestor]) -> list[Seat]:
     return [Seat(member.list_key, member.weight, b"", b"") for member in members]
 
 
-def new_seat(world: World) -> Seat:
-    """Return a seat for a node's list key, or for a key without a node."""
+def new_seat(world: World) -> list[Seat]:
+    """Return a seat for a node's list key, if there is a node that may have one."""
     machine = world.find(lambda m: world.is_in(m, ACTIVE) and may_sit(world, m.key))
-    if machine is not None and world.random.random() < 0.7:
-        node = world.node(machine)
-        return Seat(node.list_key if node else b"", SEAT_WEIGHT, b"", b"")
-    return new_seat_without_node(world)
-
-
-def new_seat_without_node(world: World) -> Seat:
-    """Return a seat for a new key."""
-    world.bare_seats += 1
-    return begin_chain(world, public(f"seat {world.bare_seats}"), 0)
+    node = world.node(machine) if machine is not None else None
+    return [Seat(node.list_key, SEAT_WEIGHT, b"", b"")] if node and node.consensus_key else []
 
 
 def may_sit(world: World, key: Key) -> bool:
@@ -115,7 +108,10 @@ def may_sit(world: World, key: Key) -> bool:
         return False
     sets = world.mirror.one(SETS)
     seated = [member.list_key for member in (*sets.current, *sets.next)]
-    return node.list_key not in seated and not is_barred(world.state, node.list_key)
+    is_out = is_barred(world.state, node.list_key) or is_missing(
+        world.state, node.list_key, world.params
+    )
+    return node.list_key not in seated and not is_out
 
 
 def begin_chain(world: World, list_key: Key, generation: int) -> Seat:
@@ -126,17 +122,19 @@ def begin_chain(world: World, list_key: Key, generation: int) -> Seat:
 
 
 def is_settled(world: World) -> bool:
-    """Whether nothing about the attestors is under way, nor on its way."""
+    """Whether attestors may order a set, and nothing about it is under way, nor on its way."""
     sets = world.mirror.one(SETS)
-    return not sets.ordered and sets.current == sets.next and is_clean(world)
+    is_quiet = not sets.ordered and sets.current == sets.next
+    return is_quiet and is_clean(world) and not world.plan.takes_turns
 
 
 def is_clean(world: World) -> bool:
     """Whether no seat is lost, and none can be in this block."""
     for member in world.mirror.one(SETS).current:
-        if is_barred(world.state, member.list_key) or is_off_duty(world.state, member.list_key):
+        if is_lost(world.state, member.list_key, world.params):
             return False
-    return not any(row.kind in ("report", "set_attestors") for row in world.outbox)
+    is_sent = any(row.kind in ("report", "set_attestors") for row in world.outbox)
+    return not is_sent and not world.misbehaviour
 
 
 def earliest(world: World) -> int:
@@ -151,6 +149,8 @@ def set_attestors(world: World) -> Draft | None:
         return None
     current = list(world.mirror.one(SETS).current)
     choice = world.random.choice(("more", "fewer", "renewed"))
+    if len(current) < FEWEST:
+        choice = "more"
     at = world.random.randrange(len(current))
     begin = earliest(world) + world.random.randint(0, 3 * DAY)
     if choice == "renewed":
@@ -160,9 +160,10 @@ def set_attestors(world: World) -> Draft | None:
     if choice == "fewer" and len(current) > FEWEST:
         del current[at]
         return make_set(world, keep(current), begin)
-    if len(current) >= MOST:
+    more = new_seat(world)
+    if len(current) >= MOST or not more:
         return None
-    return make_set(world, [*keep(current), new_seat(world)], begin)
+    return make_set(world, [*keep(current), *more], begin)
 
 
 def recover(world: World) -> Draft | None:
@@ -171,8 +172,7 @@ def recover(world: World) -> Draft | None:
     if sets.ordered_by == BY_RECOVERY or not is_clean(world) or not is_time(world, "recovery"):
         return None
     kept = keep(sets.current[1 : MOST - 1])
-    seats = [*kept, new_seat(world), new_seat_without_node(world)]
-    return make_set(world, seats, world.epoch, BY_RECOVERY)
+    return make_set(world, [*kept, *new_seat(world)], world.epoch, BY_RECOVERY)
 
 
 def is_time(world: World, kind: str) -> bool:
@@ -184,10 +184,25 @@ def is_time(world: World, kind: str) -> bool:
     return True
 
 
+def make_bad(world: World, seats: Sequence[Seat], signers: int = MAX_SEATS) -> Draft:
+    """Return an order by whoever may give one, which is wrong for its seats or who signed."""
+    if world.plan.takes_turns:
+        return make_set(world, seats, world.epoch, BY_RECOVERY, signers)
+    return make_set(world, seats, earliest(world), BY_ATTESTORS, signers)
+
+
 def order_with_few(world: World) -> Draft:
     """Too few have signed."""
-    current = world.mirror.one(SETS).current
-    return make_set(world, keep(current), earliest(world), signers=1)
+    return make_bad(world, keep(world.mirror.one(SETS).current), signers=1)
+
+
+def order_out_of_turn(world: World) -> Draft | None:
+    """Attestors order a set where nodes take their turns, or give a seat more weight."""
+    if not is_clean(world):
+        return None
+    first, *rest = world.mirror.one(SETS).current
+    weight = SEAT_WEIGHT if world.plan.takes_turns else SEAT_WEIGHT + 1
+    return make_set(world, keep([replace(first, weight=weight), *rest]), earliest(world))
 
 
 def order_too_much(world: World) -> Draft | None:
@@ -195,6 +210,8 @@ def order_too_much(world: World) -> Draft | None:
     if not is_settled(world):
         return None
     current = world.mirror.one(SETS).current
+    if len(current) < FEWEST:
+        return None
     return make_set(world, keep(current[2:]), earliest(world))
 
 
@@ -208,7 +225,8 @@ def order_too_soon(world: World) -> Draft | None:
 def order_twice(world: World) -> Draft | None:
     """Another order while one waits."""
     sets = world.mirror.one(SETS)
-    if (not sets.ordered and sets.current == sets.next) or not is_clean(world):
+    is_quiet = not sets.ordered and sets.current == sets.next
+    if is_quiet or not is_clean(world) or world.plan.takes_turns:
         return None
     return make_set(world, keep(sets.current[1:]), earliest(world))
 
@@ -220,7 +238,7 @@ def order_barred(world: World) -> Draft | None:
     if not barred or not is_clean(world):
         return None
     seat = begin_chain(world, world.random.choice(barred), 0)
-    return make_set(world, [*keep(world.mirror.one(SETS).current), seat], earliest(world))
+    return make_bad(world, [*keep(world.mirror.one(SETS).current[: MAX_SEATS - 1]), seat])
 
 
 def order_off_duty(world: World) -> Draft | None:
@@ -229,10 +247,10 @@ def order_off_duty(world: World) -> Draft | None:
         lambda m: world.is_in(m, AWAITING, QUEUED, EXITED) and may_sit(world, m.key)
     )
     node = world.node(machine) if machine is not None else None
-    if node is None or not is_settled(world):
+    if node is None or not is_clean(world):
         return None
     seat = Seat(node.list_key, SEAT_WEIGHT, b"", b"")
-    return make_set(world, [*keep(world.mirror.one(SETS).current), seat], earliest(world))
+    return make_bad(world, [*keep(world.mirror.one(SETS).current[: MAX_SEATS - 1]), seat])
 
 
 # --------------------------------------------------------------------------- set_params

@@ -119,6 +119,7 @@ OPERATIONS: Final = (
     Operation("set_attestors", 3, orders.order_twice, "change_pending"),
     Operation("set_attestors", 3, orders.order_barred, "key_barred"),
     Operation("set_attestors", 3, orders.order_off_duty, "not_on_duty"),
+    Operation("set_attestors", 3, orders.order_out_of_turn, "bad_order"),
     Operation("set_params", 6, orders.set_params),
     Operation("set_params", 3, orders.params_with_few, "too_few_signers"),
     Operation("set_params", 3, orders.params_too_soon, "change_too_soon"),

@@ -66,7 +66,7 @@ EXTENDED: Final[Cases] = {
     "by a zero": given(FILE + b"\0", "not_canonical"),
     "by a byte": given(FILE + b"\xc1", "not_canonical"),
     "by itself": given(FILE * 2, "not_canonical"),
-    "by a field": given(b"\x9e" + FILE[1:] + b"\0", "not_canonical"),
+    "by a field": given(b"\x9f" + FILE[1:] + b"\0", "not_canonical"),
     "the longer one by a byte": given(FULL_FILE + b"\0", "not_canonical"),
     "to the most bytes that there may be": given(
         Repeat(FILE, b"\0", MAX_GENESIS_BYTES - len(FILE)), "not_canonical"
@@ -81,7 +81,7 @@ FIELDS: Final = {
 }
 
 
-def joined(head: bytes = b"\x9d", **fields: bytes) -> bytes:
+def joined(head: bytes = b"\x9e", **fields: bytes) -> bytes:
     """The file with fields whose bytes are others."""
     return head + b"".join((FIELDS | fields).values())
 
@@ -93,6 +93,7 @@ def encoded(**fields: bytes) -> Case:
 
 assert joined() == FILE
 SEED: Final = FIELDS["seed"]
+NONE: Final = b"\xc4\0"
 ATTESTORS: Final = FIELDS["attestors"]
 PARAMS: Final = FIELDS["params"]
 ONE_ACCOUNT: Final = encode((GenesisAccount(digest("account"), 5),))
@@ -118,11 +119,11 @@ FORMS: Final[Cases] = {
     "bytes with the longest head": encoded(name=b"\xc6\0\0\0\4test"),
     "an extension": encoded(version=b"\xd4\0\1"),
     "a time": encoded(start_ms=b"\xd6\xff" + bytes(4)),
-    "an array with a longer head": given(joined(b"\xdc\0\x0d"), "not_canonical"),
-    "an array with the longest head": given(joined(b"\xdd\0\0\0\x0d"), "not_canonical"),
+    "an array with a longer head": given(joined(b"\xdc\0\x0e"), "not_canonical"),
+    "an array with the longest head": given(joined(b"\xdd\0\0\0\x0e"), "not_canonical"),
     "an inner array with a longer head": encoded(attestors=b"\xdc\0\4" + ATTESTORS[1:]),
     "an inner array with the longest head": encoded(params=b"\xdd\0\0" + PARAMS[1:]),
-    "a map": given(joined(b"\x8d"), "not_canonical"),
+    "a map": given(joined(b"\x8e"), "not_canonical"),
     "a map for an array": encoded(accounts=b"\x80"),
     "bytes for an array": encoded(accounts=b"\xc4\0"),
     "an array for bytes": encoded(producer=b"\x90"),
@@ -133,7 +134,7 @@ FORMS: Final[Cases] = {
 
 WIDTHS: Final[Cases] = {
     "as the tables say": given(FULL_FILE),
-    "a field less": given(joined(b"\x9c")[: -len(FIELDS["nodes"])], "not_canonical"),
+    "a field less": given(joined(b"\x9d")[: -len(FIELDS["predecessor"])], "not_canonical"),
     "a field for another": given(
         joined(version=FIELDS["name"], name=FIELDS["version"]), "not_canonical"
     ),
@@ -146,13 +147,34 @@ WIDTHS: Final[Cases] = {
     "a seed of 33 bytes": encoded(seed=encode(bytes(33))),
     "a parameter of 64 bits": encoded(params=PARAMS[:-5] + encode(2**63)),
     "no attestor": encoded(attestors=b"\x90"),
-    "26 attestors": encoded(attestors=b"\xdc\0\x1a" + ATTESTORS[1:73] * 26),
+    "26 attestors": encoded(attestors=b"\xdc\0\x1a" + ATTESTORS[1:75] * 26),
     "an attestor of two fields": encoded(attestors=b"\x91\x92" + SEED + b"\1"),
     "an attestor of four fields": encoded(
-        attestors=b"\x91\x94" + SEED + b"\1" + SEED + b"\1"
+        attestors=b"\x91\x94" + SEED + b"\1" + SEED + NONE
     ),
-    "a weight of 33 bits": encoded(attestors=b"\x91\x93" + SEED + encode(2**32) + SEED),
-    "a list key of 31 bytes": encoded(attestors=b"\x91\x93" + encode(bytes(31)) + b"\1" + SEED),
+    "an attestor of six fields": encoded(
+        attestors=b"\x91\x96" + SEED + b"\1" + SEED + NONE * 3
+    ),
+    "a weight of 33 bits": encoded(
+        attestors=b"\x91\x95" + SEED + encode(2**32) + SEED + NONE * 2
+    ),
+    "a list key of 31 bytes": encoded(
+        attestors=b"\x91\x95" + encode(bytes(31)) + b"\1" + SEED + NONE * 2
+    ),
+    "a consensus key of 33 bytes": encoded(
+        attestors=b"\x91\x95" + SEED + b"\1" + SEED + encode(bytes(33)) + NONE
+    ),
+    "a node behind a seat of 33 bytes": encoded(
+        attestors=b"\x91\x95" + SEED + b"\1" + SEED + NONE + encode(bytes(33))
+    ),
+    "a predecessor of 33 bytes": encoded(predecessor=encode(bytes(33))),
+    "consensus keys and a predecessor": changed(
+        "", predecessor=bytes(32),
+        attestors=tuple(
+            replace(row, consensus_key=digest("consensus"), node=digest("node"))
+            for row in GENESIS_OF_FOUR.attestors
+        ),
+    ),
     "26 recovery keys": encoded(recovery=b"\xdc\0\x1a" + SEED * 26),
     "a recovery key of 33 bytes": encoded(recovery=b"\x91" + encode(bytes(33))),
     "an account of 31 bytes": encoded(accounts=b"\x91\x92" + encode(bytes(31)) + b"\1"),

@@ -1,0 +1,98 @@
+"""CometBFT's genesis file, made from ours.
+
+It holds what CometBFT has to know before it first asks the ledger: its own name of the network, the
+first validators, and the limits of blocks and of evidence. Everybody makes the same bytes of it.
+"""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ledger.crypto import sha256
+from ledger.messages.genesis import Genesis
+from ledger.params import Params
+from ledger.types import Hash, Key, TimeMs
+
+HASH_DIGITS: Final = 8
+"""Hex digits of the genesis hash in CometBFT's name of a network."""
+
+VOTING_POWER: Final = 1
+"""Of each validator."""
+
+APP_VERSION: Final = 1
+
+BYTES_BESIDE: Final = 2**20
+"""Room in a block for what is no transaction: header, commit and evidence."""
+
+BYTES_BESIDE_TRANSACTION: Final = 16
+"""Room for what stands around one transaction; tag and length take less."""
+
+MAX_EVIDENCE_BYTES: Final = 2**20
+
+SLOWER: Final = 2
+"""Blocks are counted as if they came so many times as fast as they are meant to: evidence then
+never grows too old in blocks before it is too old in time."""
+
+ED25519: Final = "tendermint/PubKeyEd25519"
+ADDRESS_BYTES: Final = 20
+
+
+def chain_id(name: bytes, genesis_hash: Hash) -> str:
+    """Return CometBFT's name of a network, at most 49 characters of the 50 that it takes."""
+    return f"{name.decode()}-{genesis_hash.hex()[:HASH_DIGITS]}"
+
+
+def address_of(key: Key) -> bytes:
+    """Return what CometBFT calls the holder of a key by."""
+    return sha256(key)[:ADDRESS_BYTES]
+
+
+def make_document(genesis: Genesis, genesis_hash: Hash) -> dict[str, Any]:
+    """Return the fields of CometBFT's genesis file; numbers are texts there, as it wants them."""
+    return {
+        "genesis_time": format_time(genesis.start_ms),
+        "chain_id": chain_id(genesis.name, genesis_hash),
+        "initial_height": "1",
+        "consensus_params": _consensus_params(Params(*genesis.params)),
+        "validators": [_validator(seat.consensus_key) for seat in genesis.attestors],
+        # the ledger says it when it is asked to begin
+        "app_hash": "",
+        "app_state": {"genesis": genesis_hash.hex()},
+    }
+
+
+def encode_document(document: dict[str, Any]) -> bytes:
+    """Return the bytes of a genesis file."""
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def format_time(time_ms: TimeMs) -> str:
+    """Return a time as RFC 3339 has it, in UTC with three digits of a second."""
+    seconds, rest = divmod(time_ms, 1_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
+
+
+def _consensus_params(params: Params) -> dict[str, Any]:
+    around = BYTES_BESIDE_TRANSACTION * params.max_block_transactions + BYTES_BESIDE
+    blocks = -(-SLOWER * params.evidence_ms // params.block_ms)
+    return {
+        "block": {"max_bytes": str(params.max_block_bytes + around), "max_gas": "-1"},
+        "evidence": {
+            "max_age_num_blocks": str(blocks),
+            "max_age_duration": str(params.evidence_ms * 1_000_000),
+            "max_bytes": str(MAX_EVIDENCE_BYTES),
+        },
+        "validator": {"pub_key_types": ["ed25519"]},
+        "version": {"app": str(APP_VERSION)},
+        "abci": {"vote_extensions_enable_height": "0"},
+    }
+
+
+def _validator(key: Key) -> dict[str, Any]:
+    return {
+        "address": address_of(key).hex().upper(),
+        "pub_key": {"type": ED25519, "value": base64.b64encode(key).decode()},
+        "power": str(VOTING_POWER),
+        "name": "",
+    }

@@ -1,0 +1,176 @@
+"""A service with the real CometBFT: started last, stopped first, and never left behind."""
+
+import base64
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ledger.crypto import sha256
+from registry.cometbft import VERSION
+from registry.cometbft.home import prepare_node
+from registry.cometbft.votes import path_of
+from registry.keystore import derive
+from tests.comet.network import PARTS, Network, Validator, seed_of, wait_for, watched
+
+KEY: Final = derive(seed_of("validator 0"), "consensus")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with watched(1, {"block_ms": 200}) as made:
+        yield made
+
+
+@pytest.fixture
+def alone(network: Network) -> Validator:
+    """A validator that agrees with itself; it is not started yet."""
+    return network.validators[0]
+
+
+def begin(validator: Validator) -> dict[str, int]:
+    """Start a service that is to come to a next block; return the ids of its processes."""
+    validator.start()
+    validator.wait_for_height(1)
+    return {part: validator.pid_of(part) for part in PARTS}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def note_of(validator: Validator) -> Path:
+    network = sha256(validator.settings.genesis_path.read_bytes())
+    return path_of(validator.settings, network, KEY.public)
+
+
+def test_cometbft_takes_its_home_as_it_is_written(alone: Validator) -> None:
+    begin(alone)
+    status = alone.consensus("status")
+    assert status["node_info"]["version"] == VERSION
+    assert status["node_info"]["id"] == prepare_node(alone.settings)
+    assert status["node_info"]["listen_addr"] == f"tcp://127.0.0.1:{alone.settings.p2p_port}"
+    assert status["node_info"]["other"]["tx_index"] == "off"
+    key = base64.b64encode(KEY.public).decode()
+    assert status["validator_info"]["pub_key"]["value"] == key
+    # what it took for its genesis is what we wrote, to the last field
+    document = json.loads((alone.settings.cometbft_path / "config" / "genesis.json").read_text())
+    shown = alone.consensus("genesis")["genesis"]
+    # but for zeros at the end of a time
+    assert shown.pop("genesis_time").rstrip("Z") in document.pop("genesis_time")
+    assert shown == document
+    assert alone.stop() == 0
+
+
+def test_the_key_is_nowhere_but_in_the_process(alone: Validator) -> None:
+    pids = begin(alone)
+    secrets = {
+        KEY.secret[:32],
+        KEY.secret[:32].hex().encode(),
+        base64.b64encode(KEY.secret),
+        base64.b64encode(KEY.secret)[:40],
+    }
+    told = [Path(f"/proc/{pid}") / name for pid in pids.values() for name in ("cmdline", "environ")]
+    home = alone.settings.home
+    files = [path for path in home.rglob("*") if path.is_file() and path.name != "key.json"]
+    assert any(path.name == "config.toml" for path in files)
+    for path in (*told, *files):
+        content = path.read_bytes()
+        assert not any(secret in content for secret in secrets), path
+    environment = Path(f"/proc/{pids['cometbft']}/environ").read_bytes()
+    assert b"CMT_PRIV_VALIDATOR_KEY_FILE=/dev/fd/" in environment
+    assert alone.stop() == 0
+
+
+def test_cometbft_is_stopped_first(alone: Validator) -> None:
+    pids = begin(alone)
+    assert alone.process is not None
+    alone.process.send_signal(signal.SIGTERM)
+    # the ledger process ends with it or later, never before
+    gone: list[str] = []
+    while len(gone) < len(pids):
+        ended = {part for part, pid in pids.items() if not is_running(pid)}
+        gone += [part for part in ("cometbft", "web", "ledger") if part in ended - set(gone)]
+        assert gone[:1] in ([], ["cometbft"])
+    assert alone.process.wait() == 0
+    assert alone.lines("process ended") == []
+    assert alone.lines("killed") == []
+    assert list(alone.settings.run_path.glob("*.sock")) == []
+
+
+def test_a_supervisor_that_is_killed_takes_cometbft_along(alone: Validator) -> None:
+    pids = begin(alone)
+    assert alone.process is not None
+    alone.process.kill()
+    alone.process.wait()
+    wait_for(lambda: not any(map(is_running, pids.values())), lambda: alone.said[-2000:])
+    # and the next one goes on
+    height = alone.tip_height()
+    alone.start()
+    alone.wait_for_height(height + 1)
+    assert alone.stop() == 0
+
+
+@pytest.mark.parametrize("victim", ["cometbft", "ledger"])
+def test_one_that_is_killed_ends_everything(alone: Validator, victim: str) -> None:
+    pids = begin(alone)
+    os.kill(pids[victim], signal.SIGKILL)
+    assert alone.wait_until_ended() != 0
+    assert not any(map(is_running, pids.values()))
+    ended = {line["name"]: line["code"] for line in alone.lines("process ended")}
+    assert ended
+    assert ended.get(victim, -signal.SIGKILL) == -signal.SIGKILL
+    height = alone.tip_height()
+    alone.start()
+    alone.wait_for_height(height + 1)
+    assert alone.stop() == 0
+
+
+def test_a_program_of_another_version_is_refused(alone: Validator, tmp_path: Path) -> None:
+    other = tmp_path / "cometbft"
+    other.write_text("#!/bin/sh\necho 0.37.4\n")
+    other.chmod(0o755)
+    alone.start(cometbft=other)
+    assert alone.wait_until_ended() == 1
+    assert f"there is no CometBFT {VERSION}: {other} is 0.37.4" in alone.said
+    assert "Traceback" not in alone.said
+    # nothing was begun
+    assert not alone.settings.database_path.exists()
+
+
+def test_votes_are_noted_where_no_backup_reaches(alone: Validator) -> None:
+    begin(alone)
+    assert alone.stop() == 0
+    noted = json.loads(note_of(alone).read_text())
+    assert int(noted["height"]) >= alone.tip_height() > 0
+    assert note_of(alone).parent == alone.settings.watermark_path
+    # CometBFT keeps no second one
+    assert not (alone.settings.cometbft_path / "data" / "priv_validator_state.json").exists()
+
+
+def test_without_its_note_it_votes_only_above_the_newest_block(alone: Validator) -> None:
+    begin(alone)
+    assert alone.stop() == 0
+    height = alone.tip_height()
+    note_of(alone).unlink()
+    alone.start()
+    assert alone.wait_until_ended() == 1
+    assert "there is no note of the votes of the key" in alone.said
+    assert not note_of(alone).exists()
+    # who vouches wrongly is found out by the blocks, which bear the votes of the key
+    alone.start(new_watermark=True)
+    assert alone.wait_until_ended() != 0
+    assert "found signature from the same key" in alone.said
+    assert alone.tip_height() == height
+    # as the guide says, where the network stands still without it
+    note_of(alone).write_text(json.dumps({"height": str(height), "round": 0, "step": 3}))
+    alone.start(new_watermark=False)
+    alone.wait_for_height(height + 1)
+    assert alone.stop() == 0
