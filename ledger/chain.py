@@ -32,6 +32,7 @@ from ledger.history import (
     encode_location,
     find_gap,
     journal_key,
+    link_to,
     location_key,
 )
 from ledger.inheritance import Inheritance
@@ -164,10 +165,8 @@ class Chain:
         if missing is not None:
             raise CorruptStore("of this chain", f"its journal has lost block {missing}")
         newest = self.store.get(journal_key(tip.height))
-        if newest is None:
-            return
-        header = BLOCK.load(newest).header
-        if (block_hash(header), header.state_root) != (tip.block_hash, tip.root):
+        header = None if newest is None else BLOCK.load(newest).header
+        if header and (block_hash(header), header.state_root) != (tip.block_hash, tip.root):
             raise CorruptStore("of this chain", f"its journal has another block {tip.height}")
 
     def init(self, inheritance: Inheritance | None = None) -> None:
@@ -180,9 +179,8 @@ class Chain:
         tree = run(update_tree(None, changes))
         tip = Tip(0, state.one(EPOCH).start_ms, sparse_root(tree), self.genesis_hash)
         self._at("init.before_write")
-        self.store.write(
-            changes | {TIP_KEY: encode(tip), GENESIS_KEY: self.genesis_hash}, sync=True
-        )
+        beside = {TIP_KEY: encode(tip), GENESIS_KEY: self.genesis_hash}
+        self.store.write(changes | beside, sync=True)
         self._at("init.after_write")
         self._adopt(tip, tree)
         self._built = built
@@ -293,7 +291,7 @@ class Chain:
         state = self._begin()
         context = self._context(height, time_ms)
         self._apply_misbehaviour(state, misbehaviour, context)
-        room = Room(context, sum(map(len, misbehaviour)))
+        room = Room(context)
         chosen: list[Transaction] = []
         for place, tx in enumerate(candidates):
             if place % PAUSE_TRANSACTIONS == PAUSE_TRANSACTIONS - 1:
@@ -332,7 +330,9 @@ class Chain:
     def _check_size(self, block: BlockInput) -> None:
         """Refuse with `block_too_large` before anything of the block is looked at."""
         params = self._params
-        size = sum(map(len, block.transactions)) + sum(map(len, block.misbehaviour))
+        # a BFT engine bounds by itself what it found, and no proposer can leave it out
+        pieces = block.misbehaviour if self.genesis.engine == SOLO else ()
+        size = sum(map(len, (*block.transactions, *pieces)))
         if size > params.max_block_bytes:
             raise Refusal("block_too_large", limit=params.max_block_bytes, unit="bytes")
         if len(block.transactions) > params.max_block_transactions:
@@ -357,7 +357,7 @@ class Chain:
             block.height,
             block.time_ms,
             block.proposer,
-            self.tip.block_hash,
+            link_to(self.tip, self.genesis.engine),
             inputs_hash(block.transactions, block.misbehaviour),
             sparse_root(ready.tree),
         )

@@ -191,10 +191,11 @@ def write_beginning(state: State, genesis: Genesis, time_ms: TimeMs, *, changed_
     """Write what every network has of its own: its rules, its first epoch, and who attests.
 
     Its height 0 is at `time_ms`; its parameters came into force at `changed_ms`, or never changed.
+    Epoch 0 starts with the file all the same: an engine's first block may have that time.
     """
     state.put(PARAMS, ParamsState(genesis.params, changed_ms, (), 0))
     state.put(EPOCH, EpochState(0, time_ms, 0, genesis.seed))
-    state.put(STARTS, EpochStart(time_ms), epoch_key(0))
+    state.put(STARTS, EpochStart(genesis.start_ms), epoch_key(0))
     history = History(0, ())
     state.put(HEADERS, HistoryState(history.size, history.peaks))
     members = founders_of(genesis)

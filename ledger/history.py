@@ -3,7 +3,8 @@
     T                   the tip
     G                   the hash of the genesis file
     J height 8          a block (the journal)
-    B                   the first block of the journal, height 8, if that is not 1
+    B                   the first block of the journal, height 8, if that is not 1: a store that a
+                        snapshot filled holds no block up to the snapshot's
     X hash 32           where a transaction stands: height 8 ‖ index 4 ‖ code 2
     F epoch 8           the frozen signed header of an epoch
     V epoch 8 ‖ node    a verdict: who voted what, and who was drawn and did not
@@ -13,8 +14,8 @@
     O epoch 8           the recovery order for the end of an epoch: who signed it
     H level 1 ‖ place 8 the root of a full subtree of the history of headers
 
-None of it is covered by the state root. A snapshot is the state of one height in chunks, with the
-block whose header names its root.
+None of it is covered by the state root. A snapshot is the state at an epoch's end in chunks, and
+nothing that the root of that state does not prove.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,12 +27,13 @@ from ledger.codec import U8, U32, U63, Bytes32, Codec, Record, encode
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.merkle import Subtree, sparse_root
-from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, block_hash, inputs_hash
+from ledger.messages.genesis import SOLO
 from ledger.messages.lists import MAX_ATTESTORS, Attestor
+from ledger.messages.tables import DRAFT, EPOCH
 from ledger.messages.transactions import Signer
 from ledger.state import STATE_START, STATE_STOP, build_tree
 from ledger.store import Reader, Store
-from ledger.types import Epoch, Hash, Height, Key
+from ledger.types import ZERO_HASH, Epoch, Hash, Height, Key
 
 TIP_KEY: Final = b"T"
 GENESIS_KEY: Final = b"G"
@@ -43,6 +45,9 @@ CHUNK_BYTES: Final = 2**20
 MAX_CHUNK_BYTES: Final = 2**24
 """What engines carry at most in one piece."""
 
+MAX_MANIFEST_BYTES: Final = 2**22
+"""What engines carry at most of a snapshot's description; 120,000 chunks fit."""
+
 
 class Tip(Record, frozen=True):
     """The newest committed block."""
@@ -52,10 +57,19 @@ class Tip(Record, frozen=True):
     root: Bytes32
     """State root after it."""
     block_hash: Bytes32
-    """The genesis hash at height 0."""
+    """The genesis hash at height 0; zeros where a snapshot filled the store."""
 
 
 TIP: Final[Codec[Tip]] = Codec(Tip, "tip")
+
+
+def link_to(tip: Tip, engine: int) -> Hash:
+    """Return what the header after a tip names as `previous`.
+
+    A producer signs for the blocks before his; validators agree on what CometBFT's headers bear,
+    which is the state root, so that one who began with a snapshot has the same block as the rest.
+    """
+    return tip.block_hash if engine == SOLO else tip.root
 
 
 class Location(NamedTuple):
@@ -76,7 +90,7 @@ def journal_key(height: Height) -> bytes:
 def find_gap(reader: Reader, height: Height) -> Height | None:
     """Return the first block that a journal up to `height` lacks, or None.
 
-    A journal begins with block 1, or with the block of the snapshot that filled the store.
+    A journal begins with block 1, or with the one after the snapshot that filled the store.
     """
     expected = int.from_bytes(reader.get(BASE_KEY) or b"\1", "big")
     for key, _ in reader.items(journal_key(0), journal_key(height + 1)):
@@ -112,8 +126,13 @@ def announcement_key(epoch: Epoch) -> bytes:
 
 
 class RecoveryRow(Record, frozen=True):
-    """What clients need of an order by which recovery keys replaced the attestors."""
+    """What clients need of an order by which recovery keys replace the attestors.
 
+    It may have lapsed; the header of the epoch at whose end it was due then names another set.
+    """
+
+    set_hash: Bytes32
+    """Of the set that was ordered."""
     tips_hash: Bytes32
     signers: Annotated[tuple[Signer, ...], msgspec.Meta(max_length=MAX_ATTESTORS)]
     """By ascending key."""
@@ -198,8 +217,8 @@ def penalty_key(height: Height, index: int) -> bytes:
 class Manifest(Record, frozen=True):
     """What a snapshot consists of."""
 
-    block: Annotated[bytes, msgspec.Meta(max_length=MAX_BLOCK_BYTES)]
-    """The encoded block after which the state was taken; height 1 at least."""
+    height: U63
+    """Of the block after which the state was taken, which ended an epoch; 1 at least."""
     chunks: tuple[Bytes32, ...]
     """SHA-256 of each chunk, in order."""
 
@@ -210,7 +229,7 @@ class Chunk(Record, frozen=True):
     records: tuple[tuple[bytes, bytes], ...]
 
 
-MANIFEST: Final[Codec[Manifest]] = Codec(Manifest, "snapshot manifest", 2 * MAX_BLOCK_BYTES)
+MANIFEST: Final[Codec[Manifest]] = Codec(Manifest, "snapshot manifest", MAX_MANIFEST_BYTES)
 CHUNK: Final[Codec[Chunk]] = Codec(Chunk, "snapshot chunk", MAX_CHUNK_BYTES)
 
 
@@ -228,44 +247,55 @@ def iterate_chunks(reader: Reader) -> Iterator[bytes]:
 
 
 def make_manifest(reader: Reader) -> Manifest:
-    """Return the manifest of the snapshot of a reader's height. Refuses with `bad_snapshot`."""
+    """Return the manifest of the snapshot of a reader's height, at which an epoch has ended.
+
+    Refuses with `bad_snapshot` at genesis and at any other height.
+    """
     height = TIP.load(reader.get(TIP_KEY) or b"").height
-    block = reader.get(journal_key(height))
-    if block is None:
-        raise Refusal("bad_snapshot", why="no block was committed yet")
-    return Manifest(block, tuple(sha256(chunk) for chunk in iterate_chunks(reader)))
+    if not height or reader.get(DRAFT.letter) is None:
+        raise Refusal("bad_snapshot", why="no block ended an epoch there")
+    return Manifest(height, tuple(sha256(chunk) for chunk in iterate_chunks(reader)))
 
 
-def restore(store: Store, genesis_hash: Hash, manifest: Manifest, chunks: Iterable[bytes]) -> Tip:
+def restore(
+    store: Store, genesis_hash: Hash, manifest: Manifest, chunks: Iterable[bytes], root: Hash
+) -> Tip:
     """Fill an empty store from a snapshot, in one synced write, and return its tip.
 
-    The caller has verified the manifest's block as its engine demands. Refuses with
-    `bad_snapshot` what does not add up to the state root that this block names, and with
-    `not_canonical` and `too_large` what is no block or chunk at all.
+    The caller's engine has verified `root`, the state root after the block of the manifest's
+    height; all else comes from the state that has it. Refuses with `bad_snapshot` what does not
+    add up to it, and with `not_canonical` and `too_large` what is no chunk at all.
     """
-    block = BLOCK.decode(manifest.block)
-    batch: dict[bytes, bytes] = {}
-    last = b""
-    given = list(chunks)
-    if [sha256(chunk) for chunk in given] != list(manifest.chunks):
+    records = _read_chunks(manifest, list(chunks))
+    if sparse_root(build_tree(records.items())) != root:
+        raise Refusal("bad_snapshot", why="its records do not have the root that was verified")
+    epoch = EPOCH.codec.decode(records.get(EPOCH.letter, b""))
+    is_end = DRAFT.letter in records and epoch.start_height == manifest.height
+    if not is_end or not manifest.height:
+        raise Refusal("bad_snapshot", why="its state is not that after an epoch's last block")
+    if next(iter(store.items()), None) is not None:
+        raise Refusal("bad_snapshot", why="the store is not empty")
+    # the block itself is not there, so nobody says what its hash was
+    tip = Tip(manifest.height, epoch.start_ms, root, ZERO_HASH)
+    beside = {
+        TIP_KEY: encode(tip),
+        GENESIS_KEY: genesis_hash,
+        BASE_KEY: (tip.height + 1).to_bytes(8, "big"),
+    }
+    store.write(dict(records | beside), sync=True)
+    return tip
+
+
+def _read_chunks(manifest: Manifest, chunks: list[bytes]) -> dict[bytes, bytes]:
+    """Return the records of chunks that a manifest names. Refuses like `restore`."""
+    if [sha256(chunk) for chunk in chunks] != list(manifest.chunks):
         raise Refusal("bad_snapshot", why="a chunk is not the one that the manifest names")
-    for raw in given:
+    records: dict[bytes, bytes] = {}
+    last = b""
+    for raw in chunks:
         for key, value in CHUNK.decode(raw).records:
             if not (last < key and STATE_START <= key < STATE_STOP):
                 raise Refusal("bad_snapshot", why="its records are out of order")
-            batch[key] = value
+            records[key] = value
             last = key
-    if inputs_hash(block.transactions, block.misbehaviour) != block.header.inputs:
-        raise Refusal("bad_snapshot", why="its block carries what its header does not name")
-    root = sparse_root(build_tree(batch.items()))
-    if root != block.header.state_root:
-        raise Refusal("bad_snapshot", why="its records do not have the root of its block")
-    if next(iter(store.items()), None) is not None:
-        raise Refusal("bad_snapshot", why="the store is not empty")
-    header = block.header
-    tip = Tip(header.height, header.time_ms, root, block_hash(header))
-    batch |= {TIP_KEY: encode(tip), GENESIS_KEY: genesis_hash}
-    batch[journal_key(header.height)] = manifest.block
-    batch[BASE_KEY] = header.height.to_bytes(8, "big")
-    store.write(dict(batch), sync=True)
-    return tip
+    return records

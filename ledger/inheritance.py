@@ -27,7 +27,9 @@ from ledger.messages.lists import ListHeader, decode_header, encode_header
 from ledger.messages.state import (
     CONSENSUS_ROLE,
     DECOMMISSIONED,
+    GONE,
     LIST_ROLE,
+    ON_DUTY,
     ROLES,
     Chainlink,
     KeyHistory,
@@ -65,7 +67,8 @@ from ledger.messages.tables import (
     VERDICTS,
     Table,
 )
-from ledger.nodes import bind
+from ledger.nodes import bind, consensus_address
+from ledger.offences.punish import is_barred
 from ledger.params import Params, check_fixed
 from ledger.state import STATE_START, STATE_STOP, State, build_tree, epoch_key
 from ledger.store import MemoryStore
@@ -282,10 +285,13 @@ def _write_seat(state: State, seat: GenesisAttestor) -> None:
 
 
 def _is_named(state: State, seat: GenesisAttestor) -> bool:
-    """Whether the record of a node names the keys of a seat, so that its stake is behind them."""
+    """Whether the record of a node names the keys of a seat, so that its stake is behind them.
+
+    One that waits to be active may go at any time, with all of its stake.
+    """
     binding = state.get(BINDINGS, seat.list_key)
     node = None if binding is None else state.get(NODES, binding.node)
-    if node is None or node.list_key != seat.list_key:
+    if node is None or node.state not in (*ON_DUTY, *GONE) or node.list_key != seat.list_key:
         return False
     return not seat.consensus_key or node.consensus_key == seat.consensus_key
 
@@ -293,8 +299,8 @@ def _is_named(state: State, seat: GenesisAttestor) -> bool:
 def _take_over(state: State, role: int, key: Key, seat: Key) -> None:
     """Bind a key to the seat of a list key; a node that had named it has no keys of an attestor."""
     before = state.get(BINDINGS, key)
-    bind(state, role, key, seat)
     if before is None:
+        bind(state, role, key, seat)
         return
     if before.role != role:
         raise Refusal("key_in_use", role=ROLES[role])
@@ -302,15 +308,17 @@ def _take_over(state: State, role: int, key: Key, seat: Key) -> None:
     if node is not None and key in (node.list_key, node.consensus_key):
         bare = replace(node, list_key=b"", list_tip=b"", consensus_key=b"")
         state.put(NODES, bare, before.node)
-    history = state.get(HISTORIES, before.node)
-    if history is not None and history.tombstoned:
+    if any(is_barred(state, each) for each in (key, consensus_address(key), before.node)):
         # the bar must not be lost with the binding
         state.put(HISTORIES, KeyHistory(0, 0, 1), seat)
+    bind(state, role, key, seat)
 
 
 def _comes_from(link: Chainlink, tip: Hash) -> bool:
-    """Whether a hash chain began with a tip."""
+    """Whether a tip is one of the values of a hash chain that are public: of its first to now."""
     value = link.value
     for _ in range(link.accepted):
+        if value == tip:
+            return True
         value = sha256(value)
     return value == tip

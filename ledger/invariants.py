@@ -250,6 +250,14 @@ def turns_are_equal(state: State) -> Iterator[str]:
             yield f"what {key.hex()} missed is kept for nothing"
 
 
+def nobody_stands_ahead_of_time(state: State) -> Iterator[str]:
+    """Times from which nodes are active, or stand for a seat, are those of ends that were."""
+    now_ms = state.one(EPOCH).start_ms
+    for key, node in state.items(NODES):
+        if max(node.activated_ms, node.stands_ms) > now_ms:
+            yield f"{key.hex()} is active, or stands for a seat, from a time to come"
+
+
 def header_or_draft_is_there(state: State) -> Iterator[str]:
     """Past genesis a header is stored, and while a draft waits no attestation is."""
     epoch = state.one(EPOCH)
@@ -284,6 +292,7 @@ INVARIANTS: Final[tuple[Callable[[State], Iterator[str]], ...]] = (
     attestations_belong_to_the_set,
     validators_are_the_seats,
     turns_are_equal,
+    nobody_stands_ahead_of_time,
     header_or_draft_is_there,
     headers_name_the_successor,
 )

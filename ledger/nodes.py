@@ -58,7 +58,7 @@ def new_node(**fields: Any) -> Node:
     duty: dict[str, Any] = {
         "liable_from": 0, "exit_ms": 0, "tested_from": 0, "passed": 0, "activated_ms": 0,
         "payable_from_ms": 0, "credit_ms": 0, "taken": 0, "former_duty_key": b"", "keys_epoch": 0,
-        "accrued": 0, "entry": 0, "earning": 0,
+        "accrued": 0, "entry": 0, "earning": 0, "stands_ms": 0,
     }  # fmt: skip
     return Node(**(duty | fields))
 

@@ -10,6 +10,7 @@
 from ledger.chain import Chain, Executed
 from ledger.crypto import verify
 from ledger.errors import Diverged, Refusal
+from ledger.history import link_to
 from ledger.messages.blocks import Block, block_seal
 from ledger.steps import run
 
@@ -29,8 +30,8 @@ def check_sealed(chain: Chain, block: Block) -> None:
 
 def check_link(chain: Chain, block: Block) -> None:
     """Check that a block is the next one. Refuses with `block_link`."""
-    header = block.header
-    if header.height != chain.tip.height + 1 or header.previous != chain.tip.block_hash:
+    header, link = block.header, link_to(chain.tip, chain.genesis.engine)
+    if header.height != chain.tip.height + 1 or header.previous != link:
         raise Refusal("block_link", height=header.height)
 
 

@@ -115,9 +115,9 @@ def apply_transaction(state: State, tx: Transaction, context: Context, index: in
 class Room:
     """What of a block's limits is left."""
 
-    def __init__(self, context: Context, taken: int = 0) -> None:
+    def __init__(self, context: Context) -> None:
         self._params = context.params
-        self._bytes = context.params.max_block_bytes - taken
+        self._bytes = context.params.max_block_bytes
         self._transactions = context.params.max_block_transactions
         self._free = context.params.max_free_transactions
 

@@ -106,14 +106,19 @@ def open_inheritance(
     """Return what a file holds, its last header verified, for the network of a genesis file.
 
     The state is looked at when a chain begins with it. `vouched` are fingerprints of headers on
-    the way that somebody answers for, for a predecessor that is past its trust period.
+    the way that somebody answers for, for a predecessor that is past its trust period. The trust
+    period does not end for a last header that is vouched for itself: no newer one will ever come.
 
     Refuses with `unknown_format`, `wrong_successor`, and like `INHERITANCE_FILE` and
     `TrustedLists.update`.
     """
     file = _decode(raw)
+    known = list(vouched)
+    if fingerprint_last(raw) in known:
+        last = decode_header(decode_signed_header(file.header).header)
+        now_ms = min(now_ms, last.valid_after_ms)
     trusted = TrustedLists(file.genesis, now_ms, allow_expired=True)
-    for fingerprint in vouched:
+    for fingerprint in known:
         trusted.vouch(fingerprint)
     trusted.update(file.header, file.path)
     trusted.check_successor(genesis)
@@ -141,11 +146,7 @@ def load_inheritance(folder: Path, genesis: bytes, now_ms: TimeMs) -> Inheritanc
     path = folder / INHERITANCE
     if not GENESIS.decode(genesis).predecessor or not path.exists():
         return None
-    return reopen_inheritance(path.read_bytes(), genesis, now_ms)
-
-
-def reopen_inheritance(raw: bytes, genesis: bytes, now_ms: TimeMs) -> Inheritance:
-    """Return what a file holds that was verified before. Refuses like `open_inheritance`."""
+    raw = path.read_bytes()
     return open_inheritance(raw, genesis, now_ms, [fingerprint_last(raw)])
 
 

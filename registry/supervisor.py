@@ -8,7 +8,8 @@ the others are stopped too, and its exit code is the supervisor's. When the supe
 it dies, its end of each child's lifeline closes and every child stops by itself.
 
 CometBFT runs under the engine `comet` only. It knows no lifeline, but it ends when it loses the
-ledger process; so it is started once that serves it.
+ledger process; so it is started once that serves it. It may be dead inside while its process runs,
+so what it says comes through a pipe: a line of `DEATHS` ends the service as a process's end does.
 """
 
 import argparse
@@ -19,12 +20,13 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import structlog
 
 from ledger.errors import WaypostError
 from registry.cometbft.home import Prepared, prepare
+from registry.cometbft.output import DEATHS, Failure, Output
 from registry.handover import Seeds, fill_pipe, hand_over
 from registry.lifeline import NONE, until_stopped
 from registry.settings import Settings
@@ -39,6 +41,13 @@ LOOK_S: Final = 0.05
 EXIT_REFUSED: Final = 1
 """Exit code of a service that was refused, or of which a process just ended."""
 
+EXIT_DEAD: Final = 6
+"""Exit code where CometBFT ran and did nothing any more; the last line says what to do."""
+
+SETTLE_S: Final = 5.0
+"""How long it is waited whether a process ends that has to do with CometBFT's death: that one says
+more about the reason."""
+
 log = structlog.get_logger()
 
 
@@ -50,11 +59,16 @@ class Child:
     """One process, with the writing end of its lifeline if it knows lifelines."""
 
     def __init__(
-        self, name: str, process: asyncio.subprocess.Process, lifeline: int | None = None
+        self,
+        name: str,
+        process: asyncio.subprocess.Process,
+        lifeline: int | None = None,
+        output: Output | None = None,
     ) -> None:
         self.name = name
         self.process = process
         self._lifeline = lifeline
+        self._output = output
 
     @classmethod
     async def start(
@@ -88,24 +102,30 @@ class Child:
         command: Sequence[str | Path],
         folder: Path,
         environment: Mapping[str, str],
+        output: Output,
         fds: Sequence[int] = (),
         log_file: IO[bytes] | None = None,
     ) -> "Child":
         """Start somebody else's program, which knows no lifeline, in a folder; it inherits `fds`.
 
-        What it prints goes where others log.
+        What it prints goes to `output`, and its errors where others log.
         """
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=folder,
-            env=environment,
-            pass_fds=fds,
-            start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sys.stderr if log_file is None else log_file,
-            stderr=log_file,
-        )
-        return cls(name, process)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=folder,
+                env=environment,
+                pass_fds=fds,
+                start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output.writing,
+                stderr=log_file,
+            )
+        except BaseException:
+            output.give_up()
+            raise
+        output.start()
+        return cls(name, process, output=output)
 
     async def stop(self) -> None:
         """Ask the process to stop, and kill it if it does not."""
@@ -117,6 +137,8 @@ class Child:
                 log.error("killed", name=self.name, reason=f"it did not stop within {STOP_S} s")
                 self.process.kill()
                 await self.process.wait()
+        if self._output is not None:
+            await asyncio.to_thread(self._output.join, STOP_S)
         if self._lifeline is not None:
             os.close(self._lifeline)
 
@@ -133,6 +155,8 @@ class Supervisor:
         self._seeds = seeds or {}
         self._children: list[Child] = []
         self._lock: IO[str] | None = None
+        self._failure: Failure | None = None
+        """What ended CometBFT inside, if that ends this service."""
         self.port = settings.port
 
     async def run(self, lifeline: int = NONE) -> int:
@@ -146,6 +170,9 @@ class Supervisor:
         finally:
             for child in reversed(self._children):
                 await child.stop()
+            if self._failure is not None:
+                # the last word, after all that the others say while they stop
+                self._say_dead(self._failure)
             if self._lock is not None:
                 self._lock.close()
 
@@ -200,18 +227,30 @@ class Supervisor:
         child = await Child.start(name, module, arguments, fds, self._log_file)
         self._children.append(child)
 
-    async def _add_cometbft(self, prepared: Prepared) -> None:
-        """Start CometBFT once the ledger process listens for it."""
+    async def _add_cometbft(self, prepared: Prepared, death: asyncio.Future[Failure]) -> None:
+        """Start CometBFT once the ledger process listens for it; `death` is told of its own."""
         settings = self._settings
+        loop = asyncio.get_running_loop()
+
+        def note(failure: Failure) -> None:
+            if not death.done():
+                death.set_result(failure)
+
+        def tell(failure: Failure) -> None:
+            loop.call_soon_threadsafe(note, failure)
+
         while not settings.abci_socket.exists():
             await asyncio.sleep(LOOK_S)
+        log_file = sys.stderr if self._log_file is None else self._log_file
         reading = fill_pipe(prepared.key)
         try:
+            output = Output(log_file.fileno(), tell)
             child = await Child.start_program(
                 "cometbft",
                 (prepared.program, *prepared.arguments),
                 settings.home,
                 prepared.environment(reading),
+                output,
                 [reading],
                 self._log_file,
             )
@@ -222,24 +261,44 @@ class Supervisor:
 
     async def _wait(self, lifeline: int, prepared: Prepared | None) -> int:
         stop = asyncio.create_task(until_stopped(lifeline))
+        death: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
         if prepared is not None:
-            adding = asyncio.create_task(self._add_cometbft(prepared))
+            adding = asyncio.create_task(self._add_cometbft(prepared, death))
             await self._wait_for(stop, adding)
             if adding.done():
                 adding.result()
             else:
                 adding.cancel()
                 await asyncio.wait([adding])
-        ended = await self._wait_for(stop)
+        ended = await self._wait_for(stop, death)
+        is_dead = death.done() and not stop.done()
+        if is_dead and not ended:
+            ended = await self._wait_for(stop, timeout_s=SETTLE_S)
         stop.cancel()
         for child in ended:
             log.error("process ended", name=child.name, code=child.process.returncode)
-        return ended[0].process.returncode or EXIT_REFUSED if ended else 0
+        if ended:
+            return ended[0].process.returncode or EXIT_REFUSED
+        if is_dead:
+            self._failure = death.result()
+            return EXIT_DEAD
+        return 0
 
-    async def _wait_for(self, *tasks: asyncio.Task[None]) -> list[Child]:
+    def _say_dead(self, failure: Failure) -> None:
+        log.error(
+            "cometbft is dead",
+            said=failure.said,
+            reason=failure.reason,
+            meaning=DEATHS[failure.said].meaning,
+            advice=failure.advice(self._settings),
+        )
+
+    async def _wait_for(
+        self, *tasks: asyncio.Future[Any], timeout_s: float | None = None
+    ) -> list[Child]:
         """Wait until one of the tasks is done or a process ended; return those that ended."""
         ends = {asyncio.create_task(child.process.wait()): child for child in self._children}
-        await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*tasks, *ends], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
             end.cancel()
         return [child for end, child in ends.items() if end.done() and not end.cancelled()]

@@ -141,10 +141,10 @@ def _find_recovery(view: View, stand: Stand, header: ListHeader) -> Recovery | N
     """Return the order that replaced the attestors by the set of a header, if one did."""
     orders = view.reader.items(recovery_key(stand.start), recovery_key(header.epoch + 1))
     for key, raw in orders:
-        begin = int.from_bytes(key[1:], "big")
+        begin, row = int.from_bytes(key[1:], "big"), RECOVERY_ROW.load(raw)
         first = _read(view, begin)
-        if first is not None and first.header.set_hash == header.set_hash:
-            row = RECOVERY_ROW.load(raw)
+        # an order that lapsed has its row, and the header after it names another set
+        if first is not None and first.header.set_hash == row.set_hash == header.set_hash:
             signers = tuple((signer.key, signer.signature) for signer in row.signers)
             return Recovery(begin, row.tips_hash, signers)
     return None

@@ -10,6 +10,7 @@ changes       contact data and role keys
 activations   who becomes active, and in which swarm
 rules         attestors and parameters that change
 standing      which nodes stand for a seat, and whose turn it is
+released      what follows for those whose seats are gone
 validators    who agrees on blocks
 begin         who tests in the next epoch, when it started, the header
 """

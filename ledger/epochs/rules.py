@@ -3,7 +3,8 @@
 - The next set takes over once the header that names it is final; until then nothing else moves.
 - Lost seats go first, as many as may move at once; then what was ordered. A seat is lost by an
   offence, or with the duty of the node whose key it is.
-- An order that does not fit any more, since seats were lost meanwhile, lapses.
+- An order that does not fit any more, since seats were lost meanwhile, lapses; then all goes on as
+  if there were none.
 - Where the registry fills the seats, whose turn it is comes in the place of an order.
 - The recovery set replaces the set at once.
 """
@@ -13,13 +14,13 @@ from collections.abc import Generator
 from msgspec.structs import replace
 
 from ledger.epochs.ending import Ending, Pauses
+from ledger.epochs.released import release_seats
 from ledger.epochs.standing import choose_seats, is_lost
 from ledger.messages.genesis import REGISTRY
 from ledger.messages.lists import Attestor
 from ledger.messages.state import AttestorSets, Chainlink, ParamsState
-from ledger.messages.tables import BINDINGS, CHAINLINKS, PARAMS, SETS
+from ledger.messages.tables import CHAINLINKS, PARAMS, SETS
 from ledger.messages.transactions import BY_RECOVERY
-from ledger.nodes import delay_payout
 from ledger.params import Params
 from ledger.rules.attestors import compute_turnover, earliest_change, remove_lost, turnover_limit
 from ledger.state import State
@@ -29,25 +30,21 @@ from ledger.validators import find_consensus_key, has_validators
 def apply_attestors(state: State, ending: Ending) -> Pauses:
     """Let the next set take over, and announce another one where it is time."""
     sets = state.one(SETS)
-    changed = _recover(state, sets, ending)
-    if changed is None:
-        changed = yield from _announce(state, _take_over(sets, ending), ending)
+    if sets.ordered_by == BY_RECOVERY and _may_sit(state, sets, ending):
+        changed = _recover(state, sets, ending)
+        release_seats(state, sets.current, changed.current, ending)
+    else:
+        ready = _clear(sets) if sets.ordered_by == BY_RECOVERY else sets
+        taken = _take_over(ready, ending)
+        # first, so that who has just lost a seat does not take the next one
+        release_seats(state, sets.current, taken.current, ending)
+        changed = yield from _announce(state, taken, ending)
     if changed != sets:
         state.put(SETS, changed)
-    kept = [member.list_key for member in changed.current]
-    for member in sets.current:
-        if member.list_key not in kept:
-            # what it signed can be held against it for as long as what others sign
-            node = state.one(BINDINGS, member.list_key).node
-            delay_payout(state, node, ending.time_ms + ending.params.unbonding_ms)
     yield
 
 
-def _recover(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets | None:
-    if sets.ordered_by != BY_RECOVERY:
-        return None
-    if not _may_sit(state, sets, ending):
-        return _clear(sets)
+def _recover(state: State, sets: AttestorSets, ending: Ending) -> AttestorSets:
     members = _seat(state, sets)
     cleared = _clear(sets)
     return replace(cleared, current=members, next=members, changed_ms=ending.time_ms)

@@ -1,15 +1,19 @@
 """Who stands for a seat, and whose turn it is, where the registry fills the seats.
 
 - A node stands by naming a list key and a consensus key, while it is active and has a clean
-  record. The oldest come first.
+  record. Who has stood longest comes first. Whoever lost a seat, or left it, or names keys anew,
+  stands from then on only, so that nobody keeps others out by going and coming.
 - The founding set serves until enough nodes stand. From then on lost seats go first, then seats
   without a node, then those of nodes that do not stand any more, or that older ones displace; nodes
-  without a seat come in their place, and beside them, up to 25.
+  without a seat come in their place, and beside them, up to 25. A smaller set than the number of
+  nodes that have to stand grows first: only what is lost goes from it.
 - A node that named another list key has its seat moved. This comes last, so that nobody keeps
   others out by naming new keys again and again.
 """
 
+from bisect import insort
 from collections.abc import Collection, Generator
+from itertools import chain
 from typing import NamedTuple
 
 from ledger.epochs.ending import PAUSE_LOOKS, Ending
@@ -28,7 +32,8 @@ from ledger.validators import get_holder, is_missing
 class Standing(NamedTuple):
     """A node that stands for a seat; the oldest is the smallest."""
 
-    activated_ms: TimeMs
+    since_ms: TimeMs
+    """From when on it counts as standing."""
     node: Key
     list_key: Key
 
@@ -60,32 +65,32 @@ def choose_seats(
             unwanted.append(list_key)
         elif key_of[holder] != list_key:
             moving.append((list_key, key_of[holder]))
-    if len(standing) < ending.params.founders_until:
-        return rotate(sets.current, lost, (), moving)
+    floor = ending.params.founders_until
+    if len(standing) < floor:
+        return rotate(sets.current, lost, (), (), moving, floor)
     coming = [row.list_key for row in standing if row.node not in seated]
-    return rotate(sets.current, [*lost, *bare, *unwanted], coming, moving)
+    return rotate(sets.current, lost, [*bare, *unwanted], coming, moving, floor)
 
 
 def find_standing(
     state: State, seated: Collection[Key], ending: Ending
 ) -> Generator[None, None, list[Standing]]:
-    """Return the nodes that stand for a seat, oldest first, the 25 oldest at most.
+    """Return the nodes that stand for a seat, who has stood longest first, 25 at most.
 
     `seated` are the nodes that hold one: they stand while they are on duty.
     """
-    rows = []
-    for count, key in enumerate((*ending.swarm_of, *sorted(seated)), 1):
+    down = sorted(key for key in seated if key not in ending.swarm_of)
+    standing: list[Standing] = []
+    for count, key in enumerate(chain(ending.swarm_of, down), 1):
         node = state.get(NODES, key)
         if node is not None and _opts_in(node, ending, is_seated=key in seated):
-            rows.append(Standing(node.activated_ms, key, node.list_key))
+            row = Standing(max(node.activated_ms, node.stands_ms), key, node.list_key)
+            is_among = len(standing) < MAX_ATTESTORS or row < standing[-1]
+            if is_among and not is_lost(state, row.list_key, ending.params):
+                insort(standing, row)
+                del standing[MAX_ATTESTORS:]
         if count % PAUSE_LOOKS == 0:
             yield
-    standing: list[Standing] = []
-    for row in sorted(dict.fromkeys(rows)):
-        if not is_lost(state, row.list_key, ending.params):
-            standing.append(row)
-        if len(standing) == MAX_ATTESTORS:
-            break
     return standing
 
 

@@ -37,7 +37,8 @@ class BlockHeader(Record, frozen=True):
     time_ms: U63
     proposer: UpTo32
     previous: Bytes32
-    """Hash of the block before; the genesis hash for block 1."""
+    """Hash of the block before; the genesis hash for block 1. Under `comet` the state root before
+    this block instead, which its validators agree on."""
     inputs: Bytes32
     """SHA-256 over the hashes of the transactions, then of the misbehaviour."""
     state_root: Bytes32

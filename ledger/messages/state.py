@@ -133,6 +133,8 @@ class Node(Record, frozen=True):
     """The network's accumulator when the node began to earn, if it earns."""
     earning: U8
     """1 while it earns rewards."""
+    stands_ms: U63
+    """Block time from which it counts as standing for a seat; 0 if from its activation on."""
 
 
 class KeyHistory(Record, frozen=True):

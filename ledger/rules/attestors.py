@@ -53,18 +53,24 @@ def remove_lost(members: Sequence[Attestor], lost: Sequence[Key]) -> tuple[Attes
 
 def rotate(
     members: Sequence[Attestor],
+    lost: Sequence[Key],
     going: Sequence[Key],
     coming: Sequence[Key],
     moving: Sequence[tuple[Key, Key]],
+    floor: int,
 ) -> tuple[Attestor, ...]:
     """Return a set of seats of weight 1 after as many of its changes as may be made at once.
 
-    As many of `going` go and of `coming` come, in their order; what is left of the limit is for
-    `moving`, each an old list key and the one that follows on it. The last seat stays.
+    As many of `lost` and then of `going` go and of `coming` come, in their order; what is left of
+    the limit is for `moving`, each an old list key and the one that follows on it. Those `going`
+    go only as far as `floor` seats are left, so that a smaller set grows first. The last one stays.
     """
     limit = turnover_limit(members)
-    gone = list(going[:limit])
-    come = list(coming[: min(limit, MAX_ATTESTORS - len(members) + len(gone))])
+    gone = [*lost, *going][:limit]
+    come = _come(members, gone, coming, limit)
+    while len(gone) > len(lost) and len(members) - len(gone) + len(come) < floor:
+        gone.pop()
+        come = _come(members, gone, coming, limit)
     if not come and len(gone) == len(members):
         gone.pop()
     for old, new in moving[: limit - max(len(gone), len(come))]:
@@ -72,3 +78,10 @@ def rotate(
         come.append(new)
     kept = [member.list_key for member in members if member.list_key not in gone]
     return tuple(Attestor(key, 1) for key in sorted((*kept, *come)))
+
+
+def _come(
+    members: Sequence[Attestor], gone: Sequence[Key], coming: Sequence[Key], limit: int
+) -> list[Key]:
+    """Return who comes: as many as may move at once, and as there is room for."""
+    return list(coming[: min(limit, MAX_ATTESTORS - len(members) + len(gone))])

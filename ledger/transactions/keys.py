@@ -48,13 +48,15 @@ def check_set_keys(state: State, tx: Transaction, _context: Context) -> None:
     if not has_chain and not change.list_tip:
         raise Refusal("attestor_keys", why="a new list key comes with its tip")
     if not change.consensus_key and _is_to_validate(state, change.node):
-        raise Refusal("attestor_keys", why="its seat is announced and needs a consensus key")
+        raise Refusal("attestor_keys", why="its seat is to come and needs a consensus key")
 
 
 def _is_to_validate(state: State, node: Key) -> bool:
     """Whether a node is to agree on blocks soon, and does not yet."""
     sets = state.one(SETS)
-    now, soon = ([get_holder(state, m.list_key) for m in s] for s in (sets.current, sets.next))
+    now = [get_holder(state, member.list_key) for member in sets.current]
+    soon = [get_holder(state, member.list_key) for member in sets.next]
+    soon += [get_holder(state, seat.list_key) for seat in sets.ordered]
     return has_validators(state) and node in soon and node not in now
 
 

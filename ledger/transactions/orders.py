@@ -178,7 +178,8 @@ def apply_set_attestors(state: State, tx: Transaction, _context: Context, _index
         if state.get(BINDINGS, seat.list_key) is None:
             state.put(BINDINGS, Binding(LIST_ROLE, seat.list_key), seat.list_key)
     if body.authority == BY_RECOVERY:
-        row = RecoveryRow(order_of(body).tips_hash, body.signers)
+        order = order_of(body)
+        row = RecoveryRow(order.set_hash, order.tips_hash, body.signers)
         state.archived[recovery_key(body.begin)] = encode(row)
     sets = state.one(SETS)
     state.put(

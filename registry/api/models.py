@@ -267,7 +267,7 @@ class Block(Shape):
     height: int = shown("Its number.", "height", HEIGHT)
     time_ms: int = shown("Its time.", "ms since 1970", TIME_MS)
     hash: str = shown("SHA-256 of its header.", "hex", HASH)
-    previous: str = shown("Hash of the block before.", "hex", HASH)
+    previous: str = shown("Hash of the block before; under `comet` the state root.", "hex", HASH)
     proposer: str = shown("Who ordered it; may be empty.", "hex", KEY)
     state_root: str = shown("Root of the state after it.", "hex", HASH)
     seal: str = shown("The producer's signature; may be empty.", "hex", SIGNATURE)

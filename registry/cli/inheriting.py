@@ -28,14 +28,11 @@ def put_inheritance(
 
     Returns the file, and the chain that begins with it. Refuses like `check_inheritance`.
     """
-    from registry.cli.sources import read_beyond
     from registry.files import create_durably
     from registry.inheritance import check_inheritance
 
-    beyond = read_beyond(checkpoint, 0).checkpoint
     raw = file.read_bytes()
-    vouched = [] if beyond is None else [beyond.fingerprint]
-    begun = check_inheritance(raw, genesis, now_ms(), vouched)
+    begun = check_inheritance(raw, genesis, now_ms(), _vouch(checkpoint))
     create_durably(folder / INHERITANCE, raw)
     return raw, begun
 
@@ -65,14 +62,29 @@ def show_inheritance(raw: bytes, begun: "Chain", file: Path, output: Output) -> 
     emit(facts, output, lambda: align(shown))
 
 
-def read_inherited(genesis: bytes, inherit: Path | None, home: Path | None) -> "Inheritance | None":
-    """Return what a network begins with: of the file that was named, else of the home."""
+def read_inherited(
+    genesis: bytes, inherit: Path | None, home: Path | None, checkpoint: str = ""
+) -> "Inheritance | None":
+    """Return what a network begins with: of the file that was named, else of the home.
+
+    A file that was named is believed no more than one that is put into a home: past the
+    predecessor's trust period somebody vouches for a header on its way. What lies in the home was
+    looked at when it was put there. Refuses like `open_inheritance`.
+    """
     from registry.home import default_home
-    from registry.inheritance import load_inheritance, reopen_inheritance
+    from registry.inheritance import load_inheritance, open_inheritance
 
     if inherit is not None:
-        return reopen_inheritance(inherit.read_bytes(), genesis, now_ms())
+        return open_inheritance(inherit.read_bytes(), genesis, now_ms(), _vouch(checkpoint))
     return load_inheritance(home or default_home(), genesis, now_ms())
+
+
+def _vouch(checkpoint: str) -> list[bytes]:
+    """Return the fingerprints of headers that whoever runs a command answers for."""
+    from registry.cli.sources import read_beyond
+
+    beyond = read_beyond(checkpoint, 0).checkpoint
+    return [] if beyond is None else [beyond.fingerprint]
 
 
 def now_ms() -> int:

@@ -63,6 +63,7 @@ def replay(
     url: UrlOption = None,
     genesis: GenesisOption = None,
     inherit: InheritOption = None,
+    checkpoint: CheckpointOption = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Execute every block again and compare every state root.
@@ -72,7 +73,7 @@ def replay(
     from registry.cli.replay import Replay
 
     with refusals(), _open(home, url, genesis) as (source, reader):
-        inherited = read_inherited(source.genesis, inherit, home)
+        inherited = read_inherited(source.genesis, inherit, home, checkpoint)
         _work(Replay(source.genesis, inherited), source, reader, output, "replayed")
 
 
@@ -82,6 +83,7 @@ def audit(
     url: UrlOption = None,
     genesis: GenesisOption = None,
     inherit: InheritOption = None,
+    checkpoint: CheckpointOption = "",
     every: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Check the invariants after each N-th block only."),
@@ -95,7 +97,7 @@ def audit(
     from registry.cli.replay import Audit
 
     with refusals(), _open(home, url, genesis) as (source, reader):
-        inherited = read_inherited(source.genesis, inherit, home)
+        inherited = read_inherited(source.genesis, inherit, home, checkpoint)
         _work(Audit(source.genesis, inherited, every), source, reader, output, "audited")
 
 
@@ -108,6 +110,7 @@ def bequeath(
     to: Annotated[Path, typer.Option(help="File to write.", show_default=False)],
     home: HomeOption = None,
     inherit: InheritOption = None,
+    checkpoint: CheckpointOption = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Write what a network that is over leaves to the one that goes on after it.
@@ -129,7 +132,8 @@ def bequeath(
         following = successor.read_bytes()
         chain = Chain(store, source.genesis)
         last = find_last_header(chain.view())
-        end = Replay(source.genesis, read_inherited(source.genesis, inherit, home))
+        inherited = read_inherited(source.genesis, inherit, home, checkpoint)
+        end = Replay(source.genesis, inherited)
         end.run(UpTo(source, last.height, last.state_root), _watch(last.height))
         raw = make_inheritance(chain, end.reader)
         begun = check_inheritance(raw, following, now_ms(), [fingerprint_last(raw)])

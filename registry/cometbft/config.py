@@ -8,7 +8,7 @@
 import json
 from typing import Final, NamedTuple, TypeAlias
 
-from ledger.params import Params
+from ledger.params import PARAMETERS, Params
 from registry.settings import ABCI_SOCKET, RPC_SOCKET, Settings
 
 Value: TypeAlias = str | int | bool
@@ -22,6 +22,13 @@ CHECKED_BLOCKS: Final = 20
 
 FAST_MS: Final = 2_000
 """Blocks that are quicker than this leave no time for waiting until messages are worth a packet."""
+
+LARGEST_TX_BYTES: Final = next(
+    row.high for row in PARAMETERS if row.name == "max_transaction_bytes"
+)
+"""The largest transaction that any order may allow. CometBFT sizes a buffer by it, which has to be
+equal on all nodes, and reads it at its start only: so it is the bound, and the ledger refuses what
+is larger than the parameter of the day."""
 
 
 class Begin(NamedTuple):
@@ -103,7 +110,7 @@ def _mempool(params: Params) -> Section:
         "recheck_timeout": _ms(_within(params.block_ms // 2, 1_000, 5_000)),
         "size": size,
         "max_txs_bytes": 4 * params.max_block_bytes,
-        "max_tx_bytes": params.max_transaction_bytes,
+        "max_tx_bytes": LARGEST_TX_BYTES,
         "cache_size": 2 * size,
     }
 

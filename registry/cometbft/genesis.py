@@ -7,7 +7,7 @@ first validators, and the limits of blocks and of evidence. Everybody makes the 
 import base64
 import json
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ledger.crypto import sha256
 from ledger.messages.genesis import Genesis
@@ -30,9 +30,9 @@ BYTES_BESIDE_TRANSACTION: Final = 16
 
 MAX_EVIDENCE_BYTES: Final = 2**20
 
-SLOWER: Final = 2
-"""Blocks are counted as if they came so many times as fast as they are meant to: evidence then
-never grows too old in blocks before it is too old in time."""
+EVIDENCE_EPOCHS: Final = 24
+"""So many epochs are as old as evidence may be for CometBFT. The ledger's own limit is longer: this
+one is how long a snapshot waits before anybody may begin with it."""
 
 ED25519: Final = "tendermint/PubKeyEd25519"
 ADDRESS_BYTES: Final = 20
@@ -73,14 +73,27 @@ def format_time(time_ms: TimeMs) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 
+class Ages(NamedTuple):
+    """How old evidence may be; CometBFT drops it only once it is past both."""
+
+    ms: int
+    blocks: int
+
+
+def evidence_ages(params: Params) -> Ages:
+    """Return the ages of evidence under the parameters of a genesis file."""
+    ms = EVIDENCE_EPOCHS * params.epoch_ms
+    return Ages(ms, -(-ms // params.block_ms))
+
+
 def _consensus_params(params: Params) -> dict[str, Any]:
     around = BYTES_BESIDE_TRANSACTION * params.max_block_transactions + BYTES_BESIDE
-    blocks = -(-SLOWER * params.evidence_ms // params.block_ms)
+    ages = evidence_ages(params)
     return {
         "block": {"max_bytes": str(params.max_block_bytes + around), "max_gas": "-1"},
         "evidence": {
-            "max_age_num_blocks": str(blocks),
-            "max_age_duration": str(params.evidence_ms * 1_000_000),
+            "max_age_num_blocks": str(ages.blocks),
+            "max_age_duration": str(ages.ms * 1_000_000),
             "max_bytes": str(MAX_EVIDENCE_BYTES),
         },
         "validator": {"pub_key_types": ["ed25519"]},

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger.crypto import Signed, verify_all
 from ledger.merkle import leaf_hash, tree_root
-from ledger.types import Hash, Key
+from ledger.types import Hash, Key, TimeMs
 from registry.cometbft.genesis import VOTING_POWER, address_of
 
 PRECOMMIT: Final = 2
@@ -114,6 +114,12 @@ def hash_header(header: CometHeader) -> Hash:
     return tree_root([leaf_hash(field) for field in fields])
 
 
+def read_time_ms(text: str) -> TimeMs:
+    """Return a header's time in milliseconds, rounded down. Raises `ValueError` for no time."""
+    second, nanos = _read_time(text)
+    return second * 1_000 + nanos // 1_000_000
+
+
 def hash_validators(keys: Iterable[Key]) -> Hash:
     """Return the hash of a set of validators, all with the same power."""
     return tree_root(
@@ -193,9 +199,14 @@ def _block_id(block: BlockId) -> bytes:
 
 
 def _time(text: str) -> bytes:
-    """Return a time such as `2026-01-02T03:04:05.000000006Z`."""
+    second, nanos = _read_time(text)
+    return _number(1, second) + _number(2, nanos)
+
+
+def _read_time(text: str) -> tuple[int, int]:
+    """Return seconds and nanoseconds of a time such as `2026-01-02T03:04:05.000000006Z`."""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", text, re.ASCII)
     if found is None:
         raise ValueError(f"{text!r} is no time")
     second = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
-    return _number(1, int(second.timestamp())) + _number(2, int((found[2] or "").ljust(9, "0")))
+    return int(second.timestamp()), int((found[2] or "").ljust(9, "0"))

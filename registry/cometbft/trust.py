@@ -4,8 +4,11 @@
   of the state after its last block, and a record under that root names the validators.
 - CometBFT's header of the next block bears that root as well, and the one after it was agreed on by
   those validators. So both are asked for: the first has to bear the root, the second has to follow
-  it and to have the votes of more than two thirds of them. There the node begins.
-- From there on CometBFT's light client verifies by the votes of the validators.
+  it and to have the votes of more than two thirds of them.
+- Snapshots are older than that block, since no evidence may reach below them. Each header names the
+  one before it by its hash, so going back along them needs nobody's votes. CometBFT's light client
+  would do that too, but one by one and within 30 seconds; here they come 20 at a time.
+- There the node begins. From there on CometBFT's light client verifies by the votes of validators.
 """
 
 from collections.abc import Sequence
@@ -15,22 +18,34 @@ import httpx2
 import msgspec
 
 from ledger.errors import Refusal, WaypostError
+from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import ListHeader
 from ledger.messages.tables import VALIDATORS
+from ledger.params import Params
 from ledger.types import Hash, Height, Key, TimeMs
 from registry.client import TrustedLists
 from registry.client.http import fetch_lists
 from registry.client.proofs import read_record
 from registry.cometbft.config import Begin
+from registry.cometbft.genesis import evidence_ages
 from registry.cometbft.headers import (
+    CometHeader,
     SignedBlock,
     hash_header,
     hash_validators,
     is_agreed,
+    read_time_ms,
 )
 
 ANSWER_S: Final = 20.0
 MAX_ANSWER_BYTES: Final = 2**20
+
+PAGE: Final = 20
+"""Headers that CometBFT gives at once."""
+
+BACK: Final = 2
+"""How many ages of evidence to go back. The newest that is offered is one to two of them old by
+default, since as many epochs lie between two snapshots."""
 
 
 class NoTrust(WaypostError):
@@ -44,8 +59,9 @@ def find_trust(
     servers: Sequence[str],
     now_ms: TimeMs,
 ) -> Begin:
-    """Return the block to trust, which `servers` have, all of them.
+    """Return the block to trust, from before the snapshots that may be offered now.
 
+    All `servers` agree on the block after the newest list; one of them shows those before it.
     `lists` are URLs of services, `servers` those of CometBFTs, `chain` is CometBFT's name of the
     network. Raises `NoTrust`, and what `fetch_lists` raises.
     """
@@ -54,15 +70,68 @@ def find_trust(
     header = trusted.header
     validators = _fetch_validators(lists, header)
     found = {server: _check(server, chain, header, validators) for server in servers}
-    height = header.height + 2
-    if len(set(found.values())) != 1:
-        said = ", ".join(f"{server} {digest.hex()}" for server, digest in found.items())
-        raise NoTrust(f"validators agreed on two blocks {height}, tell everybody: {said}")
-    return Begin(height, next(iter(found.values())))
+    hashes = {server: hash_header(block) for server, block in found.items()}
+    if len(set(hashes.values())) != 1:
+        said = ", ".join(f"{server} {digest.hex()}" for server, digest in hashes.items())
+        raise NoTrust(
+            f"validators agreed on two blocks {header.height + 2}, tell everybody: {said}"
+        )
+    params = Params(*GENESIS.decode(genesis).params)
+    lines = [go_back(server, block, params) for server, block in found.items()]
+    # a witness has to have the block as well
+    height = max(min(line) for line in lines)
+    return Begin(height, next(line[height] for line in lines if height in line))
 
 
-def _check(server: str, chain: str, header: ListHeader, validators: Sequence[Key]) -> Hash:
-    """Return the hash of the second block after a list, once all of it holds."""
+def go_back(server: str, newest: CometHeader, params: Params) -> dict[Height, Hash]:
+    """Return the hash of each block from before the snapshots of now up to the newest, by height.
+
+    As far back as the server has blocks, and no further than half of the time for which CometBFT's
+    light client trusts a block. Each is named by the one after it.
+    """
+    ages, newest_ms = evidence_ages(params), read_time_ms(newest.time)
+    floor = int(newest.height) - BACK * ages.blocks
+    floor_ms = newest_ms - BACK * ages.ms
+    least_ms = newest_ms - params.trust_ms // 2
+    above, line = newest, {int(newest.height): hash_header(newest)}
+    while True:
+        height, time_ms = int(above.height), read_time_ms(above.time)
+        if height == 1 or (height <= floor and time_ms <= floor_ms) or time_ms <= least_ms:
+            return line
+        below = _ask_before(server, above)
+        if not below:
+            return line
+        for header in below:
+            line[int(header.height)] = hash_header(header)
+        above = below[-1]
+
+
+def _ask_before(server: str, above: CometHeader) -> list[CometHeader]:
+    """Return the headers before one, the newest first; none where the server has none."""
+    last = int(above.height) - 1
+    raw = _get(
+        server, "/blockchain", {"minHeight": str(max(1, last - PAGE + 1)), "maxHeight": str(last)}
+    )
+    try:
+        metas = msgspec.json.decode(raw, type=_Chain).result.block_metas
+    except msgspec.MsgspecError:
+        # it holds no block so old, as one that began with a snapshot itself
+        return []
+    headers = []
+    for meta in metas:
+        try:
+            is_named = bytes.fromhex(above.last_block_id.hash) == hash_header(meta.header)
+        except ValueError as error:
+            raise NoTrust(f"{server}: its blocks cannot be read: {error}") from None
+        if int(meta.header.height) != int(above.height) - 1 or not is_named:
+            raise NoTrust(f"{server}: its blocks do not follow each other")
+        above = meta.header
+        headers.append(above)
+    return headers
+
+
+def _check(server: str, chain: str, header: ListHeader, validators: Sequence[Key]) -> CometHeader:
+    """Return the header of the second block after a list, once all of it holds."""
     first, second = (_ask(server, header.height + after) for after in (1, 2))
     try:
         rules = (
@@ -92,7 +161,8 @@ def _check(server: str, chain: str, header: ListHeader, validators: Sequence[Key
         for holds, why in rules:
             if not holds:
                 raise NoTrust(f"{server}: {why}")
-        return hash_header(second.header)
+        hash_header(second.header)
+        return second.header
     except ValueError as error:
         raise NoTrust(f"{server}: its blocks cannot be read: {error}") from None
 
@@ -106,6 +176,18 @@ def _height(block: SignedBlock) -> Height:
 
 class _Result(msgspec.Struct, frozen=True):
     signed_header: SignedBlock
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    header: CometHeader
+
+
+class _Metas(msgspec.Struct, frozen=True):
+    block_metas: list[_Meta]
+
+
+class _Chain(msgspec.Struct, frozen=True):
+    result: _Metas
 
 
 class _Answer(msgspec.Struct, frozen=True):

@@ -2,15 +2,17 @@
 
 - It lies among the watermarks, where no backup reaches, under a name of network and key. CometBFT
   writes it before a vote leaves the process.
-- A note that is damaged is refused: it never says that nothing was voted for.
+- A note that is damaged is refused, as is one with anything in it that CometBFT would not write: it
+  never says that nothing was voted for.
 - A key without a note counts as new only while its network is young and this home holds nothing of
   it. Else a person has to say so.
 - Until the note holds a vote, CometBFT looks first whether the newest blocks bear one of the key.
 """
 
 import json
+import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ledger.errors import Fault
 from ledger.types import Hash, Key, TimeMs
@@ -20,6 +22,19 @@ from registry.signer import YOUNG_MS
 
 NOTHING: Final = {"height": "0", "round": 0, "step": 0}
 """The note of a key that never voted."""
+
+SIGNED: Final = {
+    "signature": re.compile(r"[A-Za-z0-9+/]+={0,2}"),
+    "signbytes": re.compile(r"(?:[0-9A-F]{2})+"),
+}
+"""What else CometBFT writes, where it signed something: Base64 and hex."""
+
+HEIGHT: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+LAST_STEP: Final = 3
+"""A precommit; 2 is a prevote, 1 a proposal, 0 nothing."""
+
+MAX_HEIGHT: Final = 2**63 - 1
+MAX_ROUND: Final = 2**31 - 1
 
 DIGITS: Final = 16
 """Hex digits of network and of key in the name of a note."""
@@ -68,18 +83,33 @@ def read_height(path: Path) -> int | None:
     Raises `ValidatorRefuses` for one that cannot be read.
     """
     try:
-        note = json.loads(path.read_bytes())
-        height = int(note["height"])
-        if height < 0:
-            raise ValueError(height)
+        return _height_of(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, RecursionError):
         raise ValidatorRefuses(
             f"{path} is damaged, and it alone says what this key voted for. "
             "docs/operating/validators.md says how to go on without it"
         ) from None
-    return height
+
+
+def _height_of(note: Any) -> int:
+    """Return the height of a note. Raises `ValueError` for one that CometBFT would not write."""
+    if not isinstance(note, dict) or note.keys() - NOTHING.keys() not in (set(), SIGNED.keys()):
+        raise ValueError("other fields")
+    if not NOTHING.keys() <= note.keys():
+        raise ValueError("a field is missing")
+    height = note["height"]
+    if not isinstance(height, str) or not HEIGHT.fullmatch(height) or int(height) > MAX_HEIGHT:
+        raise ValueError("no height")
+    for name, most in (("round", MAX_ROUND), ("step", LAST_STEP)):
+        # true is 1 to Python
+        if type(note[name]) is not int or not 0 <= note[name] <= most:
+            raise ValueError(f"no {name}")
+    for name in note.keys() & SIGNED.keys():
+        if not isinstance(note[name], str) or not SIGNED[name].fullmatch(note[name]):
+            raise ValueError(f"no {name}")
+    return int(height)
 
 
 def _why_not_new(settings: Settings, start_ms: TimeMs, now_ms: TimeMs) -> str:

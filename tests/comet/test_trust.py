@@ -8,12 +8,13 @@ import pytest
 
 from ledger.errors import WaypostError
 from ledger.messages.genesis import GENESIS
+from ledger.params import Params
 from registry.cometbft.config import Begin
-from registry.cometbft.genesis import chain_id
+from registry.cometbft.genesis import chain_id, evidence_ages
 from registry.cometbft.trust import find_trust
 from tests.comet.network import Network, Validator, free_ports, wait_for, watched
 
-PARAMS: Final = {"block_ms": 250, "epoch_ms": 3_000}
+PARAMS: Final = {"block_ms": 250, "epoch_ms": 1_000, "attest_blocks": 4}
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def network() -> Iterator[Network]:
         (port,) = free_ports(1)
         first = made.validators[0]
         # rare enough that one is still there when its pieces are asked for
-        changes = {"rpc": f"127.0.0.1:{port}", "snapshot_epochs": 3}
+        changes = {"rpc": f"127.0.0.1:{port}", "snapshot_epochs": 6}
         first.settings = first.settings.model_copy(update=changes)
         yield made
 
@@ -53,6 +54,16 @@ def test_a_node_begins_with_a_snapshot(network: Network) -> None:
     assert block["block_id"]["hash"] == found[0].hash.hex().upper()
     wait_for(lambda: first.lines("snapshot"), lambda: first.said[-2000:])
 
+    # ---- one begins with the snapshot once it is past both ages, and trusts a block before it
+    ages = evidence_ages(Params(*GENESIS.decode(network.genesis).params))
+    oldest = first.lines("snapshot")[0]["height"]
+    first.wait_for_height(oldest + 3 * ages.blocks)
+    begin = find(network, first)
+    assert begin is not None
+    assert 1 < begin.height < first.height - 2 * ages.blocks
+    block = first.consensus("block", height=begin.height)
+    assert block["block_id"]["hash"] == begin.hash.hex().upper()
+
     joined = network.join(
         "newcomer",
         validator=None,
@@ -64,8 +75,14 @@ def test_a_node_begins_with_a_snapshot(network: Network) -> None:
     joined.wait_for_height(first.height + 3)
     config = (joined.settings.cometbft_path / "config" / "config.toml").read_text()
     assert "[statesync]" in config
-    # it holds no block before its snapshot
-    assert int(joined.consensus("status")["sync_info"]["earliest_block_height"]) > 1
+    # it holds no block up to its snapshot, which was not the newest
+    (restored,) = joined.lines("snapshot restored")
+    assert f"trust_height = {restored['height']}" not in config
+    earliest = int(joined.consensus("status")["sync_info"]["earliest_block_height"])
+    assert earliest == restored["height"] + 1
+    assert restored["height"] < first.height - ages.blocks
+    assert joined.get(f"/v1/blocks/{restored['height']}") is None
+    assert joined.get(f"/v1/blocks/{earliest}") == first.get(f"/v1/blocks/{earliest}")
     assert joined.stop() == 0
     # from now on it needs nobody to say where it begins
     height = joined.tip_height()

@@ -10,7 +10,7 @@ from ledger.codec import Record
 from ledger.messages.genesis import COMET, FIXED, REGISTRY
 from ledger.messages.lists import Attestor
 from ledger.messages.state import CONSENSUS_ROLE, Absence, Binding, Validator, Validators
-from ledger.messages.tables import NODES, SETS, VALIDATORS
+from ledger.messages.tables import EPOCH, NODES, SETS, VALIDATORS
 from ledger.state import State
 from tests.factory import Network, attestor_roles, make_genesis, public
 
@@ -118,6 +118,11 @@ BROKEN_SEATS: dict[str, tuple[str, Break]] = {
 }
 
 GOOD: dict[str, Break] = {
+    "node that stands from the last end on": lambda s: {
+        b"n" + public("node"): replace(
+            s.one(NODES, public("node")), stands_ms=s.one(EPOCH).start_ms
+        )
+    },
     "seat that missed a header": lambda s: {b"}" + founder(s): Absence(1)},
     "key that lost its seat": lambda s: {
         b"}" + public("node 2 list"): Absence(s.params().absences_most + 1)

@@ -1,5 +1,6 @@
 """A network that begins with the last state of another one: what stays, and what begins anew."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -12,9 +13,11 @@ from ledger.errors import REFUSALS
 from ledger.history import CHUNK
 from ledger.inheritance import RULES
 from ledger.invariants import find_violations
+from ledger.messages.evidence import Misbehaviour
 from ledger.messages.genesis import COMET, REGISTRY, SOLO, GenesisAttestor
 from ledger.messages.state import (
     ACTIVE,
+    AWAITING,
     DECOMMISSIONED,
     QUEUED,
     Absence,
@@ -69,7 +72,9 @@ from ledger.store import MemoryStore
 from tests.factory import (
     QUARTER,
     Network,
+    attestor_roles,
     links,
+    make_genesis,
     public,
     validator_of,
 )
@@ -251,8 +256,8 @@ def test_rules_and_epochs_are_those_of_the_file(moved: tuple[Network, Network]) 
     assert new.chain.tip.time_ms == time_ms == old.header.valid_after_ms > genesis.start_ms
     assert new.state.one(PARAMS) == ParamsState(genesis.params, time_ms, (), 0)
     assert new.state.one(EPOCH) == EpochState(1, time_ms, 0, genesis.seed)
-    starts = {epoch_key(epoch): EpochStart(time_ms) for epoch in (0, 1)}
-    assert rows(new, STARTS) == starts
+    starts = {0: genesis.start_ms, 1: time_ms}
+    assert rows(new, STARTS) == {epoch_key(e): EpochStart(ms) for e, ms in starts.items()}
     assert [*rows(new, ROSTERS)] == [epoch_key(1)]
     assert new.state.one(HEADERS).size == 0
     sets = new.state.one(SETS)
@@ -477,6 +482,156 @@ def test_a_bar_of_a_node_that_has_left_stays_on_the_key() -> None:
     assert new.state.one(BINDINGS, address) == Binding(4, public("node list"))
     new.end_epoch()
     assert public("node list") not in [m.list_key for m in new.state.one(SETS).next]
+
+
+def accuse(network: Network, key: bytes, time_ms: int) -> None:
+    """A block with misbehaviour of a consensus key."""
+    height = network.chain.tip.height
+    said = encode(Misbehaviour(consensus_address(key), height, time_ms))
+    network.block(misbehaviour=(said,))
+
+
+def validating(*names: str, **changes: Any) -> Network:
+    """A network whose founders of these names agree on blocks, without nodes."""
+    rows = tuple(
+        replace(seat, consensus_key=validator_of(seat.list_key)) for seat in founders(*names)
+    )
+    return Network(make_genesis(SHORT | changes, engine=COMET, producer=b"", attestors=rows))
+
+
+def blocks_twice(network: Network, caught: GenesisAttestor) -> None:
+    """Its consensus key made two blocks: that is noted under its list key too."""
+    accuse(network, caught.consensus_key, network.chain.tip.time_ms)
+    assert is_barred(network.state, caught.list_key)
+
+
+def signs_twice(network: Network, caught: GenesisAttestor) -> None:
+    """Its list key signed two headers."""
+    network.block(report(network, "leo", header_evidence(network, caught.list_key)))
+    assert not is_barred(network.state, consensus_address(caught.consensus_key))
+
+
+def was_caught_alone(network: Network, caught: GenesisAttestor) -> None:
+    """Nothing is noted but under the address of its consensus key."""
+    blocks_twice(network, caught)
+    key = caught.list_key
+    (row,) = [place for place in rows(network, PUNISHED) if place[:-8] == key]
+    network.rewrite({PUNISHED.letter + row: None})
+    assert not is_barred(network.state, key)
+
+
+@pytest.mark.parametrize("act", [blocks_twice, signs_twice, was_caught_alone])
+def test_a_bar_without_a_node_stays_on_the_seat_that_has_the_consensus_key(
+    act: Callable[[Network, GenesisAttestor], None],
+) -> None:
+    network = validating(*FOUNDERS)
+    (caught, *_), others = network.genesis.attestors, founders("a", "b", "c")
+    taken = replace(founders("fresh list key")[0], consensus_key=caught.consensus_key)
+    seats = tuple(sorted((taken, *others), key=lambda seat: seat.list_key))
+    successor = make_successor(network, attestors=seats)
+    announce(network, successor)
+    network.end_epoch()
+    network.block()
+    act(network, caught)
+    move(network, successor)
+    new = succeed(successor, hand_over(network))
+    assert is_barred(new.state, taken.list_key)
+    assert [is_barred(new.state, seat.list_key) for seat in others] == [False] * 3
+    new.end_epoch()
+    assert taken.list_key not in [m.list_key for m in new.state.one(SETS).next]
+
+
+def test_a_consensus_key_that_was_not_caught_bars_nobody() -> None:
+    network = validating(*FOUNDERS)
+    caught, clean = network.genesis.attestors[:2]
+    taken = replace(founders("fresh list key")[0], consensus_key=clean.consensus_key)
+    successor = make_successor(network, attestors=(taken,))
+    announce(network, successor)
+    network.block()
+    accuse(network, caught.consensus_key, network.chain.tip.time_ms)
+    move(network, successor)
+    new = succeed(successor, hand_over(network))
+    assert not is_barred(new.state, taken.list_key)
+    assert is_barred(new.state, caught.list_key)
+
+
+def test_two_blocks_of_height_1_cost_a_seat() -> None:
+    """An engine gives its first block the time of the file, which is before height 0 here."""
+    network, successor = everything()
+    new = succeed(successor, hand_over(network))
+    assert new.genesis.start_ms < new.chain.tip.time_ms
+    first, second = new.genesis.attestors[:2]
+    new.block()
+    accuse(new, first.consensus_key, new.genesis.start_ms - 1)
+    assert not is_barred(new.state, first.list_key)
+    accuse(new, first.consensus_key, new.genesis.start_ms)
+    assert is_barred(new.state, first.list_key)
+    # so is what was done between the two times
+    accuse(new, second.consensus_key, new.genesis.start_ms + 1)
+    assert is_barred(new.state, second.list_key)
+
+
+def test_no_stake_is_behind_a_founder_whose_node_only_waits() -> None:
+    """It could take its stake back at any time, and keep the seat."""
+    network = Network(**SHORT, activation_floor=1, activation_share=0)
+    successor = make_successor(network, attestors=of_nodes("late", "open"))
+    announce(network, successor)
+    wait(network, 1)
+    network.block(
+        network.register("sooner", "alice"),
+        network.register("late", "bob", **attestor_roles("late")),
+        network.register("open", "carol", QUARTER, **attestor_roles("open")),
+    )
+    move(network, successor)
+    assert [network.node(name).state for name in ("late", "open")] == [QUEUED, AWAITING]
+    new = succeed(successor, hand_over(network))
+    for name in ("late", "open"):
+        listed, key = public(f"{name} list"), public(f"{name} consensus")
+        assert new.state.one(BINDINGS, listed) == Binding(3, listed)
+        assert new.state.one(BINDINGS, key) == Binding(4, listed)
+        node = new.node(name)
+        assert (node.list_key, node.list_tip, node.consensus_key) == (b"", b"", b"")
+    # it leaves with all that it has, and the seat stays what it is
+    new.block(new.request_unlock("bob", "late"))
+    new.end_epoch()
+    assert new.state.get(NODES, public("late")) is None
+    assert find_violations(new.state) == []
+
+
+@pytest.mark.parametrize("accepted", [0, 2, 4])
+def test_a_tip_out_of_the_middle_of_a_chain_does_not_reset_it(accepted: int) -> None:
+    """Up to its newest value all of a chain is public."""
+    network = Network(**SHORT)
+    key = public("attestor 0")
+    while network.state.one(CHAINLINKS, key).accepted < accepted:
+        network.end_epoch()
+    tip = network.state.one(CHAINLINKS, key).value
+    successor = make_successor(network, attestors=(replace(founders("attestor 0")[0], tip=tip),))
+    announce(network, successor)
+    move(network, successor)
+    link = network.state.one(CHAINLINKS, key)
+    assert link.accepted > accepted
+    new = succeed(successor, hand_over(network))
+    assert new.state.one(CHAINLINKS, key) == link
+    new.block()
+    assert new.state.one(CHAINLINKS, key).accepted == link.accepted + 1
+
+
+def test_who_stands_for_a_seat_stands_as_long_as_before() -> None:
+    network = Network(**SHORT)
+    enter(network)
+    network.block(network.register("other", "bob"))
+    network.end_epoch()
+    network.block(set_keys(network, "other", 1, "other duty", **attestor_roles("other")))
+    successor = make_successor(network)
+    announce(network, successor)
+    network.end_epoch()
+    stands_ms = network.node("other").stands_ms
+    assert stands_ms == network.chain.tip.time_ms
+    move(network, successor)
+    new = succeed(successor, hand_over(network))
+    assert new.node("other").stands_ms == stands_ms
+    assert new.node("other").list_key == public("other list")
 
 
 def test_a_founder_whose_node_is_leaving_has_its_seat_at_first() -> None:

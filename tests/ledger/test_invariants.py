@@ -402,6 +402,14 @@ BROKEN: dict[str, tuple[str, Break]] = {
         "attestations_belong_to_the_set",
         lambda s: {b"l" + s.one(SETS).current[0].list_key: None},
     ),
+    "active from a time to come": (
+        "nobody_stands_ahead_of_time",
+        lambda s: node(s, activated_ms=s.one(EPOCH).start_ms + 1),
+    ),
+    "stands from a time to come": (
+        "nobody_stands_ahead_of_time",
+        lambda s: node(s, stands_ms=s.one(EPOCH).start_ms + 1),
+    ),
     "header lost": ("header_or_draft_is_there", lambda s: {b"h": None}),
     "attestations of the epoch before": (
         "header_or_draft_is_there",

@@ -182,10 +182,10 @@ LEDGER: Final[dict[str, Decoder]] = {
         encode(VerdictRow(1, ((public("a"), 33),), (public("b"),))), VERDICT_ROW
     ),
     "archived recovery": of_codec(
-        encode(RecoveryRow(bytes(32), (Signer(public("a"), bytes(64)),))), RECOVERY_ROW
+        encode(RecoveryRow(bytes(32), bytes(32), (Signer(public("a"), bytes(64)),))), RECOVERY_ROW
     ),
     "tip": of_codec(encode(NETWORK.chain.tip), TIP),
-    "snapshot manifest": of_codec(encode(make_manifest(READER)), MANIFEST),
+    "snapshot manifest": of_codec(encode(make_manifest(END.reader)), MANIFEST),
     "snapshot chunk": of_codec(next(iterate_chunks(READER)), CHUNK),
     "sparse proof": Decoder(NETWORK.view.prove(b"r")[1].encode(), SparseProof.decode),
     "proof of absence": Decoder(NETWORK.view.prove(b"?")[1].encode(), SparseProof.decode),

@@ -2,7 +2,8 @@
 was away for longer than a change takes.
 
 Nodes come, opt in and out, name other keys, leave, and are slashed, drawn from a seed. In each
-epoch the set moves no further than it may, and the validators are its seats.
+epoch the set moves no further than it may, who comes has stood longest, and the validators are its
+seats.
 """
 
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from ledger.codec import encode
+from ledger.epochs.standing import is_lost
 from ledger.messages.evidence import Misbehaviour
 from ledger.messages.genesis import COMET, REGISTRY
 from ledger.messages.lists import attestor_set_hash, decode_header, encode_signed_header
@@ -98,7 +100,42 @@ def act(network: Network, random: Random, names: list[str]) -> list[bytes]:
         return [network.request_unlock(operator, name)]
     if chance < 0.85 and node.list_key:
         return [report(network, "alice", header_evidence(network, node.list_key))]
+    if chance < 0.93 and node.list_key:
+        return [set_keys(network, name, sequence, f"{name} duty", list_key=b"")]
     return []
+
+
+def age(network: Network, key: bytes) -> tuple[int, bytes]:
+    """How long a node has stood for a seat; the longest is the least."""
+    node = network.state.one(NODES, key)
+    return max(node.activated_ms, node.stands_ms), key
+
+
+def waiting(network: Network) -> list[bytes]:
+    """The nodes that stand for a seat, and neither hold one nor are to come."""
+    sets = network.state.one(SETS)
+    held = [get_holder(network.state, m.list_key) for m in (*sets.current, *sets.next)]
+    return [
+        key
+        for key, node in network.state.items(NODES)
+        if node.state == ACTIVE
+        and key not in held
+        and node.list_key
+        and node.consensus_key
+        and not (
+            node.taken or node.exit_ms or is_lost(network.state, node.list_key, network.params)
+        )
+    ]
+
+
+def newcomers(network: Network) -> list[bytes]:
+    """The nodes that are to come for a seat, and hold none."""
+    sets = network.state.one(SETS)
+    held, soon = (
+        [get_holder(network.state, member.list_key) for member in members]
+        for members in (sets.current, sets.next)
+    )
+    return [key for key in soon if key not in held]
 
 
 def misbehaves(network: Network, random: Random) -> tuple[bytes, ...]:
@@ -111,19 +148,26 @@ def misbehaves(network: Network, random: Random) -> tuple[bytes, ...]:
     return (encode(Misbehaviour(address, tip.height, tip.time_ms)),)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(12))
 def test_readers_follow_wherever_the_seats_go(seed: int) -> None:
     random = Random(f"turns {seed}")
     network = Network(make_genesis(TIMES, engine=COMET, producer=b"", policy=REGISTRY))
     network.settle()
     daily, away = Reader(network), Reader(network)
     names: list[str] = []
-    changes = rotations = hops = 0
+    changes = rotations = hops = choices = 0
     for day in range(1, DAYS):
         before, agreed = network.state.one(SETS).current, get_validators(network.state)
         network.block(misbehaviour=misbehaves(network, random))
         network.block(*act(network, random, names))
+        changed_ms = network.state.one(SETS).changed_ms
         network.end_epoch()
+        if network.state.one(SETS).changed_ms != changed_ms:
+            # who comes has stood longest of all that have no seat
+            came = [age(network, key) for key in newcomers(network)]
+            left = [age(network, key) for key in waiting(network)]
+            assert not came or not left or max(came) < min(left)
+            choices += bool(came and left)
         after, agreeing = network.state.one(SETS).current, get_validators(network.state)
         assert compute_turnover(before, after) <= turnover_limit(before)
         assert len(agreeing) == len({*agreeing}) == len(after) > 0
@@ -136,6 +180,7 @@ def test_readers_follow_wherever_the_seats_go(seed: int) -> None:
     assert changes >= 12
     assert rotations > 0
     assert hops > 1
+    assert choices > 2
     founders = {row.list_key for row in network.genesis.attestors}
     assert not founders & {member.list_key for member in after}
     holders = [get_holder(network.state, member.list_key) for member in after]

@@ -26,6 +26,7 @@ from ledger.messages.lists import (
 from ledger.messages.state import Account
 from ledger.messages.tables import ACCOUNTS, POOL, SETS, SUCCESSION
 from registry.client import TrustedLists
+from registry.formats.fingerprint import fingerprint_words
 from registry.formats.full import encode_full
 from registry.formats.trust import encode_path
 from registry.home import GENESIS, INHERITANCE
@@ -227,7 +228,7 @@ def test_attestors_that_changed_are_followed() -> None:
     refused("wrong_set", check_inheritance, without, made.following, NOW_MS)
 
 
-def test_past_the_trust_period_somebody_has_to_vouch() -> None:
+def test_past_the_trust_period_somebody_has_to_vouch(tmp_path: Path) -> None:
     genesis = make_genesis(SHORT, policy=REGISTRY)
     network = Network(genesis)
     successor = make_successor(network)
@@ -241,8 +242,14 @@ def test_past_the_trust_period_somebody_has_to_vouch() -> None:
     soon_ms = made.last.valid_after_ms + 1
     opened = open_inheritance(made.raw, made.following, soon_ms, [vouched])
     assert opened == made.expected
-    # what lies in a home was verified before
     refused("trust_expired", open_inheritance, made.raw, made.following, soon_ms, [bytes(16)])
+    # of a network that is over no newer header comes: it is the last one, however old it is
+    assert open_inheritance(made.raw, made.following, NOW_MS, [vouched]) == made.expected
+    before = made.last.valid_after_ms - DAY_MS
+    refused("from_the_future", open_inheritance, made.raw, made.following, before, [vouched])
+    # what lies in a home was verified before
+    (tmp_path / INHERITANCE).write_bytes(made.raw)
+    assert load_inheritance(tmp_path, made.following, NOW_MS) == made.expected
 
 
 # ----------------------------------------------------------------------------------- the client
@@ -525,6 +532,34 @@ def test_a_chain_that_inherited_is_executed_again(homes: Homes, command: str, en
     store.write({ACCOUNTS.letter + bytes(32): encode(Account(5, 0))})
     store.close()
     assert error_of(call("ledger", command, "--home", homes.new, code=1)) == "finding"
+
+
+@pytest.mark.parametrize("command", ["replay", "audit"])
+def test_a_file_that_is_named_does_not_vouch_for_itself(tmp_path: Path, command: str) -> None:
+    """Past the trust period the user does; what lies in the home was looked at before."""
+    network = Network(make_genesis(SHORT, policy=REGISTRY))
+    successor = make_successor(network)
+    announce(network, successor)
+    move(network, successor)
+    made = Ended(network, successor)
+    new = succeed(successor, made.expected)
+    new.end_epoch()
+    home, left = tmp_path / "home", tmp_path / "left"
+    home.mkdir()
+    copy(new.chain, home)
+    left.write_bytes(made.raw)
+    told = ("ledger", command, "--home", home)
+    assert error_of(call(*told, "--inherit", left, code=1)) == "trust_expired"
+    wrong, right = (
+        " ".join((str(made.last.epoch), *fingerprint_words(named, made.expected.header)))
+        for named in (new.hash, network.hash)
+    )
+    vouched = (*told, "--inherit", left, "--checkpoint")
+    assert error_of(call(*vouched, wrong, code=1)) == "trust_expired"
+    shown = call_json(*vouched, right)
+    assert shown["state_root"] == new.chain.tip.root.hex()
+    (home / INHERITANCE).write_bytes(made.raw)
+    assert call_json(*told) == shown
 
 
 def test_a_genesis_file_says_whom_it_follows(homes: Homes) -> None:

@@ -7,14 +7,14 @@ from typing import Final
 import pytest
 
 from ledger.errors import Refusal
-from ledger.history import final_key, subtree_key
+from ledger.history import final_key, recovery_key, subtree_key
 from ledger.merkle import History, Subtree, leaf_hash
 from ledger.messages.genesis import founders_of
 from ledger.messages.lists import attestor_set_hash, decode_header, decode_signed_header, is_final
 from registry.client import TrustedLists
 from registry.formats.trust import Path, encode_path
 from tests.factory import Network, make_genesis, public
-from tests.life import current, seats, set_attestors
+from tests.life import current, header_evidence, report, running, seats, set_attestors
 from tests.registry.year import begin, come_back, finder, live, newest, path_between
 
 RESCUERS: Final = ("rescue 0", "rescue 1", "rescue 2")
@@ -159,6 +159,35 @@ def test_after_a_recovery_the_set_changes_as_before() -> None:
     network.settle()
     for start in (None, 0, network.header.epoch - 1):
         take(holding(network, start), network, network.header.epoch)
+
+
+def test_a_recovery_that_lapsed_is_on_no_path() -> None:
+    """Its order is kept; but it names a set that never was, and proves no other."""
+    network = Network(
+        make_genesis({"set_change_ms": 0}, recovery=tuple(sorted(map(public, RESCUERS))))
+    )
+    network.block(set_attestors(network, seats(network, "new", kept=current(network)[1:])))
+    for _ in range(3):
+        network.end_epoch()
+    kept = current(network)[:2]
+    network.block(
+        set_attestors(network, seats(network, kept=kept), recovery=RESCUERS),
+        report(network, "leo", header_evidence(network, kept[0].list_key)),
+    )
+    lapsed = running(network)
+    for _ in range(4):
+        network.end_epoch()
+    network.settle()
+    assert network.view.reader.get(recovery_key(lapsed)) is not None
+    last = network.header.epoch
+    assert last > lapsed
+    for end in range(lapsed, last + 1):
+        for start in (None, 0, 1, lapsed - 1):
+            client = holding(network, start)
+            path = take(client, network, end)
+            assert client.header.epoch == end
+            assert path.hop.recovery is None
+            assert all(way.hop.recovery is None for way in path.ways)
 
 
 def test_from_a_header_to_itself_leads_the_history_before_it() -> None:

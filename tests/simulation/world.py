@@ -116,6 +116,8 @@ class World:
         """List keys without a node made for seats."""
         self.last_order: dict[str, Epoch] = {}
         """Epoch of the last order of each kind that is to be rare."""
+        self.forgotten = 0
+        """Height up to which no blocks are held."""
         self.open(CrashStore())
         self.chain.init()
         self.mirror = Mirror(self.store)
@@ -130,10 +132,12 @@ class World:
         self.hash: Hash = self.chain.genesis_hash
 
     def forget_history(self) -> None:
-        """Go on from a snapshot of the newest height, so that memory does not grow with time."""
-        reader = self.chain.view().reader
+        """Go on from a snapshot of an epoch's end, so that memory does not grow with time."""
+        view = self.chain.view()
+        reader, root = view.reader, view.tip.root
         store = CrashStore()
-        restore(store, self.hash, make_manifest(reader), iterate_chunks(reader))
+        restore(store, self.hash, make_manifest(reader), iterate_chunks(reader), root)
+        self.forgotten = view.tip.height
         self.open(store)
 
     def __getstate__(self) -> dict[str, Any]:

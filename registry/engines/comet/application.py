@@ -8,7 +8,7 @@
   replica and the validators disagree about what comes next, and it stops.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -23,7 +23,7 @@ from ledger.messages.tables import MAX_KEY_BYTES
 from ledger.state import STATE_START, STATE_STOP
 from ledger.succession import is_over
 from ledger.transactions.envelope import Transaction
-from ledger.types import Height
+from ledger.types import Hash, Height
 from ledger.validators import get_validators
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet.server import Handlers
@@ -74,17 +74,23 @@ class Application:
     """Answers CometBFT for one replica; on that replica's loop only."""
 
     def __init__(
-        self, replica: Replica, snapshots: Snapshots | None = None, *, halt_height: Height = 0
+        self,
+        replica: Replica,
+        snapshots: Snapshots | None = None,
+        *,
+        halt_height: Height = 0,
+        let_go: Container[Hash] = (),
     ) -> None:
         """Answer for a replica that holds the genesis state, or more.
 
-        `halt_height` is the last block to execute, 0 if there is none. Raises `Halted` for a
-        replica that has it already.
+        `halt_height` is the last block to execute, 0 if there is none; `let_go` holds what CometBFT
+        is to let go of. Raises `Halted` for a replica that has it already.
         """
         self._replica = replica
         self._chain = replica.chain
         self._snapshots = snapshots
         self._halt_height = halt_height
+        self._let_go = let_go
         self._version = find_version()
         self._executed: Executed | None = None
         if halt_height and self._chain.tip.height >= halt_height:
@@ -147,23 +153,27 @@ class Application:
         self, requests: Sequence[abci.RequestCheckTx]
     ) -> list[abci.ResponseCheckTx]:
         """Take transactions into the pool, together; say of those in it whether they still wait."""
-        pool = self._replica.pool
-        known: dict[int, abci.ResponseCheckTx] = {}
-        for place, request in enumerate(requests):
-            fate = pool.fate(sha256(request.tx))
-            is_waiting = fate is not None and fate.refusal is None
-            # one whose fate is forgotten is checked like a new one
-            if fate is not None and (is_waiting or request.type == abci.RECHECK):
-                known[place] = check_answer(fate.refusal)
-        fresh = [request.tx for place, request in enumerate(requests) if place not in known]
+        known = [self._find_known(request) for request in requests]
+        fresh = [r.tx for r, answer in zip(requests, known, strict=True) if answer is None]
         try:
-            outcomes = iter(await pool.add(fresh) if fresh else ())
+            outcomes = iter(await self._replica.pool.add(fresh) if fresh else ())
         except Busy as busy:
-            return [known.get(place, busy_answer(str(busy))) for place in range(len(requests))]
+            return [busy_answer(str(busy)) if answer is None else answer for answer in known]
         return [
-            known[place] if place in known else self._taken(request.tx, next(outcomes))
-            for place, request in enumerate(requests)
+            self._taken(request.tx, next(outcomes)) if answer is None else answer
+            for request, answer in zip(requests, known, strict=True)
         ]
+
+    def _find_known(self, request: abci.RequestCheckTx) -> abci.ResponseCheckTx | None:
+        """Return what is known of a transaction already; None for one that is to be checked."""
+        tx_hash, is_again = sha256(request.tx), request.type == abci.RECHECK
+        if is_again and tx_hash in self._let_go:
+            return busy_answer("it is sent anew")
+        fate = self._replica.pool.fate(tx_hash)
+        # one whose fate is forgotten is checked like a new one
+        if fate is None or (fate.refusal is not None and not is_again):
+            return None
+        return check_answer(fate.refusal)
 
     def _taken(self, raw: bytes, refusal: Refusal | None) -> abci.ResponseCheckTx:
         if refusal is None and self._chain.view().location(sha256(raw)) is not None:

@@ -4,6 +4,9 @@
 - A transaction that is submitted here, and a verdict that is made here, goes into the pool at once
   and then to CometBFT, which passes it on. Until CometBFT has taken it, or it left the pool, it is
   sent again.
+- CometBFT passes a transaction on once, and a node whose pool was full lost it then. So what has
+  waited for some blocks is taken out of CometBFT's pool, by the answer when it asks again, and is
+  sent anew after the next block.
 """
 
 import asyncio
@@ -18,8 +21,10 @@ import httpx2
 import msgspec
 import structlog
 
+from ledger.chain import Executed
 from ledger.crypto import sha256
 from ledger.errors import Fault
+from ledger.messages.blocks import Block
 from ledger.transactions.envelope import Transaction
 from ledger.types import Hash, Height
 from registry.engines.comet.application import Application
@@ -48,6 +53,15 @@ STOPPING_S: Final = 2.0
 """Who stops this service stops CometBFT first: so long it is no fault that it is gone."""
 
 TIMEOUT_S: Final = 20.0
+AGAIN_BLOCKS: Final = 4
+"""Blocks after which what still waits is sent anew."""
+
+MAX_AGAIN: Final = 1_000
+"""Transactions that are sent anew at a time, the oldest first."""
+
+FULL: Final = "full"
+"""Stands in CometBFT's words for having no room now."""
+
 KNOWN: Final = "tx already exists in cache"
 """CometBFT's words for what it has, or had."""
 
@@ -77,7 +91,10 @@ class Gossip:
     """
 
     def __init__(self, pool: Pool, socket: Path) -> None:
+        self.let_go: set[Hash] = set()
+        """What CometBFT is to let go of when it asks again."""
         self._pool = pool
+        self._waited: set[Hash] = set()
         self._unsent: OrderedDict[Hash, None] = OrderedDict()
         self._more = asyncio.Event()
         self._client = httpx2.AsyncClient(
@@ -95,6 +112,20 @@ class Gossip:
         self._unsent[tx_hash] = None
         self._more.set()
 
+    async def on_commit(self, block: Block, _executed: Executed) -> None:
+        """Let CometBFT go of what has waited for long, and send that anew after the next block."""
+        waiting = [tx.hash for tx in self._pool.candidates()]
+        if self.let_go:
+            # all in the order of the pool: what comes first of a sender has to be there first
+            due = self.let_go | self._unsent.keys()
+            self._unsent = OrderedDict.fromkeys(tx_hash for tx_hash in waiting if tx_hash in due)
+            self.let_go.clear()
+            self._more.set()
+        if block.header.height % AGAIN_BLOCKS == 0:
+            stale = (tx_hash for tx_hash in waiting if tx_hash in self._waited)
+            self.let_go.update(islice(stale, MAX_AGAIN))
+            self._waited = set(waiting)
+
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
@@ -108,15 +139,15 @@ class Gossip:
         """Send those whose turn it is; return whether all of them are done with."""
         turn = list(islice(self._unsent, BATCH))
         waiting = [tx for tx in map(self._pool.get, turn) if tx is not None]
-        taken = await self._send(waiting) if waiting else set()
-        left = {tx.hash for tx in waiting} - taken
+        done = await self._send(waiting) if waiting else set()
+        left = {tx.hash for tx in waiting} - done
         for tx_hash in turn:
             if tx_hash not in left:
                 self._unsent.pop(tx_hash, None)
         return not left
 
     async def _send(self, transactions: Sequence[Transaction]) -> set[Hash]:
-        """Return the hashes of those that CometBFT has now."""
+        """Return the hashes of those that CometBFT has now, or does not want."""
         calls = [
             {
                 "jsonrpc": "2.0",
@@ -137,7 +168,7 @@ class Gossip:
         return {
             transactions[answer.id].hash
             for answer in answers
-            if 0 <= answer.id < len(transactions) and _is_taken(answer)
+            if 0 <= answer.id < len(transactions) and _is_done(answer)
         }
 
     async def close(self) -> None:
@@ -145,13 +176,14 @@ class Gossip:
         await self._client.aclose()
 
 
-def _is_taken(answer: _Answer) -> bool:
+def _is_done(answer: _Answer) -> bool:
     if answer.error is None:
         return answer.result is not None
     why = f"{answer.error.message} {answer.error.data}"
     if KNOWN not in why:
         log.warning("not passed on", reason=why)
-    return KNOWN in why
+    # one that it does not want must not hold up the others
+    return FULL not in why
 
 
 class Comet:
@@ -174,10 +206,13 @@ class Comet:
         self._replica = replica
         self._server = server
         self._snapshots = snapshots
-        self._application = Application(replica, snapshots, halt_height=halt_height)
         self._gossip = Gossip(replica.pool, rpc)
+        self._application = Application(
+            replica, snapshots, halt_height=halt_height, let_go=self._gossip.let_go
+        )
         self._asked: set[str] = set()
         replica.verdicts.on_made = self._gossip.add
+        replica.on_commit.append(self._gossip.on_commit)
         if snapshots is not None:
             snapshots.follow(replica)
 

@@ -6,15 +6,19 @@
 - One is made of the height at which an epoch ended whose number is a multiple of `every`, so that
   all nodes have the same ones, byte for byte.
 - It is written beside the chain's work, from a picture of the store, and is there whole or not at
-  all. The newest two are kept.
+  all.
+- It is offered once it is older than CometBFT takes evidence: whoever begins with it has no header
+  up to its height, and could follow no block with evidence of one. If such a block came already,
+  nobody can begin with it, and it is removed.
+- The newest two that are offered are kept, and all that are not that old yet.
 - Whoever begins with one believes of it what CometBFT verified: the state root. All records have
-  to add up to it, and the time of its block has to be that at which the state says an epoch began.
+  to add up to it, and everything else comes from them.
 """
 
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,24 +27,23 @@ import structlog
 from ledger.chain import Chain, Executed
 from ledger.codec import encode
 from ledger.crypto import sha256
-from ledger.errors import Fault, Refusal
+from ledger.errors import Refusal
 from ledger.history import (
-    CHUNK,
     MANIFEST,
     MAX_CHUNK_BYTES,
-    TIP,
-    TIP_KEY,
     Manifest,
     iterate_chunks,
     make_manifest,
     restore,
 )
 from ledger.inheritance import Inheritance
-from ledger.messages.blocks import BLOCK, Block
+from ledger.messages.blocks import Block
+from ledger.messages.evidence import MISBEHAVIOUR
 from ledger.messages.genesis import GENESIS
-from ledger.messages.tables import EPOCH
+from ledger.params import Params
 from ledger.store import Reader, Snapshot, Store
-from ledger.types import Height
+from ledger.types import Hash, Height
+from registry.cometbft.genesis import evidence_ages
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet.server import Handlers, Server
 from registry.engines.comet.translate import (
@@ -55,7 +58,7 @@ from registry.replica import Replica
 
 FORMAT: Final = 1
 KEPT: Final = 2
-"""Snapshots that are kept."""
+"""Snapshots that are kept of those that are offered."""
 
 MAX_METADATA_BYTES: Final = 3_900_000
 """CometBFT sends a snapshot's description in a message of 4,000,000 bytes at most."""
@@ -79,11 +82,11 @@ log = structlog.get_logger()
 def _describe(manifest: bytes) -> abci.Snapshot:
     """Return the snapshot of an encoded manifest as CometBFT tells others of it.
 
-    Refuses like the codecs of manifests and blocks.
+    Refuses like the codec of manifests.
     """
     decoded = MANIFEST.decode(manifest)
     return abci.Snapshot(
-        height=BLOCK.decode(decoded.block).header.height,
+        height=decoded.height,
         format=FORMAT,
         chunks=len(decoded.chunks),
         hash=sha256(manifest),
@@ -103,10 +106,12 @@ class Snapshots:
         self._every = every
         self._kept: dict[Height, abci.Snapshot] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._lowest: Height | None = None
+        """Lowest height of evidence in the blocks since the newest began to be written."""
+        self._chain: Chain | None = None
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.iterdir()):
             self._look_at(path)
-        self._prune()
 
     def _look_at(self, path: Path) -> None:
         try:
@@ -121,32 +126,77 @@ class Snapshots:
 
     def list(self) -> Sequence[abci.Snapshot]:
         """Return what others may begin with, the newest first."""
-        return [self._kept[height] for height in sorted(self._kept, reverse=True)]
+        return [self._kept[height] for height in self._offered()]
+
+    def _offered(self) -> Sequence[Height]:
+        """Return the heights before which no evidence counts any more, the newest first."""
+        return [height for height in sorted(self._kept, reverse=True) if self._is_old(height)]
+
+    def _is_old(self, height: Height) -> bool:
+        """Whether the block of a height is past both ages of evidence at the chain's tip."""
+        if self._chain is None:
+            return False
+        # CometBFT keeps the limits of the genesis file, whatever the ledger's parameters are now
+        ages, tip = evidence_ages(Params(*self._chain.genesis.params)), self._chain.tip
+        if tip.height - height <= ages.blocks:
+            return False
+        block = self._chain.view().block(height)
+        return block is not None and tip.time_ms - block.header.time_ms > ages.ms
 
     def load(self, height: Height, format_: int, index: int) -> bytes:
-        """Return a chunk; none if it is not kept."""
+        """Return a chunk; none if it is not offered."""
         described = self._kept.get(height)
         if described is None or format_ != FORMAT or not 0 <= index < described.chunks:
+            return b""
+        if not self._is_old(height):
             return b""
         with contextlib.suppress(OSError):
             return (self._folder / str(height) / str(index)).read_bytes()
         return b""
 
     def follow(self, replica: Replica) -> None:
-        """Make snapshots of this replica from now on."""
+        """Offer snapshots of this replica's chain, and make some from now on."""
+        chain = self._chain = replica.chain
 
-        async def on_commit(_block: Block, executed: Executed) -> None:
-            epoch = replica.chain.view().ended_epoch
-            is_time = epoch is not None and self._every and epoch % self._every == 0
-            if executed.ended_epoch and is_time:
-                self._begin(replica.chain)
+        async def on_commit(block: Block, executed: Executed) -> None:
+            self._look_for_evidence(block)
+            if not executed.ended_epoch:
+                return
+            self._prune()
+            epoch = chain.view().ended_epoch
+            if epoch is not None and self._every and epoch % self._every == 0:
+                self._begin(chain)
 
         replica.on_commit.append(on_commit)
+        # it may have died between this block and what was to be done after it
+        newest = chain.view().block(chain.tip.height)
+        if newest is not None:
+            self._look_for_evidence(newest)
+        self._prune()
+
+    def _look_for_evidence(self, block: Block) -> None:
+        """Remove what nobody can begin with: its height is not below that of evidence in a block.
+
+        Whoever began with it would be asked for the header of that evidence, and have none.
+        """
+        if not block.misbehaviour:
+            return
+        lowest = min(MISBEHAVIOUR.decode(piece).height for piece in block.misbehaviour)
+        self._lowest = lowest if self._lowest is None else min(lowest, self._lowest)
+        for height in sorted(self._kept):
+            if lowest <= height < block.header.height:
+                log.warning("snapshot removed", height=height, reason="evidence is older")
+                self._drop(height)
+
+    def _drop(self, height: Height) -> None:
+        del self._kept[height]
+        _remove(self._folder / str(height))
 
     def _begin(self, chain: Chain) -> None:
         if self._writing is not None and not self._writing.done():
             log.warning("no snapshot", height=chain.tip.height, reason="one is being written")
             return
+        self._lowest = None
         # what was committed last, whatever is written meanwhile
         self._writing = asyncio.create_task(self._write(chain.tip.height, chain.store.snapshot()))
 
@@ -155,18 +205,22 @@ class Snapshots:
             made = await asyncio.to_thread(write_snapshot, self._folder, picture)
         except OSError as error:
             log.warning("no snapshot", height=height, reason=str(error))
+            with contextlib.suppress(OSError):
+                _remove(self._folder / f"{UNFINISHED}{height}")
             return
         finally:
             picture.close()
-        if made is not None:
-            self._kept[height] = _describe(made)
-            self._prune()
-            log.info("snapshot", height=height, chunks=self._kept[height].chunks)
+        if made is None:
+            return
+        self._kept[height] = _describe(made)
+        log.info("snapshot", height=height, chunks=self._kept[height].chunks)
+        if self._lowest is not None and self._lowest <= height:
+            log.warning("snapshot removed", height=height, reason="evidence is older")
+            self._drop(height)
 
     def _prune(self) -> None:
-        for height in sorted(self._kept)[:-KEPT]:
-            del self._kept[height]
-            _remove(self._folder / str(height))
+        for height in self._offered()[KEPT:]:
+            self._drop(height)
 
     async def close(self) -> None:
         """Wait for what is being written."""
@@ -180,10 +234,9 @@ def write_snapshot(folder: Path, reader: Reader) -> bytes | None:
     None for one that does not fit CometBFT's messages. Raises OSError.
     """
     manifest = make_manifest(reader)
-    encoded = encode(manifest)
-    height = TIP.load(reader.get(TIP_KEY) or b"").height
+    encoded, height = encode(manifest), manifest.height
     if len(encoded) > MAX_METADATA_BYTES:
-        log.warning("no snapshot", height=height, reason="its block is too large to be sent")
+        log.warning("no snapshot", height=height, reason="it has too many chunks to be sent")
         return None
     unfinished = folder / f"{UNFINISHED}{height}"
     _remove(unfinished)
@@ -259,9 +312,7 @@ class Restoring:
         self._genesis = genesis
         self._inheritance = inheritance
         self._at = at
-        self._manifest: Manifest | None = None
-        self._block: Block | None = None
-        self._chunks: list[bytes | None] = []
+        self._offer: _Offered | None = None
 
     @property
     def handlers(self) -> Handlers:
@@ -290,7 +341,7 @@ class Restoring:
         if not self.done.done():
             chain = Chain(self._store, self._genesis, self._at)
             chain.init(self._inheritance)
-            self._let_go()
+            self._offer = None
             self.done.set_result(chain)
         return abci.ResponseInitChain(app_hash=self.done.result().tip.root)
 
@@ -324,28 +375,25 @@ class Restoring:
         """Take a snapshot of the state root that CometBFT verified, instead of one before it."""
         if self.done.done():
             return Offer(result=Offer.ABORT)
-        self._let_go()
+        self._offer = None
         if request.snapshot.format != FORMAT:
             return Offer(result=Offer.REJECT_FORMAT)
         try:
-            manifest = self._check_offer(request.snapshot, request.app_hash)
+            manifest = self._check_offer(request.snapshot)
         except Refusal as refusal:
             log.warning("snapshot rejected", height=request.snapshot.height, reason=str(refusal))
-            return Offer(result=Offer.REJECT)
-        self._manifest = manifest
-        self._block = BLOCK.decode(manifest.block)
-        self._chunks = [None] * len(manifest.chunks)
+            # whoever offers this has not looked at it either: it is false whatever the state is
+            return Offer(result=Offer.REJECT_SENDER)
+        self._offer = _Offered(manifest, request.app_hash)
         return Offer(result=Offer.ACCEPT)
 
-    def _check_offer(self, offered: abci.Snapshot, app_hash: bytes) -> Manifest:
-        """Return the manifest of an offer that may be restored, or refuse it."""
+    def _check_offer(self, offered: abci.Snapshot) -> Manifest:
+        """Return the manifest of an offer that is what it says, or refuse it."""
         if sha256(offered.metadata) != offered.hash:
             raise Refusal("bad_snapshot", why="its hash is not that of its manifest")
         manifest = MANIFEST.decode(offered.metadata)
-        header = BLOCK.decode(manifest.block).header
         rules = [
-            (header.height == offered.height, "its block is of another height"),
-            (header.state_root == app_hash, "its block does not have the verified root"),
+            (manifest.height == offered.height, "its manifest is of another height"),
             (0 < len(manifest.chunks) == offered.chunks, "its manifest names other chunks"),
         ]
         for holds, why in rules:
@@ -361,57 +409,60 @@ class Restoring:
         """Keep a chunk; with the last one that was missing, fill the store."""
         if self.done.done():
             return Applied(result=Applied.ABORT)
-        index, chunk = request.index, request.chunk
-        if self._manifest is None or index >= len(self._chunks):
+        offer, index, chunk = self._offer, request.index, request.chunk
+        if offer is None or index >= len(offer.chunks):
             return Applied(result=Applied.REJECT_SNAPSHOT)
-        if sha256(chunk) != self._manifest.chunks[index]:
+        if sha256(chunk) != offer.manifest.chunks[index]:
             log.warning("chunk rejected", index=index, sender=request.sender)
             return Applied(
                 result=Applied.RETRY, refetch_chunks=[index], reject_senders=[request.sender]
             )
-        self._chunks[index] = chunk
-        held = [len(row) for row in self._chunks if row is not None]
-        if len(chunk) > MAX_CHUNK_BYTES or sum(held) > MAX_STATE_BYTES:
-            return self._reject("it is larger than any state")
-        if len(held) < len(self._chunks):
+        offer.keep(index, chunk, request.sender)
+        if len(chunk) > MAX_CHUNK_BYTES or offer.held_bytes > MAX_STATE_BYTES:
+            return self._reject(offer, "it is larger than any state")
+        if offer.missing:
             return Applied(result=Applied.ACCEPT)
         try:
-            chain = await asyncio.to_thread(self._fill)
+            chain = await asyncio.to_thread(self._fill, offer)
         except Refusal as refusal:
-            return self._reject(str(refusal))
-        self._let_go()
+            return self._reject(offer, str(refusal))
+        self._offer = None
         log.info("snapshot restored", height=chain.tip.height, root=chain.tip.root.hex())
         self.done.set_result(chain)
         return Applied(result=Applied.ACCEPT)
 
-    def _reject(self, why: str) -> abci.ResponseApplySnapshotChunk:
+    def _reject(self, offer: "_Offered", why: str) -> abci.ResponseApplySnapshotChunk:
+        """Take nothing more of an offer, and nothing more from whoever sent its chunks.
+
+        They are what its manifest names, so it is the offer that is false, and all of them made it.
+        """
         log.warning("snapshot rejected", reason=why)
-        self._let_go()
-        return Applied(result=Applied.REJECT_SNAPSHOT)
+        self._offer = None
+        return Applied(result=Applied.REJECT_SNAPSHOT, reject_senders=list(offer.senders))
 
-    def _let_go(self) -> None:
-        self._manifest = self._block = None
-        self._chunks = []
-
-    def _fill(self) -> Chain:
+    def _fill(self, offer: "_Offered") -> Chain:
         """Fill the store and open its chain. Refuses like `restore`."""
-        manifest, block = self._manifest, self._block
-        if manifest is None or block is None:
-            raise Fault("a snapshot is restored that was not offered")
-        chunks = [chunk for chunk in self._chunks if chunk is not None]
-        check_time(chunks, block)
-        restore(self._store, sha256(self._genesis), manifest, chunks)
+        chunks = [chunk for chunk in offer.chunks if chunk is not None]
+        restore(self._store, sha256(self._genesis), offer.manifest, chunks, offer.root)
         return Chain(self._store, self._genesis, self._at)
 
 
-def check_time(chunks: Iterable[bytes], block: Block) -> None:
-    """Check that a snapshot's block has the time at which its state began an epoch.
+class _Offered:
+    """An offer that is taken, and what came of it."""
 
-    CometBFT vouches for the state root alone, and the next block's time depends on this one's.
-    Refuses with `bad_snapshot`, and like the codecs of chunks and epochs.
-    """
-    for chunk in chunks:
-        for key, value in CHUNK.decode(chunk).records:
-            if key == EPOCH.letter and EPOCH.codec.decode(value).start_ms == block.header.time_ms:
-                return
-    raise Refusal("bad_snapshot", why="its block does not have the time that its state says")
+    def __init__(self, manifest: Manifest, root: Hash) -> None:
+        self.manifest = manifest
+        self.root = root
+        """State root that CometBFT verified for its height."""
+        self.chunks: list[bytes | None] = [None] * len(manifest.chunks)
+        self.missing = len(manifest.chunks)
+        self.held_bytes = 0
+        self.senders: dict[str, None] = {}
+
+    def keep(self, index: int, chunk: bytes, sender: str) -> None:
+        """Keep a chunk that is the one which the manifest names."""
+        self.senders[sender] = None
+        if self.chunks[index] is None:
+            self.chunks[index] = chunk
+            self.missing -= 1
+            self.held_bytes += len(chunk)

@@ -414,12 +414,12 @@ class Sequence:
         snapshot = abci.Snapshot()
         assert block.snapshot is not None
         snapshot.CopyFrom(block.snapshot)
-        root, wanted = block.root, abci.ResponseOfferSnapshot.ACCEPT
+        wanted = abci.ResponseOfferSnapshot.ACCEPT
         if not is_good:
-            wanted = abci.ResponseOfferSnapshot.REJECT
+            wanted = abci.ResponseOfferSnapshot.REJECT_SENDER
             match self.dice.randrange(4):
                 case 0:
-                    root = bytes(32)
+                    snapshot.chunks += 1
                 case 1:
                     snapshot.hash = bytes(32)
                 case 2:
@@ -428,7 +428,7 @@ class Sequence:
                     snapshot.format = 2
                     wanted = abci.ResponseOfferSnapshot.REJECT_FORMAT
         answer = await self._life.ask(
-            "snapshot", "offer_snapshot", snapshot=snapshot, app_hash=root
+            "snapshot", "offer_snapshot", snapshot=snapshot, app_hash=block.root
         )
         assert answer.result == wanted
 

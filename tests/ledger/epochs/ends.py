@@ -12,7 +12,7 @@ after: nothing else may change.
     run_end            end the running epoch and compare everything
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
@@ -24,7 +24,7 @@ from ledger.history import AttestorSet, final_key, set_key
 from ledger.lists import build_list, draft_header
 from ledger.merkle import sparse_root
 from ledger.messages.genesis import REGISTRY
-from ledger.messages.lists import attestor_set_hash, encode_signed_header
+from ledger.messages.lists import Attestor, attestor_set_hash, encode_signed_header
 from ledger.messages.state import (
     ACTIVE,
     DECOMMISSIONED,
@@ -51,6 +51,7 @@ from ledger.messages.tables import (
     ABSENCES,
     ACCOUNTS,
     ATTESTATIONS,
+    BINDINGS,
     CHAINLINKS,
     CONTACTS,
     DRAFT,
@@ -417,6 +418,10 @@ def expect_keys(end: End) -> None:
             list_tip=change.list_tip or kept_tip,
             consensus_key=change.consensus_key,
         )
+        stood = node.list_key and node.consensus_key
+        stays = change.list_key == node.list_key or key in holders(end, end.get(SETS).current)
+        if change.list_key and change.consensus_key and not (stood and stays):
+            end.change(key, stands_ms=end.time_ms)
         if change.list_tip:
             end.put(CHAINLINKS, change.list_key, Chainlink(change.list_tip, 0))
 
@@ -466,9 +471,27 @@ def expect_swarms(end: End) -> None:
         end.put(SWARMS, key, Swarm(swarm_id))
 
 
+def holders(end: End, members: Sequence[Attestor]) -> dict[bytes, bytes]:
+    """The nodes whose keys have these seats, each with its list key."""
+    return {end.get(BINDINGS, member.list_key).node: member.list_key for member in members}
+
+
 def expect_attestors(end: End) -> None:
-    """The sets are what the case says, and the chains that they bring begin."""
+    """The sets are what the case says, and the chains that they bring begin.
+
+    Who has no seat any more stands anew; who has it under another list key missed what it missed.
+    """
+    before = holders(end, end.get(SETS).current)
     end.put(SETS, b"", replace(end.get(SETS), **end.expected.sets))
+    after = holders(end, end.get(SETS).current)
+    for key, list_key in before.items():
+        node = end.after.get(NODES.letter + key)
+        absence = end.after.get(ABSENCES.letter + list_key)
+        is_on_duty = isinstance(node, Node) and node.state in (ACTIVE, DECOMMISSIONED)
+        if key not in after and is_on_duty:
+            end.change(key, stands_ms=end.time_ms)
+        if after.get(key, list_key) != list_key and absence is not None:
+            end.put(ABSENCES, after[key], absence)
     for key, tip in end.expected.tips.items():
         end.put(CHAINLINKS, key, Chainlink(tip, 0))
     for name in end.expected.delayed:

@@ -10,6 +10,7 @@ from ledger.messages.genesis import GenesisAttestor
 from ledger.messages.lists import Attestor
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, EXITED, TOMBSTONED
 from ledger.messages.tables import CHAINLINKS, SETS
+from ledger.messages.transactions import Seat
 from ledger.rules.attestors import compute_turnover, turnover_limit
 from tests.factory import (
     EPOCH_MS,
@@ -144,18 +145,50 @@ def test_a_set_that_is_not_final_is_announced_again_and_nothing_else_moves() -> 
 
 def test_below_the_number_nodes_go_on_and_nothing_comes() -> None:
     network = realm(founders_until=4)
-    enlist(network, "n0", "n1", "n2", "n3", gone=(FIRST,), came=list_keys("n0"))
+    # the founders are fewer than have to stand: the set grows first
+    enlist(network, "n0", "n1", "n2", "n3", came=list_keys("n0"))
     network.block(network.request_unlock("dave", "n3"))
     turn(network, exited=("n3",))
     for _ in range(2):
         turn(network)
-    assert sorted(seated(network)) == sorted(("n0 list", SECOND, THIRD))
+    assert sorted(seated(network)) == sorted(("n0 list", *FOUNDERS))
     # even who names no list key any more goes on
     network.block(opt_out(network, "n0"))
     turn(network)
     turn(network)
     enlist(network, "n4")
-    enlist(network, "n5", gone=(SECOND,), came=list_keys("n1"))
+    enlist(network, "n5", gone=(FIRST,), came=list_keys("n1"))
+
+
+def test_a_single_founder_does_not_leave_the_seats_to_a_stranger_alone() -> None:
+    """The set grows to as many seats as nodes have to stand, and only then the founder goes."""
+    key = public(FIRST)
+    founder = GenesisAttestor(key, 1, links(key)[-1])
+    network = realm({"attestors": (founder,)}, founders_until=4)
+    enlist(network, "n0", "n1", "n2", "n3", came=list_keys("n0"))
+    turn(network, came=list_keys("n1"))
+    turn(network, came=list_keys("n2"))
+    turn(network, gone=(FIRST,), came=list_keys("n3"))
+    turn(network)
+    assert sorted(seated(network)) == sorted(list_keys("n0", "n1", "n2", "n3"))
+
+
+def test_a_set_smaller_than_that_keeps_who_does_not_stand_until_it_has_grown() -> None:
+    network = realm(RECOVERY)
+    taken_over(network)
+    lost = sorted(list_keys("n0", "n1"), key=public)
+    for name in lost:
+        network.block(report(network, "leo", header_evidence(network, public(name))))
+    turn(network, banned=nodes(lost), gone=lost[:1])
+    turn(network, gone=lost[1:], delayed=nodes(lost[:1]))
+    turn(network, delayed=nodes(lost[1:]))
+    assert seated(network) == ["n2 list"]
+    network.block(opt_out(network, "n2"))
+    enlist(network, "n3", "n4", "n5", came=list_keys("n3"))
+    turn(network, came=list_keys("n4"))
+    turn(network, gone=list_keys("n2"), came=list_keys("n5"))
+    network.end_epoch()
+    assert sorted(seated(network)) == sorted(list_keys("n3", "n4", "n5"))
 
 
 def test_a_lost_seat_goes_below_the_number_too_and_the_last_one_stays() -> None:
@@ -199,15 +232,80 @@ def test_a_node_stands_that_names_a_list_key_and_a_consensus_key(name: str) -> N
     stands(network, "n0")
 
 
-def test_a_node_that_opts_in_later_is_as_old_as_it_is() -> None:
-    """The founding nodes are the oldest, and among themselves the lowest node key comes first."""
+def test_a_node_that_opts_in_later_comes_after_those_that_stood_before() -> None:
+    """However old it is."""
+    network = realm()
+    enlist(network, "n0")
+    network.block(set_keys(network, "v3", 1, "v3 duty", **attestor_roles("v3")))
+    turn(network)
+    assert network.node("v3").stands_ms == network.chain.tip.time_ms
+    enlist(network, "n1", gone=(FIRST,), came=list_keys("n0"))
+    turn(network, gone=(SECOND,), came=list_keys("v3"))
+    turn(network, gone=(THIRD,), came=list_keys("n1"))
+
+
+@pytest.mark.parametrize("changed", ["another list key", "none, and the same again"])
+def test_who_waits_and_names_keys_anew_stands_anew(changed: str) -> None:
     network = realm()
     enlist(network, "n0", "n1")
-    network.block(set_keys(network, "v3", 1, "v3 duty", **attestor_roles("v3")))
-    turn(network, gone=(FIRST,), came=list_keys("v3"))
-    network.block(set_keys(network, "v5", 1, "v5 duty", **attestor_roles("v5")))
-    turn(network, gone=(SECOND,), came=list_keys("v5"))
-    turn(network, gone=(THIRD,), came=list_keys("n0"))
+    if changed == "another list key":
+        network.block(again(network, "n0"))
+    else:
+        network.block(opt_out(network, "n0"))
+        turn(network)
+        network.block(set_keys(network, "n0", 2, "n0 duty", list_key=public("n0 list")))
+    turn(network)
+    anew = network.node("n0").stands_ms
+    assert anew == network.chain.tip.time_ms
+    # other keys change nothing of that
+    network.block(
+        set_keys(network, "n0", 3, "n0 duty 2", consensus_key=public("n0 other consensus")),
+        set_keys(network, "n1", 3, "n1 duty 2", consensus_key=public("n1 other consensus")),
+    )
+    turn(network)
+    assert network.node("n0").stands_ms == anew
+    assert network.node("n1").stands_ms == 0
+    enlist(network, "n2", gone=(FIRST,), came=list_keys("n1"))
+
+
+def test_keys_that_are_named_in_the_queue_count_from_the_activation_on() -> None:
+    network = realm(activation_floor=1, activation_share=0)
+    enlist(network, "n0")
+    network.block(
+        network.register("other", "carol"),
+        network.register("n1", "erin", **attestor_roles("n1")),
+        network.register("n2", "dave"),
+    )
+    turn(network, joined=("other",))
+    network.block(set_keys(network, "n2", 1, "n2 duty", **attestor_roles("n2")))
+    turn(network, joined=("n1",))
+    assert network.node("n2").stands_ms > 0
+    turn(network, joined=("n2",), gone=(FIRST,), came=list_keys("n0"))
+    turn(network, gone=(SECOND,), came=list_keys("n1"))
+
+
+def test_two_old_nodes_that_come_and_go_in_turns_keep_nobody_out() -> None:
+    network = realm()
+    enlist(network, "n0", "n1")
+    network.block(opt_out(network, "n1"))
+    turn(network)
+    enlist(network, "n2", "n3", gone=(FIRST,), came=list_keys("n0"))
+    turn(network, gone=(SECOND,), came=list_keys("n2"))
+    turn(network, gone=(THIRD,), came=list_keys("n3"))
+    network.block(
+        *(network.register(name, who, **attestor_roles(name))
+          for name, who in (("n4", "erin"), ("n5", "frank")))
+    )  # fmt: skip
+    first, second = sorted(("n4", "n5"), key=public)
+    turn(network, joined=("n4", "n5"), came=list_keys(first))
+    # one of the two goes and the other comes; who waits comes before it
+    network.block(
+        opt_out(network, "n0"),
+        set_keys(network, "n1", 2, "n1 duty", list_key=public("n1 list")),
+    )
+    turn(network, gone=list_keys("n0"), came=list_keys(second))
+    turn(network, came=list_keys("n1"))
+    assert network.node("n0").stands_ms == network.chain.tip.time_ms
 
 
 def test_of_one_age_the_lowest_node_key_comes_first() -> None:
@@ -301,10 +399,12 @@ def test_who_names_no_list_key_any_more_goes_when_it_can_be_replaced_or_not() ->
     turn(network, gone=list_keys("n1"))
     turn(network)
     assert network.node("n1").state == ACTIVE
-    # it may come back with the key that it had, as old as it is
+    # it may come back with the key that it had, behind those who wait
     back = set_keys(network, "n1", 2, "n1 duty", list_key=public("n1 list"))
-    network.block(back)
-    turn(network, came=list_keys("n1"))
+    network.block(back, network.register("n4", "erin", **attestor_roles("n4")))
+    first, second = sorted(("n1", "n4"), key=public)
+    turn(network, joined=("n4",), came=list_keys(first))
+    turn(network, came=list_keys(second))
 
 
 def test_lost_seats_go_before_founders_and_these_before_the_unwanted() -> None:
@@ -351,20 +451,39 @@ def full(network: Network) -> None:
 
 
 def test_a_set_has_twenty_five_seats_at_most_and_older_nodes_displace_younger_ones() -> None:
-    network = realm(founders_until=25)
-    full(network)
-    turn(network)
-    # two founding nodes, older than all of them, name their keys
+    """Recovery keys leave out the two that stood longest; a tenth of the seats moves at once."""
+    network = realm(RECOVERY, founders_until=25)
+    names = sorted(NODES[:27], key=public)
     network.block(
-        *(set_keys(network, name, 1, f"{name} duty", **attestor_roles(name)) for name in ("v0",
-                                                                                         "v1"))
+        *(network.register(name, PEOPLE[i % 12], **attestor_roles(name))
+          for i, name in enumerate(names))
     )  # fmt: skip
-    # of one age the highest node keys are the youngest; among them the lowest list keys go first
-    youngest = sorted(NODES[:25], key=public)[-2:]
-    turn(network, gone=list_keys(*youngest), came=list_keys("v0", "v1"))
+    network.end_epoch()
+    seats = tuple(Seat(key, 1, b"", b"") for key in sorted(map(public, list_keys(*names[2:]))))
+    network.block(set_attestors(network, seats, recovery=RESCUERS))
+    network.end_epoch()
+    assert len(seated(network)) == 25
+    turn(network, gone=list_keys(*names[-2:]), came=list_keys(*names[:2]))
     turn(network)
     turn(network)
+    # these two stand behind all others now, though they would have been older than who comes
+    assert {network.node(name).stands_ms > 0 for name in names[-2:]} == {True}
     assert len(network.state.one(SETS).current) == 25
+
+
+def test_of_more_nodes_than_there_are_seats_the_oldest_stand_whatever_their_keys() -> None:
+    """The two that came first have the highest node keys of twenty-seven."""
+    network = realm(founders_until=25)
+    names = sorted(NODES[:27], key=public)
+    for some in (names[-2:], names[:-2]):
+        network.block(
+            *(network.register(name, PEOPLE[i % 12], **attestor_roles(name))
+              for i, name in enumerate(some))
+        )  # fmt: skip
+        network.end_epoch()
+    for name in names[-2:]:
+        assert public(f"{name} list") in [m.list_key for m in network.state.one(SETS).next]
+        network.end_epoch()
 
 
 def test_a_tenth_of_the_seats_may_go_at_once() -> None:
@@ -440,8 +559,12 @@ def test_recovery_replaces_the_set_and_its_seats_then_go_as_founders_do() -> Non
         sets=CLEARED | {"current": new, "next": new, "changed_ms": changed_ms},
         tips={public("new seat"): links(public("new seat"))[-1]},
     )
-    turn(network, gone=("new seat",), came=list_keys("n0"))
-    turn(network, came=list_keys("n1"))
+    # three nodes lost their seats at once; the set grows to three, and then the stranger goes
+    first, second, third = sorted(("n0", "n1", "n2"), key=public)
+    turn(network, came=list_keys(first))
+    turn(network, came=list_keys(second))
+    turn(network, gone=("new seat",), came=list_keys(third))
+    turn(network)
 
 
 def test_recovery_that_names_a_seat_lost_by_then_lapses() -> None:
@@ -450,8 +573,35 @@ def test_recovery_that_names_a_seat_lost_by_then_lapses() -> None:
     kept = network.state.one(SETS).current
     rescue = set_attestors(network, seats(network, kept=kept), recovery=RESCUERS)
     network.block(rescue, network.request_unlock("alice", "n0"))
-    run_end(network, exited=("n0",), sets=CLEARED)
+    turn(network, exited=("n0",), sets=CLEARED, gone=list_keys("n0"))
     assert network.node("n0").state == EXITED
+
+
+def test_recovery_that_lapses_keeps_no_set_from_taking_over() -> None:
+    """Clients know that set from a final header; at the same end the next one is announced."""
+    network = realm(RECOVERY)
+    enlist(network, "n0", "n1", "n2", gone=(FIRST,), came=list_keys("n0"))
+    assert network.state.one(SETS).current != network.state.one(SETS).next
+    seats = (Seat(public("n1 list"), 1, b"", b""),)
+    network.block(
+        set_attestors(network, seats, recovery=RESCUERS), network.request_unlock("bob", "n1")
+    )
+    announced = network.state.one(SETS).next
+    turn(network, exited=("n1",), sets=CLEARED)
+    assert network.state.one(SETS).current == announced
+    network.block(network.register("n3", "dave", **attestor_roles("n3")))
+    turn(network, joined=("n3",), gone=(SECOND,), came=list_keys("n2"))
+
+
+def test_recovery_that_lapses_under_a_header_that_is_not_final_lets_nothing_take_over() -> None:
+    network = realm(RECOVERY)
+    enlist(network, "n0", "n1", "n2", gone=(FIRST,), came=list_keys("n0"))
+    seats = (Seat(public("n1 list"), 1, b"", b""),)
+    network.attesting = False
+    network.block(
+        set_attestors(network, seats, recovery=RESCUERS), network.request_unlock("bob", "n1")
+    )
+    turn(network, exited=("n1",), sets=CLEARED, is_final=False)
 
 
 # ---- parameters ----

@@ -313,7 +313,17 @@ def test_an_order_seats_a_node_with_a_consensus_key() -> None:
 
 
 def test_an_order_lapses_whose_seat_has_no_consensus_key_by_then() -> None:
+    """It was taken back before the order came, and is not there when it would sit."""
     network = ordered()
-    network.block(order(network, "n0 list"), rotate(network, consensus_key=b""))
+    network.block(rotate(network, consensus_key=b""), order(network, "n0 list"))
     run_end(network, sets=CLEARED)
     assert network.state.one(SETS).next == current(network)
+
+
+def test_whose_seat_is_ordered_names_a_consensus_key_until_it_has_it() -> None:
+    network = ordered()
+    refused = [REFUSALS["attestor_keys"].number]
+    network.block(order(network, "n0 list"))
+    for change in (rotate(network, **NOTHING), rotate(network, consensus_key=b"")):
+        network.block(change, codes=refused)
+    network.block(rotate(network, consensus_key=public("n0 other consensus")))

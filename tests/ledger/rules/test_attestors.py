@@ -173,61 +173,108 @@ FULL = "abcdefghijklmnopqrstuvwxy"
 
 
 @pytest.mark.parametrize(
-    ("members", "going", "coming", "moving", "after"),
+    ("members", "lost", "going", "coming", "moving", "after"),
     [
-        ("abc", "", "", "", "abc"),
+        ("abc", "", "", "", "", "abc"),
         # one comes, one goes, one comes for another; the first of each
-        ("abc", "", "xy", "", "abcx"),
-        ("abc", "cb", "", "", "ab"),
-        ("abc", "cb", "xy", "", "abx"),
+        ("abc", "", "", "xy", "", "abcx"),
+        ("abc", "", "cb", "", "", "ab"),
+        ("abc", "", "cb", "xy", "", "abx"),
+        # who is lost goes before who goes
+        ("abc", "a", "c", "", "", "bc"),
+        ("abc", "ac", "b", "x", "", "bcx"),
+        (TWENTY, "b", "ca", "x", "", "adefghijklmnopqrstx"),
         # the last one stays, unless another one comes
-        ("a", "a", "", "", "a"),
-        ("a", "a", "x", "", "x"),
-        ("ab", "ab", "", "", "b"),
+        ("a", "", "a", "", "", "a"),
+        ("a", "a", "", "", "", "a"),
+        ("a", "", "a", "x", "", "x"),
+        ("a", "a", "", "x", "", "x"),
+        ("ab", "ab", "", "", "", "b"),
         # from twenty seats on two may move at once
-        (TWENTY, "abc", "xyz", "", "cdefghijklmnopqrstxy"),
-        (TWENTY, "a", "xyz", "", "bcdefghijklmnopqrstxy"),
-        (TWENTY, "", "xyz", "", TWENTY + "xy"),
+        (TWENTY, "", "abc", "xyz", "", "cdefghijklmnopqrstxy"),
+        (TWENTY, "", "a", "xyz", "", "bcdefghijklmnopqrstxy"),
+        (TWENTY, "", "", "xyz", "", TWENTY + "xy"),
         # a set has twenty-five seats at most
-        (FULL, "", "z", "", FULL),
-        (FULL, "ab", "z123", "", "cdefghijklmnopqrstuvwxy1z"),
+        (FULL, "", "", "z", "", FULL),
+        (FULL, "", "ab", "z123", "", "cdefghijklmnopqrstuvwxy1z"),
         # who moves has what is left of the limit
-        ("abc", "", "", "b", "aBc"),
-        ("abc", "", "", "ab", "Abc"),
-        ("abc", "", "x", "b", "abcx"),
-        ("abc", "a", "", "b", "bc"),
-        (TWENTY, "a", "x", "bc", "Bcdefghijklmnopqrstx"),
-        (TWENTY, "", "x", "bc", "aBcdefghijklmnopqrstx"),
-        (TWENTY, "", "", "abc", "ABcdefghijklmnopqrst"),
-        (FULL, "", "", "abc", "ABcdefghijklmnopqrstuvwxy"),
+        ("abc", "", "", "", "b", "aBc"),
+        ("abc", "", "", "", "ab", "Abc"),
+        ("abc", "", "", "x", "b", "abcx"),
+        ("abc", "a", "", "", "b", "bc"),
+        (TWENTY, "a", "", "x", "bc", "Bcdefghijklmnopqrstx"),
+        (TWENTY, "", "", "x", "bc", "aBcdefghijklmnopqrstx"),
+        (TWENTY, "", "", "", "abc", "ABcdefghijklmnopqrst"),
+        (FULL, "", "", "", "abc", "ABcdefghijklmnopqrstuvwxy"),
     ],
 )
 def test_seats_change_as_far_as_they_may(
-    members: str, going: str, coming: str, moving: str, after: str
+    members: str, lost: str, going: str, coming: str, moving: str, after: str
 ) -> None:
-    new = rotate(equal(members), keys_of(going), keys_of(coming), pairs_of(moving))
+    new = rotate(
+        equal(members), keys_of(lost), keys_of(going), keys_of(coming), pairs_of(moving), 1
+    )
     assert new == equal(after)
 
 
-@given(st.data(), st.integers(1, 25))
-def test_whoever_goes_and_comes_a_set_moves_within_the_limit(data: st.DataObject, n: int) -> None:
+@pytest.mark.parametrize(
+    ("members", "lost", "going", "coming", "floor", "after"),
+    [
+        # what goes is replaced where as many stay; a smaller set grows first
+        ("abc", "", "a", "x", 3, "bcx"),
+        ("abc", "", "a", "x", 4, "abcx"),
+        ("a", "", "a", "x", 2, "ax"),
+        ("ab", "", "ab", "x", 25, "abx"),
+        ("abcd", "", "ab", "", 3, "bcd"),
+        ("abc", "", "ab", "", 3, "abc"),
+        # what is lost goes whatever is left, and takes the place of what goes
+        ("abc", "b", "a", "", 3, "ac"),
+        ("abc", "b", "a", "x", 4, "acx"),
+        (TWENTY, "a", "b", "", 19, "bcdefghijklmnopqrst"),
+        (TWENTY, "", "ab", "", 19, "bcdefghijklmnopqrst"),
+        (TWENTY, "ab", "c", "", 20, "cdefghijklmnopqrst"),
+        (FULL, "", "ab", "z", 25, "bcdefghijklmnopqrstuvwxyz"),
+        (FULL, "", "ab", "", 25, FULL),
+    ],
+)
+def test_seats_go_only_as_far_as_enough_are_left(
+    members: str, lost: str, going: str, coming: str, floor: int, after: str
+) -> None:
+    new = rotate(equal(members), keys_of(lost), keys_of(going), keys_of(coming), (), floor)
+    assert new == equal(after)
+
+
+@given(st.data(), st.integers(1, 25), st.integers(1, 25))
+def test_whoever_goes_and_comes_a_set_moves_within_the_limit(
+    data: st.DataObject, n: int, floor: int
+) -> None:
     members = equal(FULL[:n])
-    old = FULL[:n]
-    going = data.draw(st.permutations(old).map(lambda rows: rows[: len(rows) // 2]))
-    coming = data.draw(st.lists(st.sampled_from("0123456789"), unique=True))
-    moving = [letter for letter in old if letter not in going][:3]
+    leaving = data.draw(st.permutations(FULL[:n]).map(lambda rows: rows[: len(rows) // 2]))
+    split = data.draw(st.integers(0, len(leaving)))
+    lost, going = leaving[:split], leaving[split:]
+    coming = "".join(data.draw(st.lists(st.sampled_from("0123456789"), unique=True)))
+    moving = "".join([letter for letter in FULL[:n] if letter not in leaving][:3])
     new = rotate(
-        members, keys_of("".join(going)), keys_of("".join(coming)), pairs_of("".join(moving))
+        members,
+        keys_of("".join(lost)),
+        keys_of("".join(going)),
+        keys_of(coming),
+        pairs_of(moving),
+        floor,
     )
+    limit = turnover_limit(members)
     assert 1 <= len(new) <= 25
     assert {member.weight for member in new} == {1}
     assert list(new) == sorted(new, key=lambda member: member.list_key)
-    limit = turnover_limit(members)
     assert compute_turnover(members, new) <= limit
-    # who goes first went, and who comes first came; the last seat stays
-    held = [member.list_key for member in new]
-    gone = keys_of("".join(going[:limit]))
-    assert not set(gone) & set(held) or (n == 1 and not coming)
-    room = min(limit, 25 - n + len(gone))
-    came = keys_of("".join(coming[:room]))
-    assert [key for key in held if key[:1].isdigit()] == sorted(came)
+    held = {member.list_key for member in new}
+    gone = [key for key in keys_of("".join(leaving)) if key not in held]
+    came = [key for key in keys_of(coming) if key in held]
+    # first the lost, then as many of the others as the limit and the floor leave room for
+    assert gone == keys_of("".join(leaving))[: len(gone)]
+    assert len(gone) >= min(limit, split) or (n == 1 and not coming)
+    could_go = len(gone) < limit and len(gone) < len(leaving)
+    assert len(new) >= floor or len(gone) <= split
+    assert not could_go or len(new) <= floor or n == 1
+    # and the first of those that come, as many as there is room for
+    assert came == keys_of(coming)[: min(limit, 25 - n + len(gone))]

@@ -34,7 +34,7 @@ SUBJECTS: Final = {
 }
 """What each file is about."""
 
-MOST: Final = 7
+MOST: Final = 6
 """Refusals of one kind with one code. Where the tables have more, they repeat a rule with other
 values, one more forged signature, one more bad address: some all over the table are taken."""
 

@@ -11,7 +11,14 @@ from ledger.messages.lists import Attestor
 from tests.factory import EPOCH_MS, QUARTER, Network, attestor_roles, links, public
 from tests.ledger.refusals.blocks import quiet
 from tests.ledger.refusals.leave import slashed
-from tests.ledger.refusals.orders import RECOVERY, announced, lost, orders, recovers
+from tests.ledger.refusals.orders import (
+    RECOVERY,
+    RECOVERY_NAMES,
+    announced,
+    lost,
+    orders,
+    recovers,
+)
 from tests.ledger.refusals.rows import Scene, after
 from tests.ledger.refusals.seats import FOUR
 from tests.ledger.refusals.stake import queued, waiting
@@ -138,6 +145,25 @@ def names_another_list_key(network: Network) -> None:
     network.block(set_keys(network, list_key=key, list_tip=links(key)[-1]))
 
 
+def another_waits_anew(network: Network) -> None:
+    """A node that stands without a seat names another list key."""
+    key = public("node 3 other list")
+    network.block(set_keys(network, "node 3", list_key=key, list_tip=links(key)[-1]))
+
+
+def opts_out(network: Network) -> None:
+    """A node with a seat names no list key any more."""
+    network.block(set_keys(network, list_key=b""))
+
+
+def recovery_of_a_lost_seat(network: Network) -> None:
+    """A set is announced; recovery keys order another one, and one of its seats is lost."""
+    announced(network)
+    kept = seats(network, kept=current(network)[:2])
+    network.block(set_attestors(network, kept, recovery=RECOVERY_NAMES))
+    lost(network)
+
+
 def missing(network: Network) -> None:
     """One founding seat of four attests nothing for two epochs."""
     network.attesting = False
@@ -164,6 +190,9 @@ TURNS: Final[dict[str, int]] = SEATS | {"founders_until": 3}
 
 TAKEN: Final[dict[str, Any]] = {"policy": REGISTRY, "engine": COMET, "producer": b""}
 """What a genesis file has otherwise where nodes take their turns and agree on blocks."""
+
+ALONE: Final = {"attestors": FOUR["attestors"][:1]}
+"""What a genesis file has otherwise that names one founder."""
 
 IN_TOWN: Final[dict[str, Any]] = {"genesis": CIVIC}
 
@@ -272,6 +301,9 @@ ENDS: Final[dict[str, Played]] = {
     "recovery keys replace the set at once": Played(
         after(lambda n: n.block(recovers()(n)), end), genesis=RECOVERY
     ),
+    "recovery keys name a seat that is lost by then: the set that was announced takes over": Played(
+        after(recovery_of_a_lost_seat, end), SEATS, RECOVERY
+    ),
     "the registry fills the seats: a node comes for a founder": Played(stand, TURNS, TAKEN),
     "it takes over and agrees on blocks, and the next one comes": Played(
         after(stand, end), TURNS, TAKEN
@@ -281,6 +313,15 @@ ENDS: Final[dict[str, Played]] = {
     ),
     "a node that names another list key has its seat moved": Played(
         after(stand, ends(4), names_another_list_key, end), TURNS, TAKEN
+    ),
+    "one founder stays until as many seats are taken as nodes have to stand": Played(
+        after(stand, ends(2)), TURNS, TAKEN | ALONE
+    ),
+    "who waits for a seat and names another list key stands anew": Played(
+        after(stand, another_waits_anew, end), TURNS, TAKEN
+    ),
+    "who has no seat any more stands anew": Played(
+        after(stand, ends(4), opts_out, ends(3)), TURNS | {"founders_until": 2}, TAKEN
     ),
     "a seat missed a header that is final without it": Played(
         after(quiet, Network.block, lambda n: n.block(*(n.attest(p) for p in (1, 2, 3))), end),

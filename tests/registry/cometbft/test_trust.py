@@ -18,6 +18,7 @@ from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.genesis import load_genesis
 from ledger.messages.genesis import COMET
+from ledger.params import Params
 from registry.client.transport import Unavailable
 from registry.cometbft.config import Begin
 from registry.cometbft.headers import (
@@ -30,8 +31,8 @@ from registry.cometbft.headers import (
     is_agreed,
     vote_bytes,
 )
-from registry.cometbft.trust import NoTrust, find_trust
-from tests.factory import keys, public
+from registry.cometbft.trust import NoTrust, find_trust, go_back
+from tests.factory import keys, make_genesis, public
 from tests.registry.cli.fake_service import FakeService, run_service
 
 EMPTY: Final = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
@@ -190,6 +191,7 @@ def test_what_no_header_holds(change: dict[str, Any]) -> None:
 # --- asking --------------------------------------------------------------------------------------
 
 CHAIN: Final = "a-chain"
+DAY: Final = "2026-11-29"
 
 
 class Rpc:
@@ -200,6 +202,10 @@ class Rpc:
         self.voters = voters
         """Names of those who vote for the second block."""
         self.asked: list[str] = []
+        self.older: dict[int, dict[str, Any]] = {}
+        """Its blocks before those two, by height."""
+        self.pages = 0
+        """How often it was asked for some of them."""
         self.body: bytes | None = None
         """What it answers instead."""
         self.url = ""
@@ -207,6 +213,8 @@ class Rpc:
     def answer(self, target: str) -> bytes:
         """Return the body."""
         parts = urlsplit(target)
+        if parts.path == "/blockchain":
+            return self.answer_older(parse_qs(parts.query))
         assert parts.path == "/commit"
         height = parse_qs(parts.query)["height"][0]
         self.asked.append(height)
@@ -216,6 +224,16 @@ class Rpc:
         block = {"header": header, "commit": msgspec.to_builtins(commit)}
         result = {"signed_header": block, "canonical": True}
         return self.body or json.dumps({"jsonrpc": "2.0", "id": -1, "result": result}).encode()
+
+    def answer_older(self, query: dict[str, list[str]]) -> bytes:
+        """Return up to 20 headers, the newest first; an error where there are none."""
+        low, high = int(query["minHeight"][0]), int(query["maxHeight"][0])
+        assert 1 <= low <= high < low + 20
+        self.pages += 1
+        blocks = {int(self.first["height"]): self.first} | self.older
+        metas = [{"header": blocks[h]} for h in range(high, low - 1, -1) if h in blocks]
+        told = {"result": {"last_height": "9", "block_metas": metas}} if metas else {"error": {}}
+        return json.dumps({"jsonrpc": "2.0", "id": -1} | told).encode()
 
 
 def sign_commit(header: dict[str, Any], voters: list[str]) -> Commit:
@@ -247,7 +265,7 @@ def run_rpc(rpc: Rpc) -> Iterator[Rpc]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         rpc.url = f"http://127.0.0.1:{server.server_address[1]}"
         try:
@@ -282,15 +300,26 @@ def world() -> Iterator[World]:
         seats = load_genesis(network.raw).attestors
         names = [f"{seat.list_key.hex()} consensus" for seat in seats]
         validators = hash_validators([public(name) for name in names]).hex().upper()
-        first = FIRST | {
-            "chain_id": CHAIN,
-            "height": str(height + 1),
-            "app_hash": root.hex().upper(),
-        }
+        older = make_line(height)
+        first = follow(older[height]) | {"app_hash": root.hex().upper()}
         second = follow(first) | {"validators_hash": validators}
         copies = [Rpc(dict(first), dict(second), list(names)) for _ in range(2)]
+        for rpc in copies:
+            rpc.older = dict(older)
         with run_rpc(copies[0]) as one, run_rpc(copies[1]) as two:
             yield World(service, one, two)
+
+
+def make_line(count: int, step_ms: int = 1) -> dict[int, dict[str, Any]]:
+    """So many headers from the first one on, each of which names the one before it."""
+    line = {1: FIRST | {"chain_id": CHAIN, "time": f"{DAY}T00:00:00Z"}}
+    for height in range(2, count + 1):
+        ms = height * step_ms
+        assert ms < 60_000_000
+        minutes, seconds = ms // 60_000, ms // 1_000 % 60
+        at = f"{DAY}T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{ms % 1_000:03}Z"
+        line[height] = follow(line[height - 1]) | {"time": at}
+    return line
 
 
 def follow(first: dict[str, Any]) -> dict[str, Any]:
@@ -300,10 +329,76 @@ def follow(first: dict[str, Any]) -> dict[str, Any]:
     return FOURTH | {"chain_id": first["chain_id"], "height": height, "last_block_id": last}
 
 
-def test_the_second_block_after_the_list_is_trusted(world: World) -> None:
+def test_a_block_before_all_snapshots_is_trusted(world: World) -> None:
     height = int(world.one.first["height"]) + 1
-    assert world.find() == Begin(height, hash_of(world.one.second))
+    assert world.find() == Begin(1, hash_of(world.one.older[1]))
     assert world.one.asked == world.two.asked == [str(height - 1), str(height)]
+    assert world.one.pages == world.two.pages == -(-(height - 1) // 20)
+
+
+@pytest.mark.parametrize("base", [2, 3])
+def test_all_have_the_block_that_is_trusted(world: World, base: int) -> None:
+    for height in range(1, base):
+        del world.two.older[height]
+    assert world.find() == Begin(base, hash_of(world.one.older[base]))
+
+
+def test_the_first_block_after_the_list_is_trusted_if_there_are_no_more(world: World) -> None:
+    world.one.older.clear()
+    height = int(world.one.first["height"])
+    assert world.find() == Begin(height, hash_of(world.one.first))
+
+
+AGED: Final = Params(*make_genesis({"epoch_ms": 10_000, "block_ms": 1_000}).params)
+"""Evidence is too old after 240 blocks and 240 seconds."""
+
+FAR: Final[dict[str, tuple[int, int, Params, int]]] = {
+    # blocks, milliseconds between two, parameters: where it ends
+    "at the first": (400, 1_000, AGED, 1),
+    "past both ages twice": (500, 1_000, AGED, 20),
+    "by time, where blocks are quick": (700, 750, AGED, 60),
+    "by blocks, where blocks are slow": (700, 2_000, AGED, 220),
+    "within half of the trust": (400, 1_000, AGED._replace(trust_ms=200_000), 300),
+}
+
+
+def found_in(count: int, params: Params, line: dict[int, dict[str, Any]]) -> dict[int, bytes]:
+    rpc = Rpc({"height": "0"}, {}, [])
+    rpc.older = line
+    with run_rpc(rpc):
+        return go_back(rpc.url, msgspec.convert(line[count], CometHeader), params)
+
+
+@pytest.mark.parametrize(("count", "step_ms", "params", "end"), FAR.values(), ids=FAR)
+def test_how_far_it_goes_back(count: int, step_ms: int, params: Params, end: int) -> None:
+    line = make_line(count, step_ms)
+    found = found_in(count, params, line)
+    # it comes in pages of 20
+    assert end - 20 < min(found) <= end
+    assert found == {height: hash_of(line[height]) for height in range(min(found), count + 1)}
+
+
+BROKEN: Final[dict[str, dict[str, Any]]] = {
+    "another header": {"data_hash": "00" * 32},
+    "another height": {"height": "7"},
+    "a header that is none": {"data_hash": "xy"},
+}
+
+
+@pytest.mark.parametrize("height", [1, 9, 10, 29])
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_a_line_that_is_broken(change: dict[str, Any], height: int) -> None:
+    line = make_line(30)
+    line[height] |= change
+    with pytest.raises(NoTrust, match=r"do not follow each other|cannot be read"):
+        found_in(30, AGED, line)
+
+
+def test_a_block_that_is_left_out() -> None:
+    line = make_line(30)
+    del line[15]
+    with pytest.raises(NoTrust, match="do not follow each other"):
+        found_in(30, AGED, line)
 
 
 def _other_state(rpc: Rpc) -> None:

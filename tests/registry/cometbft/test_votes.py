@@ -119,6 +119,27 @@ def test_a_note_by_hand_that_has_no_signature_is_taken(site: Site) -> None:
     assert checked_blocks(site) == 0
 
 
+HIGHEST = {
+    "the highest height": {"height": str(2**63 - 1), "round": 2**31 - 1, "step": 3},
+    "nothing in a round": {"height": "57", "round": 0, "step": 0},
+    "a proposal": VOTED | {"step": 1},
+    "a prevote": VOTED | {"step": 2},
+}
+
+
+@pytest.mark.parametrize("content", HIGHEST.values(), ids=HIGHEST)
+def test_what_cometbft_may_write_is_taken(site: Site, content: dict[str, Any]) -> None:
+    note(site, content)
+    prepare(site.settings(), {}, YOUNG + 1)
+    assert json.loads(site.votes.read_text()) == content
+    assert checked_blocks(site) == 0
+
+
+def changed(**fields: Any) -> str:
+    """A note that is wrong in some fields."""
+    return json.dumps(VOTED | fields)
+
+
 DAMAGED = {
     "empty": "",
     "cut off": '{"height": "5"',
@@ -127,6 +148,35 @@ DAMAGED = {
     "no number": '{"height": "five"}',
     "below all": '{"height": "-1"}',
     "null": '{"height": null}',
+    "a number for a text": changed(height=57),
+    "true for a height": changed(height=True),
+    "a zero before the height": changed(height="057"),
+    "a sign before the height": changed(height="+57"),
+    "spaces around the height": changed(height=" 57 "),
+    "an underscore in the height": changed(height="5_7"),
+    "digits of another script": changed(height="\u0665\u0667"),
+    "a line's end after the height": changed(height="57\n"),
+    "a height beyond all": changed(height=str(2**63)),
+    "no round": '{"height": "57", "step": 3}',
+    "a text for a round": changed(round="1"),
+    "true for a round": changed(round=True),
+    "a fraction for a round": changed(round=1.0),
+    "a round below all": changed(round=-1),
+    "a round beyond all": changed(round=2**31),
+    "no step": '{"height": "57", "round": 1}',
+    "a text for a step": changed(step="3"),
+    "true for a step": changed(step=True),
+    "a step below all": changed(step=-1),
+    "a step beyond all": changed(step=4),
+    "another field": changed(hight="60"),
+    "a field in capitals": changed(Height="60"),
+    "a signature alone": '{"height": "57", "round": 1, "step": 3, "signature": "AA=="}',
+    "what was signed alone": '{"height": "57", "round": 1, "step": 3, "signbytes": "00"}',
+    "no signature": changed(signature=None),
+    "a signature that is no Base64": changed(signature="A!=="),
+    "what was signed is no hex": changed(signbytes="0G"),
+    "half a byte was signed": changed(signbytes="000"),
+    "deeper than can be read": "[" * 100_000,
 }
 
 

@@ -20,6 +20,7 @@ from registry.engines.comet.application import Halted
 from registry.engines.comet.engine import Comet
 from registry.engines.comet.server import Server
 from registry.engines.comet.snapshots import Snapshots
+from registry.engines.comet.translate import BUSY
 from registry.ipc import Busy
 from registry.verdicts import SentVote
 from tests import life
@@ -227,6 +228,7 @@ DONE: dict[str, Any] = {
     "taken": {"result": {"code": 0}},
     "in a list": b'[{"id": 0, "result": {"code": 0}}]',
     "known": KNOWN,
+    "not wanted": {"result": None, "error": {"code": -32603, "data": "Tx too large. Max size is"}},
 }
 
 
@@ -256,6 +258,51 @@ async def test_what_is_sent_once(quick: None, answer: Any) -> None:
         await eventually(lambda: len(far.rpc.sent) == 2)
         await settle()
         assert far.rpc.sent == [raw, other]
+
+
+@in_loop
+async def test_what_waits_for_long_is_let_go_of_and_sent_anew(quick: None) -> None:
+    """Whoever it was passed on to may have lost it since."""
+    async with running() as far:
+        side, network = far.side, far.side.node.network
+        raws = [network.transfer("alice", "bob") for _ in range(3)]
+        await far.engine.submit(raws, False)
+        await eventually(lambda: far.rpc.sent == raws)
+        for height in range(1, 9):
+            # nobody proposes them; at the second multiple of four they have waited for four blocks
+            assert await side.check(*raws, again=True) == [0, 0, 0]
+            assert (await side.decide()).app_hash
+            assert side.node.chain.tip.height == height
+            assert far.rpc.sent == raws
+        assert await side.check(*raws, again=True) == [BUSY] * 3
+        # who asks for the first time is not turned away
+        assert await side.check(*raws) == [0, 0, 0]
+        await side.decide(raws[0])
+        await eventually(lambda: far.rpc.sent == [*raws, *raws[1:]])
+        assert await side.check(*raws[1:], again=True) == [0, 0]
+        await settle()
+        assert far.rpc.sent == [*raws, *raws[1:]]
+
+
+@in_loop
+async def test_what_is_sent_anew_keeps_its_place(quick: None) -> None:
+    """What comes first of a sender goes first, also before what was never sent."""
+    async with running() as far:
+        side, network = far.side, far.side.node.network
+        old = [network.transfer("alice", "bob") for _ in range(2)]
+        await far.engine.submit(old, False)
+        await eventually(lambda: far.rpc.sent == old)
+        for _ in range(8):
+            await side.decide()
+        far.rpc.answers = [b"no answer"] * 1_000_000
+        new = [network.transfer("alice", "bob") for _ in range(2)]
+        await far.engine.submit(new, False)
+        await eventually(lambda: far.rpc.sent[-2:] == new)
+        await side.decide()
+        far.rpc.answers.clear()
+        await eventually(lambda: far.rpc.sent[-4:] == [*old, *new])
+        await settle()
+        assert far.rpc.sent[-4:] == [*old, *new]
 
 
 @in_loop
@@ -401,8 +448,9 @@ async def test_it_makes_snapshots(tmp_path: Path) -> None:
     async with running(snapshots=snapshots) as far:
         await far.side.decide(ms=EPOCH_MS)
         await snapshots.close()
-        answer = await far.side.snapshot.ask("list_snapshots")
-        assert [row.height for row in answer.snapshots] == [1]
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        # it is too young yet
+        assert not (await far.side.snapshot.ask("list_snapshots")).snapshots
 
 
 @in_loop

@@ -13,10 +13,11 @@ from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.history import CHUNK, Chunk, Manifest, iterate_chunks, make_manifest
-from ledger.messages.blocks import BLOCK, BlockInput
+from ledger.messages.blocks import BlockInput
 from ledger.messages.tables import EPOCH
 from ledger.steps import run
 from ledger.store import Crashed, CrashStore, MemoryStore, Store
+from ledger.types import ZERO_HASH
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet import snapshots as snapshots_module
 from registry.engines.comet.application import Application
@@ -75,6 +76,8 @@ class Joining:
         self.manifest = make_manifest(self.reader)
         self.chunks = list(iterate_chunks(self.reader))
         self.root = self.network.chain.tip.root
+        # who has not the block does not know its hash
+        self.tip = replace(self.network.chain.tip, block_hash=ZERO_HASH)
 
     def is_empty(self) -> bool:
         return next(iter(self.store.items()), None) is None
@@ -86,7 +89,7 @@ class Joining:
         manifest = manifest or self.manifest
         raw = encode(manifest)
         fields: dict[str, Any] = {
-            "height": BLOCK.decode(self.manifest.block).header.height,
+            "height": self.manifest.height,
             "format": 1,
             "chunks": len(manifest.chunks),
             "hash": sha256(raw),
@@ -134,7 +137,7 @@ async def test_a_store_is_filled_and_the_chain_goes_on(small: None) -> None:
             assert (await far.wire.ask("info")).last_block_height == 0
         assert (await far.apply(0)).result == Applied.ACCEPT
         info = await far.wire.ask("info")
-        tip = far.network.chain.tip
+        tip = far.tip
         assert (info.last_block_height, info.last_block_app_hash) == (tip.height, tip.root)
         assert info.app_version == 1
         chain = await far.filling
@@ -164,25 +167,23 @@ async def test_a_store_is_filled_and_the_chain_goes_on(small: None) -> None:
 BAD_OFFERS: dict[str, tuple[Any, int]] = {
     "another format": (lambda f: {"format": 2}, Offer.REJECT_FORMAT),
     "format 0": (lambda f: {"format": 0}, Offer.REJECT_FORMAT),
-    "another hash": (lambda f: {"hash": bytes(32)}, Offer.REJECT),
-    "no hash": (lambda f: {"hash": b""}, Offer.REJECT),
+    "another hash": (lambda f: {"hash": bytes(32)}, Offer.REJECT_SENDER),
+    "no hash": (lambda f: {"hash": b""}, Offer.REJECT_SENDER),
     "a manifest that is none": (
         lambda f: {"metadata": b"nonsense", "hash": sha256(b"nonsense")},
-        Offer.REJECT,
+        Offer.REJECT_SENDER,
     ),
-    "another height": (lambda f: {"height": 1}, Offer.REJECT),
-    "more chunks": (lambda f: {"chunks": len(f.chunks) + 1}, Offer.REJECT),
-    "no chunks": (lambda f: {"chunks": 0}, Offer.REJECT),
+    "another height": (lambda f: {"height": 1}, Offer.REJECT_SENDER),
+    "a manifest of another height": (
+        lambda f: {"manifest": replace(f.manifest, height=1), "height": f.manifest.height},
+        Offer.REJECT_SENDER,
+    ),
+    "more chunks": (lambda f: {"chunks": len(f.chunks) + 1}, Offer.REJECT_SENDER),
+    "no chunks": (lambda f: {"chunks": 0}, Offer.REJECT_SENDER),
     "a manifest without chunks": (
-        lambda f: {"manifest": Manifest(f.manifest.block, ()), "chunks": 0},
-        Offer.REJECT,
+        lambda f: {"manifest": replace(f.manifest, chunks=()), "chunks": 0},
+        Offer.REJECT_SENDER,
     ),
-    "a manifest without a block": (
-        lambda f: {"manifest": Manifest(b"", f.manifest.chunks)},
-        Offer.REJECT,
-    ),
-    "another root": (lambda f: {"app_hash": bytes(32)}, Offer.REJECT),
-    "no root": (lambda f: {"app_hash": b""}, Offer.REJECT),
 }
 
 
@@ -198,7 +199,7 @@ async def test_offers_that_are_rejected(make: Any, result: int) -> None:
         # and the next one is
         assert await far.offer() == Offer.ACCEPT
         assert (await far.apply_all())[-1] == Applied.ACCEPT
-        assert (await far.filling).tip == far.network.chain.tip
+        assert (await far.filling).tip == far.tip
 
 
 @in_loop
@@ -211,7 +212,7 @@ async def test_a_bad_chunk_is_fetched_again_from_somebody_else(small: None) -> N
             assert list(answer.refetch_chunks) == [0]
             assert list(answer.reject_senders) == ["liar"]
         assert (await far.apply_all())[-1] == Applied.ACCEPT
-        assert (await far.filling).tip == far.network.chain.tip
+        assert (await far.filling).tip == far.tip
 
 
 @in_loop
@@ -243,14 +244,14 @@ async def test_another_offer_in_the_middle_begins_anew(small: None) -> None:
         chunks = list(iterate_chunks(old.view.reader))
         results = [(await far.apply(index, chunk)).result for index, chunk in enumerate(chunks)]
         assert results == [Applied.ACCEPT] * len(chunks)
-        assert (await far.filling).tip == old.chain.tip
+        assert (await far.filling).tip == replace(old.chain.tip, block_hash=ZERO_HASH)
 
 
 def rechunked(far: Joining, change: Any) -> tuple[Manifest, list[bytes]]:
     """The snapshot with its records changed, and a manifest that says so."""
     rows = [row for chunk in far.chunks for row in CHUNK.decode(chunk).records]
     chunks = [encode(Chunk(tuple(change(rows))))]
-    return Manifest(far.manifest.block, tuple(map(sha256, chunks))), chunks
+    return replace(far.manifest, chunks=tuple(map(sha256, chunks))), chunks
 
 
 LIES: dict[str, Any] = {
@@ -271,33 +272,52 @@ async def test_a_state_that_does_not_add_up_is_rejected(change: Any) -> None:
     async with joining() as far:
         manifest, chunks = rechunked(far, change)
         assert await far.offer(manifest) == Offer.ACCEPT
-        answer = await far.apply(0, chunks[0])
+        answer = await far.apply(0, chunks[0], sender="liar")
         assert answer.result == Applied.REJECT_SNAPSHOT
+        # who sent it also offered it, and offers nothing more
+        assert list(answer.reject_senders) == ["liar"]
         assert far.is_empty()
         assert (await far.wire.ask("info")).last_block_height == 0
         assert await far.offer() == Offer.ACCEPT
         assert (await far.apply_all())[-1] == Applied.ACCEPT
 
 
-@pytest.mark.parametrize("off_ms", [-1, 1, 10**12])
+@pytest.mark.parametrize("off", [-1, 1])
 @in_loop
-async def test_a_block_with_another_time_is_rejected(off_ms: int) -> None:
+async def test_a_state_of_another_height_is_rejected(off: int) -> None:
     async with joining() as far:
-        block = BLOCK.decode(far.manifest.block)
-        header = replace(block.header, time_ms=block.header.time_ms + off_ms)
-        manifest = Manifest(encode(replace(block, header=header)), far.manifest.chunks)
-        assert await far.offer(manifest) == Offer.ACCEPT
+        height = far.manifest.height + off
+        manifest = replace(far.manifest, height=height)
+        assert await far.offer(manifest, height=height) == Offer.ACCEPT
+        assert (await far.apply_all())[-1] == Applied.REJECT_SNAPSHOT
+        assert far.is_empty()
+
+
+@pytest.mark.parametrize("root", [b"", bytes(32)])
+@in_loop
+async def test_a_state_of_another_root_is_rejected(root: bytes) -> None:
+    async with joining() as far:
+        assert await far.offer(app_hash=root) == Offer.ACCEPT
         assert (await far.apply_all())[-1] == Applied.REJECT_SNAPSHOT
         assert far.is_empty()
 
 
 @in_loop
-async def test_a_block_with_other_transactions_is_rejected() -> None:
+async def test_everybody_who_sent_a_piece_of_a_lie_is_rejected(small: None) -> None:
     async with joining() as far:
-        block = replace(BLOCK.decode(far.manifest.block), transactions=(b"other",))
-        assert await far.offer(Manifest(encode(block), far.manifest.chunks)) == Offer.ACCEPT
-        assert (await far.apply_all())[-1] == Applied.REJECT_SNAPSHOT
-        assert far.is_empty()
+        assert len(far.chunks) > 2
+        assert await far.offer(app_hash=bytes(32)) == Offer.ACCEPT
+        for index in range(len(far.chunks)):
+            # one sends two of them, and the same one twice
+            for sender in ("one", "one") if index < 2 else (f"peer {index}",):
+                answer = await far.apply(index, sender=sender)
+        assert answer.result == Applied.REJECT_SNAPSHOT
+        others = [f"peer {index}" for index in range(2, len(far.chunks))]
+        assert list(answer.reject_senders) == ["one", *others]
+        # nothing of that is held against those who send the next one
+        assert await far.offer() == Offer.ACCEPT
+        assert (await far.apply_all())[-1] == Applied.ACCEPT
+        assert (await far.filling).tip == far.tip
 
 
 @in_loop
@@ -307,8 +327,13 @@ async def test_a_state_larger_than_any_is_rejected(
     async with joining() as far:
         monkeypatch.setattr(snapshots_module, "MAX_STATE_BYTES", sum(map(len, far.chunks)) - 1)
         await far.offer()
-        results = await far.apply_all()
-        assert results == [Applied.ACCEPT] * (len(results) - 1) + [Applied.REJECT_SNAPSHOT]
+        # the same chunk again takes no room
+        assert [(await far.apply(0)).result for _ in range(3)] == [Applied.ACCEPT] * 3
+        for index in range(1, len(far.chunks) - 1):
+            assert (await far.apply(index)).result == Applied.ACCEPT
+        answer = await far.apply(len(far.chunks) - 1)
+        assert answer.result == Applied.REJECT_SNAPSHOT
+        assert list(answer.reject_senders) == ["peer"]
         assert far.is_empty()
 
 
@@ -319,7 +344,7 @@ async def test_what_comes_after_the_last_chunk_is_not_taken() -> None:
         await far.apply_all()
         assert await far.offer() == Offer.ABORT
         assert (await far.apply(0)).result == Applied.ABORT
-        assert (await far.filling).tip == far.network.chain.tip
+        assert (await far.filling).tip == far.tip
 
 
 @in_loop
@@ -382,7 +407,7 @@ async def test_death_while_it_is_filled(point: str) -> None:
         if point == "store.before_write":
             assert list(survivor.items()) == []
         else:
-            assert Chain(survivor, RAW).tip == far.network.chain.tip
+            assert Chain(survivor, RAW).tip == far.tip
 
 
 @in_loop

@@ -1,6 +1,7 @@
 """Snapshots on disk: when they are made, what is in them, what survives a crash."""
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from structlog.testing import capture_logs
 
 from ledger.codec import encode
 from ledger.crypto import sha256
-from ledger.history import iterate_chunks, make_manifest
+from ledger.history import CHUNK, iterate_chunks, make_manifest
 from ledger.leveldb import LevelStore
-from ledger.messages.blocks import BLOCK
+from ledger.merkle import sparse_root
+from ledger.params import Params
+from ledger.state import build_tree
 from ledger.store import Crashed, Store
+from registry.cometbft.genesis import evidence_ages
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet import snapshots as snapshots_module
 from registry.engines.comet.snapshots import FORMAT, Snapshots, write_snapshot
@@ -23,13 +27,13 @@ from tests.registry.engines.comet.far import (
     Side,
     comet_genesis,
     served,
+    stamp,
 )
 from tests.registry.factory import in_loop
 
-GENESIS = comet_genesis()
-RAW = encode(GENESIS)
-Offer = abci.ResponseOfferSnapshot
-Applied = abci.ResponseApplySnapshotChunk
+GENESIS = comet_genesis({"block_ms": EPOCH_MS, "attest_blocks": 1})
+AGES = evidence_ages(Params(*GENESIS.params))
+"""24 blocks, each of which is meant to take an epoch."""
 
 
 @pytest.fixture
@@ -57,6 +61,12 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+def records_of(chunks: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The records of a state, from its chunks."""
+    for chunk in chunks:
+        yield from CHUNK.decode(chunk).records
+
+
 # -------------------------------------------------------------------------------------- disk
 
 
@@ -79,6 +89,18 @@ async def heights(side: Side) -> list[int]:
     return [row.height for row in answer.snapshots]
 
 
+def kept(folder: Path) -> set[str]:
+    """Heights of the snapshots on disk."""
+    return {path.name for path in (folder / "snapshots").iterdir()}
+
+
+async def grow_old(side: Side, blocks: int = AGES.blocks + 1, ms: int = AGES.ms + 1) -> None:
+    """Make so many blocks; the first of them comes after `ms`, and so ends an epoch."""
+    await side.decide(ms=ms)
+    for _ in range(blocks - 1):
+        await side.decide(ms=1)
+
+
 @in_loop
 async def test_an_epochs_end_leaves_a_snapshot(tmp_path: Path, small: None) -> None:
     async with producing(tmp_path) as (side, snapshots):
@@ -92,10 +114,13 @@ async def test_an_epochs_end_leaves_a_snapshot(tmp_path: Path, small: None) -> N
         assert len(chunks) > 3
         await side.decide(side.node.network.transfer("alice", "bob"))
         await snapshots.close()
+        assert await heights(side) == []
+        await grow_old(side)
+        await snapshots.close()
         (row,) = (await side.snapshot.ask("list_snapshots")).snapshots
         assert (row.height, row.format, row.chunks) == (2, FORMAT, len(chunks))
         assert (row.metadata, row.hash) == (encode(wanted), sha256(encode(wanted)))
-        assert BLOCK.decode(wanted.block).header.state_root == executed.app_hash
+        assert sparse_root(build_tree(records_of(chunks))) == executed.app_hash
         for index, chunk in enumerate(chunks):
             answer = await side.snapshot.ask("load_snapshot_chunk", height=2, format=1, chunk=index)
             assert answer.chunk == chunk
@@ -107,7 +132,11 @@ async def test_an_epochs_end_leaves_a_snapshot(tmp_path: Path, small: None) -> N
         ):
             answer = await side.snapshot.ask("load_snapshot_chunk", **fields)
             assert answer.chunk == b""
-        assert {*files(tmp_path / "snapshots")} == {
+        # one that is kept and not offered is not given either
+        assert kept(tmp_path) == {"2", "4"}
+        answer = await side.snapshot.ask("load_snapshot_chunk", height=4, format=1, chunk=0)
+        assert answer.chunk == b""
+        assert {name for name in files(tmp_path / "snapshots") if name.startswith("2/")} == {
             "2/manifest", *(f"2/{index}" for index in range(len(chunks))),
         }  # fmt: skip
 
@@ -128,31 +157,148 @@ async def test_two_nodes_have_the_same_bytes(tmp_path: Path, small: None) -> Non
     assert found[0] == found[1] != {}
 
 
-@pytest.mark.parametrize(("every", "kept"), [(0, []), (1, [5, 4]), (2, [4, 2]), (3, [3]), (7, [])])
+@pytest.mark.parametrize(("every", "made"), [(0, []), (1, [5, 4, 3, 2, 1]), (2, [4, 2]), (7, [])])
 @in_loop
-async def test_every_so_many_epochs_and_the_newest_two(
-    tmp_path: Path, every: int, kept: list[int]
-) -> None:
+async def test_every_so_many_epochs(tmp_path: Path, every: int, made: list[int]) -> None:
     async with producing(tmp_path, every) as (side, snapshots):
         for height in range(1, 6):
             await side.decide(ms=EPOCH_MS)
             await snapshots.close()
             assert side.node.chain.view().ended_epoch == height
-        assert await heights(side) == kept
-        names = {path.name for path in (tmp_path / "snapshots").iterdir()}
-        assert names == {*map(str, kept)}
+        # all of them are too young, and so none is offered and none is in the way
+        assert await heights(side) == []
+        assert kept(tmp_path) == {*map(str, made)}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "ms", "offered"),
+    [
+        (AGES.blocks, AGES.ms, []),
+        (AGES.blocks + 1, AGES.ms - AGES.blocks, []),
+        (AGES.blocks, AGES.ms + 1, []),
+        (AGES.blocks + 1, AGES.ms - AGES.blocks + 1, [1]),
+    ],
+)
+@in_loop
+async def test_one_is_offered_once_it_is_past_both_ages(
+    tmp_path: Path, blocks: int, ms: int, offered: list[int]
+) -> None:
+    async with producing(tmp_path) as (side, snapshots):
+        await side.decide(ms=EPOCH_MS)
+        await snapshots.close()
+        await grow_old(side, blocks, ms)
+        await snapshots.close()
+        assert await heights(side) == offered
+        assert kept(tmp_path) == {"1", "2"}
 
 
 @in_loop
-async def test_they_are_there_after_a_start(tmp_path: Path) -> None:
+async def test_the_newest_two_that_are_offered_are_kept(tmp_path: Path) -> None:
+    async with producing(tmp_path) as (side, snapshots):
+        for _ in range(4):
+            await side.decide(ms=EPOCH_MS)
+            await snapshots.close()
+        await grow_old(side)
+        await snapshots.close()
+        assert await heights(side) == [4, 3, 2, 1]
+        # when the next epoch ends, those that nobody needs any more go
+        await side.decide(ms=EPOCH_MS)
+        await snapshots.close()
+        end = side.node.chain.tip.height
+        assert await heights(side) == [4, 3]
+        assert kept(tmp_path) == {"3", "4", "5", str(end)}
+        before = (await side.snapshot.ask("list_snapshots")).snapshots
+        # after a start they are offered as soon as it is known how old they are
+        again = Snapshots(tmp_path / "snapshots", 1)
+        assert list(again.list()) == []
+        again.follow(side.node.replica)
+        assert list(again.list()) == list(before)
+        assert again.load(4, FORMAT, 0) == (tmp_path / "snapshots/4/0").read_bytes()
+        assert again.load(5, FORMAT, 0) == b""
+
+
+def evidence(height: int) -> abci.Misbehavior:
+    """What CometBFT says of two votes for a height."""
+    return abci.Misbehavior(
+        type=abci.DUPLICATE_VOTE,
+        validator=abci.Validator(address=b"v" * 20, power=1),
+        height=height,
+        time=stamp(0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "left"),
+    [
+        # whoever begins with a snapshot has the headers above its height
+        ([1], {"5"}),
+        ([2], {"1", "5"}),
+        ([3], {"1", "2", "5"}),
+        ([4, 3], {"1", "2", "5"}),
+        ([4], {"1", "2", "3", "5"}),
+    ],
+)
+@in_loop
+async def test_nobody_is_to_begin_where_he_lacks_the_header_of_evidence(
+    tmp_path: Path, of: list[int], left: set[str]
+) -> None:
     async with producing(tmp_path) as (side, snapshots):
         for _ in range(3):
             await side.decide(ms=EPOCH_MS)
             await snapshots.close()
-        before = (await side.snapshot.ask("list_snapshots")).snapshots
-    again = Snapshots(tmp_path / "snapshots", 1)
-    assert list(again.list()) == list(before)
-    assert again.load(3, FORMAT, 0) == (tmp_path / "snapshots/3/0").read_bytes()
+        await side.decide()
+        # the block that ends an epoch is not executed by who begins after it
+        await side.decide(ms=EPOCH_MS, misbehavior=[evidence(height) for height in of])
+        await snapshots.close()
+        assert kept(tmp_path) == left
+        # nor is it when its process starts again right after that block
+        Snapshots(tmp_path / "snapshots", 1).follow(side.node.replica)
+        assert kept(tmp_path) == left
+        await grow_old(side)
+        await snapshots.close()
+        assert await heights(side) == sorted(map(int, left), reverse=True)
+
+
+@in_loop
+async def test_evidence_that_comes_while_a_snapshot_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write = threading.Event()
+    real = write_snapshot
+
+    def write(*arguments: Any) -> bytes | None:
+        assert may_write.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(snapshots_module, "write_snapshot", write)
+    async with producing(tmp_path) as (side, snapshots):
+        await side.decide(ms=EPOCH_MS)
+        await side.decide(misbehavior=[evidence(1)])
+        may_write.set()
+        await snapshots.close()
+        assert kept(tmp_path) == set()
+        # what is written later has nothing to do with it
+        await side.decide(ms=EPOCH_MS)
+        await snapshots.close()
+        assert kept(tmp_path) == {"3"}
+
+
+@in_loop
+async def test_evidence_of_the_newest_block_is_looked_for_after_a_death(tmp_path: Path) -> None:
+    async with producing(tmp_path) as (side, snapshots):
+        await side.decide(ms=EPOCH_MS)
+        await snapshots.close()
+        lost = files(tmp_path / "snapshots")
+        await side.decide(misbehavior=[evidence(1)])
+        assert kept(tmp_path) == set()
+        # it died after that block, and before the snapshot was removed
+        for name, data in lost.items():
+            (tmp_path / "snapshots" / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "snapshots" / name).write_bytes(data)
+        again = Snapshots(tmp_path / "snapshots", 1)
+        assert kept(tmp_path) == {"1"}
+        again.follow(side.node.replica)
+        assert kept(tmp_path) == set()
 
 
 @in_loop
@@ -170,8 +316,7 @@ async def test_what_is_half_made_or_damaged_goes_away(tmp_path: Path) -> None:
     (folder / "8").mkdir()
     (folder / "file").write_bytes(b"")
     (folder / "1/manifest").write_bytes(b"nonsense")
-    again = Snapshots(folder, 1)
-    assert [row.height for row in again.list()] == [2]
+    Snapshots(folder, 1)
     assert {path.name for path in folder.iterdir()} == {"2"}
 
 
@@ -199,18 +344,18 @@ def test_a_crash_at_each_file_leaves_the_old_ones(
         if dies_at < steps - 1:
             with pytest.raises(Crashed):
                 write_snapshot(tmp_path, reader)
-            survivors = Snapshots(tmp_path, 1)
-            assert [row.height for row in survivors.list()] == [2]
+            Snapshots(tmp_path, 1)
             assert files(tmp_path) == first
         else:
             write_snapshot(tmp_path, reader)
-    assert [row.height for row in Snapshots(tmp_path, 1).list()] == [network.chain.tip.height, 2]
+    Snapshots(tmp_path, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"2", str(network.chain.tip.height)}
 
 
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        ("MAX_METADATA_BYTES", "its block is too large to be sent"),
+        ("MAX_METADATA_BYTES", "it has too many chunks to be sent"),
         ("MAX_SENT_BYTES", "a chunk is too large to be sent"),
     ],
 )
@@ -218,7 +363,7 @@ def test_a_crash_at_each_file_leaves_the_old_ones(
 async def test_what_does_not_fit_a_message_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, reason: str
 ) -> None:
-    monkeypatch.setattr(snapshots_module, limit, 100)
+    monkeypatch.setattr(snapshots_module, limit, 10)
     async with producing(tmp_path) as (side, snapshots):
         with capture_logs() as lines:
             await side.decide(ms=EPOCH_MS)
@@ -246,4 +391,4 @@ async def test_a_disk_that_is_full_does_not_stop_the_chain(
         monkeypatch.undo()
         await side.decide(ms=EPOCH_MS)
         await snapshots.close()
-        assert await heights(side) == [2]
+        assert kept(tmp_path) == {"2"}
