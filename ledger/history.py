@@ -290,12 +290,23 @@ def _read_chunks(manifest: Manifest, chunks: list[bytes]) -> dict[bytes, bytes]:
     """Return the records of chunks that a manifest names. Refuses like `restore`."""
     if [sha256(chunk) for chunk in chunks] != list(manifest.chunks):
         raise Refusal("bad_snapshot", why="a chunk is not the one that the manifest names")
+    records = read_records(chunks)
+    if records is None:
+        raise Refusal("bad_snapshot", why="its records are out of order")
+    return records
+
+
+def read_records(chunks: Iterable[bytes]) -> dict[bytes, bytes] | None:
+    """Return the records of chunks by ascending store key; None if they are out of order.
+
+    Refuses like the codec of chunks.
+    """
     records: dict[bytes, bytes] = {}
     last = b""
     for raw in chunks:
         for key, value in CHUNK.decode(raw).records:
             if not (last < key and STATE_START <= key < STATE_STOP):
-                raise Refusal("bad_snapshot", why="its records are out of order")
+                return None
             records[key] = value
             last = key
     return records

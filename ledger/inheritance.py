@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.genesis import write_beginning
-from ledger.history import CHUNK
+from ledger.history import read_records
 from ledger.lists import complete_header
 from ledger.merkle import sparse_root
 from ledger.messages.genesis import Genesis, GenesisAttestor
@@ -70,7 +70,7 @@ from ledger.messages.tables import (
 from ledger.nodes import bind, consensus_address
 from ledger.offences.punish import is_barred
 from ledger.params import Params, check_fixed
-from ledger.state import STATE_START, STATE_STOP, State, build_tree, epoch_key
+from ledger.state import State, build_tree, epoch_key
 from ledger.store import MemoryStore
 from ledger.types import Epoch, Hash, Key
 
@@ -110,24 +110,14 @@ def read_inherited(
     header = decode_header(inheritance.header)
     if header.successor != genesis_hash:
         raise Refusal("bad_inheritance", why="its last header names another successor")
-    records = _read_records(inheritance.chunks)
+    records = read_records(inheritance.chunks)
+    if records is None:
+        raise Refusal("bad_inheritance", why="its records are out of order")
     if sparse_root(build_tree(records.items())) != header.state_root:
         raise Refusal("bad_inheritance", why="its records do not have the root of its last header")
     old = State(MemoryStore(records))
     _check_is_the_end(old, header)
     return old
-
-
-def _read_records(chunks: Iterable[bytes]) -> dict[bytes, bytes]:
-    records: dict[bytes, bytes] = {}
-    last = b""
-    for raw in chunks:
-        for key, value in CHUNK.decode(raw).records:
-            if not (last < key and STATE_START <= key < STATE_STOP):
-                raise Refusal("bad_inheritance", why="its records are out of order")
-            records[key] = value
-            last = key
-    return records
 
 
 def _check_is_the_end(old: State, header: ListHeader) -> None:

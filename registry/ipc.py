@@ -11,7 +11,6 @@ bounded: one more is answered `busy` at once and never queued.
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -20,6 +19,7 @@ import msgspec
 import structlog
 
 from ledger.errors import Refusal, WaypostError
+from registry.sockets import UnixListener
 
 MAX_FRAME_BYTES: Final = 2**26
 MAX_UNDER_WAY: Final = 256
@@ -86,28 +86,16 @@ class Server:
         self._subscribers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-        self._path: Path | None = None
-        self._inode = 0
+        self._listener: UnixListener | None = None
 
     async def start(self, path: Path) -> None:
         """Listen on a new socket at `path`, which only this user can open."""
-        path.unlink(missing_ok=True)
-        old_mask = os.umask(0o177)
-        try:
-            self._server = await asyncio.start_unix_server(self._serve, str(path))
-        finally:
-            os.umask(old_mask)
-        self._path, self._inode = path, path.stat().st_ino
+        self._listener = await UnixListener.start(path, self._serve)
 
     async def close(self) -> None:
         """Stop listening, drop every connection, and wait until their work has ended."""
-        with contextlib.suppress(FileNotFoundError):
-            # a process that started meanwhile may listen there now
-            if self._path is not None and self._path.stat().st_ino == self._inode:
-                self._path.unlink()
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         for writer in list(self._connections):
             # not `close`, which waits for a peer that does not read
             writer.transport.abort()

@@ -1,8 +1,13 @@
-"""Where a service listens."""
+"""Where a service listens, and where its processes do."""
 
+import asyncio
+import contextlib
 import errno
+import os
 import socket
-from typing import Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
 from ledger.errors import WaypostError
 
@@ -28,3 +33,34 @@ def listen(host: str, port: int) -> socket.socket:
             raise CannotListen(f"port {port} is taken: choose another with --port") from None
         raise CannotListen(f"cannot listen on {host} port {port}: {error.strerror}") from None
     return listening
+
+
+class UnixListener:
+    """A listening Unix socket that only this user can open: its mode is 600."""
+
+    def __init__(self, path: Path, server: asyncio.Server) -> None:
+        self._path = path
+        self._inode = path.stat().st_ino
+        self._server = server
+
+    @classmethod
+    async def start(
+        cls, path: Path, accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
+    ) -> "UnixListener":
+        """Listen on a new socket at `path`; `accept` gets each connection."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        old_mask = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(accept, str(path))
+        finally:
+            os.umask(old_mask)
+        return cls(path, server)
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket."""
+        with contextlib.suppress(FileNotFoundError):
+            # a process that started meanwhile may listen there now
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+        self._server.close()

@@ -14,7 +14,6 @@ The socket has mode 600, so only the user who runs the service reaches it.
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from google.protobuf.message import DecodeError
 
 from ledger.errors import Misuse, WaypostError
 from registry.engines.comet import abci_pb2 as abci
+from registry.sockets import UnixListener
 
 MAX_FRAME_BYTES: Final = 2**26
 MAX_AHEAD_BYTES: Final = 2**26
@@ -188,22 +188,13 @@ class Server:
         self._handlers: Handlers = {}
         self._exchanged = asyncio.Event()
         self._failed: asyncio.Future[None] | None = None
-        self._server: asyncio.Server | None = None
+        self._listener: UnixListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._path: Path | None = None
-        self._inode = 0
 
     async def start(self, path: Path) -> None:
         """Listen on a new socket at `path`, which only this user can open."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
         self._failed = asyncio.get_running_loop().create_future()
-        old_mask = os.umask(0o177)
-        try:
-            self._server = await asyncio.start_unix_server(self._accept, str(path))
-        finally:
-            os.umask(old_mask)
-        self._path, self._inode = path, path.stat().st_ino
+        self._listener = await UnixListener.start(path, self._accept)
 
     def use(self, handlers: Handlers) -> None:
         """Answer with these from now on; what is being answered is not disturbed."""
@@ -223,12 +214,8 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, drop every connection, and wait until their work has ended."""
-        with contextlib.suppress(FileNotFoundError):
-            # a process that started meanwhile may listen there now
-            if self._path is not None and self._path.stat().st_ino == self._inode:
-                self._path.unlink()
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
