@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from ledger.types import Hash, Height
+from ledger.types import Epoch, Hash, Height
 from tests.comet.crowd import Crowd
 from tests.comet.dying.sitecustomize import POINTS
 from tests.comet.network import Network, Validator, wait_for, watched
@@ -128,12 +128,21 @@ def state_of(validator: Validator, tx: Hash) -> str:
     return str(validator.get(f"/v1/transactions/{tx.hex()}")["state"])
 
 
+def final_by(validator: Validator) -> tuple[Epoch, int, int]:
+    """The epoch of the newest final list that a service has, how many signed, and of how many."""
+    header = validator.get("/v1/network")["latest_final"]
+    return header["epoch"], header["signed_weight"], header["total_weight"]
+
+
 def test_three_of_four_go_on_and_two_do_not(story: Story) -> None:
     network, crowd = story.network, story.crowd
     first, second, third, fourth = network.validators
     story.go_on()
     assert fourth.stop() == 0
+    missed = first.get("/v1/network")["epoch"]
     story.go_on(5)
+    wait_for(lambda: final_by(first)[0] >= missed, lambda: str(final_by(first)))
+    assert final_by(first)[1:] == (3, 4)
     assert third.stop() == 0
     # what was agreed on already may still arrive
     time.sleep(1)
