@@ -85,7 +85,7 @@ def test_evidence_of_old_heights_stops_nobody() -> None:
         ages = evidence_ages(Params(*GENESIS.decode(network.genesis).params))
         first, *_ = network.validators
         for validator, port in zip(network.validators, free_ports(4), strict=True):
-            changes = {"rpc": f"127.0.0.1:{port}", "snapshot_epochs": 6}
+            changes = {"rpc": f"127.0.0.1:{port}", "snapshot_epochs": 12}
             validator.settings = validator.settings.model_copy(update=changes)
         network.start()
         wait_for(lambda: first.lines("snapshot"), lambda: first.said[-2000:])

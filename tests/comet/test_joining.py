@@ -30,7 +30,7 @@ from tests.comet.network import (
 PARAMS: Final = {"block_ms": 250, "epoch_ms": 1_000, "attest_blocks": 4, "set_change_ms": 0}
 """With which CometBFT's evidence is too old after 24 seconds, and 96 blocks."""
 
-FEW: Final = 4
+FEW: Final = 16
 """Epochs between two snapshots here."""
 
 

@@ -191,7 +191,7 @@ def hasty() -> Iterator[Network]:
 def test_a_state_sync_that_was_interrupted_says_what_to_move_away(hasty: Network) -> None:
     network, first = hasty, hasty.validators[0]
     [port] = free_ports(1)
-    first.start(rpc=f"127.0.0.1:{port}", snapshot_epochs=8)
+    first.start(rpc=f"127.0.0.1:{port}", snapshot_epochs=12)
     wait_for(lambda: first.lines("snapshot"), lambda: first.said[-2000:])
     joining = network.join(
         "newcomer",

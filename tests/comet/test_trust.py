@@ -23,7 +23,7 @@ def network() -> Iterator[Network]:
         (port,) = free_ports(1)
         first = made.validators[0]
         # rare enough that one is still there when its pieces are asked for
-        changes = {"rpc": f"127.0.0.1:{port}", "snapshot_epochs": 6}
+        changes = {"rpc": f"127.0.0.1:{port}", "snapshot_epochs": 12}
         first.settings = first.settings.model_copy(update=changes)
         yield made
 
