@@ -284,10 +284,7 @@ def _open_chain(settings: Settings) -> Chain:
 
 
 def _read_genesis(settings: Settings) -> bytes:
-    try:
-        genesis = settings.genesis_path.read_bytes()
-    except OSError:
-        raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
+    genesis = settings.read_genesis()
     check_engine(GENESIS.decode(genesis), settings.engine)
     return genesis
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from ledger.errors import WaypostError
+from ledger.errors import Fault, WaypostError
 from registry.home import GENESIS, WATERMARKS
 
 CONFIG: Final = "config.toml"
@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     def genesis_path(self) -> Path:
         """The genesis file."""
         return self.home / GENESIS
+
+    def read_genesis(self) -> bytes:
+        """Return the bytes of the genesis file. Raises a `Fault` where there is none."""
+        try:
+            return self.genesis_path.read_bytes()
+        except OSError:
+            raise Fault(f"there is no genesis file {self.genesis_path}: waypost init") from None
 
     @property
     def database_path(self) -> Path:

@@ -9,8 +9,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from ledger.crypto import sha256
 from ledger.messages.genesis import Genesis
+from ledger.nodes import consensus_address
 from ledger.params import Params
 from ledger.types import Hash, Key, TimeMs
 
@@ -35,17 +35,11 @@ EVIDENCE_EPOCHS: Final = 24
 one is how long a snapshot waits before anybody may begin with it."""
 
 ED25519: Final = "tendermint/PubKeyEd25519"
-ADDRESS_BYTES: Final = 20
 
 
 def chain_id(name: bytes, genesis_hash: Hash) -> str:
     """Return CometBFT's name of a network, at most 49 characters of the 50 that it takes."""
     return f"{name.decode()}-{genesis_hash.hex()[:HASH_DIGITS]}"
-
-
-def address_of(key: Key) -> bytes:
-    """Return what CometBFT calls the holder of a key by."""
-    return sha256(key)[:ADDRESS_BYTES]
 
 
 def make_document(genesis: Genesis, genesis_hash: Hash) -> dict[str, Any]:
@@ -104,7 +98,7 @@ def _consensus_params(params: Params) -> dict[str, Any]:
 
 def _validator(key: Key) -> dict[str, Any]:
     return {
-        "address": address_of(key).hex().upper(),
+        "address": consensus_address(key).hex().upper(),
         "pub_key": {"type": ED25519, "value": base64.b64encode(key).decode()},
         "power": str(VOTING_POWER),
         "name": "",

@@ -15,8 +15,9 @@ import msgspec
 
 from ledger.crypto import Signed, verify_all
 from ledger.merkle import leaf_hash, tree_root
+from ledger.nodes import consensus_address
 from ledger.types import Hash, Key, TimeMs
-from registry.cometbft.genesis import VOTING_POWER, address_of
+from registry.cometbft.genesis import VOTING_POWER
 
 PRECOMMIT: Final = 2
 """Type of a vote that a commit holds."""
@@ -125,7 +126,7 @@ def hash_validators(keys: Iterable[Key]) -> Hash:
     return tree_root(
         [
             leaf_hash(_message(1, _bytes(1, key)) + _number(2, VOTING_POWER))
-            for key in sorted(keys, key=address_of)
+            for key in sorted(keys, key=consensus_address)
         ]
     )
 
@@ -138,7 +139,7 @@ def is_agreed(block: SignedBlock, keys: Iterable[Key]) -> bool:
     header, commit = block.header, block.commit
     if bytes.fromhex(commit.block_id.hash) != hash_header(header):
         return False
-    key_of = {address_of(key): key for key in keys}
+    key_of = {consensus_address(key): key for key in keys}
     votes: dict[Key, Signed] = {}
     for vote in commit.signatures:
         key = key_of.get(bytes.fromhex(vote.validator_address))

@@ -86,7 +86,7 @@ def prepare(settings: Settings, seeds: Seeds, now_ms: int | None = None) -> Prep
     """
     now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     program = find_program(settings.cometbft)
-    raw, home = _read_genesis(settings), settings.cometbft_path
+    raw, home = settings.read_genesis(), settings.cometbft_path
     genesis, network = GENESIS.decode(raw), sha256(raw)
     if genesis.engine != COMET:
         raise CometHomeDiffers(
@@ -122,13 +122,6 @@ def _clear(settings: Settings) -> None:
 def prepare_node(settings: Settings) -> str:
     """Make the key by which other nodes know this one, and return its id."""
     return hold_node_key(settings.cometbft_path / "config" / "node_key.json")
-
-
-def _read_genesis(settings: Settings) -> bytes:
-    try:
-        return settings.genesis_path.read_bytes()
-    except OSError:
-        raise Fault(f"there is no genesis file {settings.genesis_path}: waypost init") from None
 
 
 def _hold_document(path: Path, genesis: bytes) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from ledger.crypto import KeyPair, key_pair
 from ledger.errors import WaypostError
-from registry.cometbft.genesis import ED25519, address_of
+from ledger.nodes import consensus_address
+from registry.cometbft.genesis import ED25519
 from registry.files import create_durably
 
 ED25519_SECRET: Final = "tendermint/PrivKeyEd25519"
@@ -32,7 +33,7 @@ def new_key() -> KeyPair:
 def encode_consensus_key(pair: KeyPair) -> bytes:
     """Return the file from which CometBFT learns the key that it votes with."""
     file = {
-        "address": address_of(pair.public).hex().upper(),
+        "address": consensus_address(pair.public).hex().upper(),
         "pub_key": {"type": ED25519, "value": base64.b64encode(pair.public).decode()},
         "priv_key": _secret(pair),
     }
@@ -41,7 +42,7 @@ def encode_consensus_key(pair: KeyPair) -> bytes:
 
 def node_id(key: bytes) -> str:
     """Return the name of a node among nodes: 40 hex digits."""
-    return address_of(key).hex()
+    return consensus_address(key).hex()
 
 
 def hold_node_key(path: Path) -> str:

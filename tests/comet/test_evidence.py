@@ -8,10 +8,11 @@ import httpx2
 from ledger.crypto import sha256, sign
 from ledger.messages.evidence import MISBEHAVIOUR
 from ledger.messages.genesis import GENESIS
+from ledger.nodes import consensus_address
 from ledger.params import Params
 from ledger.types import Height
 from registry.addresses import encode_node
-from registry.cometbft.genesis import address_of, chain_id, evidence_ages
+from registry.cometbft.genesis import chain_id, evidence_ages
 from registry.cometbft.headers import BlockId, Commit, PartSet, Vote, vote_bytes
 from registry.keystore import derive
 from tests.comet.network import Network, Validator, free_ports, seed_of, wait_for, watched
@@ -25,9 +26,9 @@ def double_vote(network: Network, asked: Validator, height: Height) -> dict[str,
     """Genuine evidence: the culprit signed two precommits for blocks of one height."""
     genesis = GENESIS.decode(network.genesis)
     pair = derive(seed_of(network.validators[CULPRIT].name), "consensus")
-    address = address_of(pair.public)
+    address = consensus_address(pair.public)
     time = asked.consensus("block", height=height)["block"]["header"]["time"]
-    seats = sorted(address_of(seat.consensus_key) for seat in genesis.attestors)
+    seats = sorted(consensus_address(seat.consensus_key) for seat in genesis.attestors)
     votes = []
     for tag in (b"one block", b"another block"):
         block = BlockId(sha256(tag).hex(), PartSet(1, sha256(tag + b" in parts").hex()))

@@ -114,6 +114,9 @@ class Gossip:
 
     async def on_commit(self, block: Block, _executed: Executed) -> None:
         """Let CometBFT go of what has waited for long, and send that anew after the next block."""
+        is_time = block.header.height % AGAIN_BLOCKS == 0
+        if not self.let_go and not is_time:
+            return
         waiting = [tx.hash for tx in self._pool.candidates()]
         if self.let_go:
             # all in the order of the pool: what comes first of a sender has to be there first
@@ -121,7 +124,7 @@ class Gossip:
             self._unsent = OrderedDict.fromkeys(tx_hash for tx_hash in waiting if tx_hash in due)
             self.let_go.clear()
             self._more.set()
-        if block.header.height % AGAIN_BLOCKS == 0:
+        if is_time:
             stale = (tx_hash for tx_hash in waiting if tx_hash in self._waited)
             self.let_go.update(islice(stale, MAX_AGAIN))
             self._waited = set(waiting)
