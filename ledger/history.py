@@ -9,6 +9,8 @@
     F epoch 8           the frozen signed header of an epoch
     V epoch 8 ‖ node    a verdict: who voted what, and who was drawn and did not
     R height 8 ‖ index  a penalty: what a report took, and what it brought
+    E epoch 8           when an epoch ended, and what it paid
+    S epoch 8           the nodes whose swarm changed at an epoch's end
     A hash 32           an attestor set that headers name, by its hash
     N epoch 8           (empty) the header of that epoch is final, and names another set as the next
     O epoch 8           the recovery order for the end of an epoch: who signed it
@@ -23,7 +25,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from ledger.codec import U8, U32, U63, Bytes32, Codec, Record, encode
+from ledger.codec import U8, U32, U63, U64, Bytes32, Codec, Record, encode
 from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.merkle import Subtree, sparse_root
@@ -209,6 +211,58 @@ def verdict_key(epoch: Epoch, node: Key = b"") -> bytes:
 def penalty_key(height: Height, index: int) -> bytes:
     """Return the store key of an archived penalty."""
     return b"R" + height.to_bytes(8, "big") + index.to_bytes(4, "big")
+
+
+# ----------------------------------------------------------------------------- epochs' ends
+
+
+class EpochRow(Record, frozen=True):
+    """When an epoch ended, and what it paid."""
+
+    height: U63
+    """Of its last block."""
+    time_ms: U63
+    """Of that block."""
+    share: U63
+    """Atomic units that each node got which earned."""
+    earning: U32
+    """Nodes that got it."""
+    balance: U63
+    """Atomic units in the pool after that."""
+    accumulator: U63
+    """The network's accumulator after that."""
+
+
+class SwarmMove(Record, frozen=True):
+    """A node whose swarm changed; 2^64 − 1 stands for none."""
+
+    node: Bytes32
+    before: U64
+    after: U64
+
+
+class SwarmRow(Record, frozen=True):
+    """How an epoch's end changed the swarms."""
+
+    moves: tuple[SwarmMove, ...]
+    """By ascending node key."""
+
+
+MAX_MOVES_BYTES: Final = 2**23
+"""All nodes of the longest list may move at once."""
+
+EPOCH_ROW: Final[Codec[EpochRow]] = Codec(EpochRow, "epoch's end")
+SWARM_ROW: Final[Codec[SwarmRow]] = Codec(SwarmRow, "swarm changes", MAX_MOVES_BYTES)
+
+
+def end_key(epoch: Epoch) -> bytes:
+    """Return the store key of how an epoch ended."""
+    return b"E" + epoch.to_bytes(8, "big")
+
+
+def moves_key(epoch: Epoch) -> bytes:
+    """Return the store key of how an epoch's end changed the swarms."""
+    return b"S" + epoch.to_bytes(8, "big")
 
 
 # ------------------------------------------------------------------------------ snapshots

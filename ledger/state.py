@@ -63,6 +63,10 @@ class State:
             recent[full] = record
         return record
 
+    def before(self, table: Table[R], key: bytes = b"") -> R | None:
+        """Return the record that was under `key` before this block, or None."""
+        return State(self._base, self._recent).get(table, key)
+
     def one(self, table: Table[R], key: bytes = b"") -> R:
         """Return a record that must be there. Raises `CorruptStore` where it is not."""
         record = self.get(table, key)

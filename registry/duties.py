@@ -73,9 +73,9 @@ class Duties:
         running = view.state.one(EPOCH).epoch
         async with self._preparing:
             if assignments:
-                await _drive(self._assign(view.state, running))
+                await drive(self._assign(view.state, running))
             for epoch in _last(running, epochs):
-                await _drive(self._count(view, epoch, running))
+                await drive(self._count(view, epoch, running))
 
     # ------------------------------------------------------------------- who tests whom
 
@@ -92,7 +92,7 @@ class Duties:
             if fewest >= roster.testers:
                 coverage = "all"
             known = RosterSummary(len(members.keys), roster.testers, roster.threshold, coverage)
-            _keep(self._rosters, epoch, known, 2)
+            keep(self._rosters, epoch, known, 2)
         return known
 
     def testers_of(self, view: View, key: Key) -> tuple[Key, ...]:
@@ -123,7 +123,7 @@ class Duties:
             if place % PAUSE_NODES == 0:
                 yield
         made = {tester: tuple(nodes) for tester, nodes in assigned.items()}
-        _keep(self._assigned, epoch, made, 2)
+        keep(self._assigned, epoch, made, 2)
         return made
 
     # ---------------------------------------------------------------------- taking part
@@ -158,9 +158,9 @@ class Duties:
                 yield
         made = {tester: Tally(count, voted.get(tester, 0)) for tester, count in drawn.items()}
         if is_open:
-            _keep(self._open, (epoch, height), made, 4)
+            keep(self._open, (epoch, height), made, 4)
         else:
-            _keep(self._closed, epoch, made, MAX_EPOCHS)
+            keep(self._closed, epoch, made, MAX_EPOCHS)
         return made
 
 
@@ -172,14 +172,14 @@ def _draw(members: Members, roster: Roster, key: Key, operator: Key) -> tuple[Ke
     return draw_testers(members, roster.seed, key, operator, roster.testers)
 
 
-def _keep(kept: dict[Any, Any], place: Any, value: Any, most: int) -> None:
+def keep(kept: dict[Any, Any], place: Any, value: Any, most: int) -> None:
     """Keep a value; the one that was kept for longest makes room."""
     kept[place] = value
     if len(kept) > most:
         del kept[next(iter(kept))]
 
 
-async def _drive(steps: Generator[None, None, Any]) -> None:
+async def drive(steps: Generator[None, None, Any]) -> None:
     for _ in steps:
         await asyncio.sleep(0)
 

@@ -29,7 +29,7 @@ from registry.engines.refill import Refill
 from registry.engines.solo import Solo
 from registry.handover import NOTHING, Seeds, take
 from registry.inheritance import load_inheritance
-from registry.ipc import MAX_UNDER_WAY, Busy, Server
+from registry.ipc import MAX_UNDER_WAY, Busy, Handler, Server
 from registry.keystore import load_seed
 from registry.lifeline import NONE, until_stopped
 from registry.publisher import Publisher
@@ -82,10 +82,16 @@ class Service:
             self.replica = Replica(self.chain, verifier)
         self.publisher = Publisher(self.chain, self.replica.roster, settings.publish_path)
         replica = self.replica
-        self.queries = Queries(self.chain, replica.pool, replica.census, replica.verdicts)
-        self.server = Server(
-            {"submit": self._submit, "vote": self._vote, "query": self._query}, self._greet
+        self.queries = Queries(
+            self.chain, replica.pool, replica.census, replica.verdicts, replica.check_ins.newest
         )
+        handlers: dict[str, Handler] = {
+            "submit": self._submit,
+            "vote": self._vote,
+            "check_in": replica.check_ins.add,
+            "query": self._query,
+        }
+        self.server = Server(handlers, self._greet)
         self._watermarks: Watermarks | None = None
         self._attestor: Attestor | None = None
         self._final_pushed: int | None = None

@@ -79,6 +79,12 @@ class WebMetrics:
             ("state",),
             registry=self._registry,
         )
+        self._limited = Counter(
+            "waypost_limited",
+            "What was turned away because its client address had its share, by limit.",
+            ("limit",),
+            registry=self._registry,
+        )
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         self._registry.register(_Gauges(self))
@@ -121,6 +127,10 @@ class WebMetrics:
         """Count votes that were sent, by their state in the answer."""
         for state in states:
             self._votes.labels(state).inc()
+
+    def count_limited(self, limit: str) -> None:
+        """Count what was turned away: by `rate`, `streams` or `connections`."""
+        self._limited.labels(limit).inc()
 
     def render(self) -> bytes:
         """Return everything in the text format of Prometheus."""

@@ -4,15 +4,16 @@ Answers are plain dicts in the shape that the API shows: amounts and swarm ids a
 (they pass 2^53), hashes are hex, accounts and nodes are addresses. None means "not there".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from ledger.chain import Chain
-from ledger.codec import Record, encode
+from ledger.codec import encode
 from ledger.errors import REFUSALS, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
+from ledger.messages.checkins import CheckIn
 from ledger.messages.genesis import ENGINES, POLICIES
 from ledger.messages.lists import (
     ListHeader,
@@ -37,19 +38,23 @@ from ledger.messages.tables import (
     TABLE_OF,
     VALIDATORS,
 )
-from ledger.transactions.envelope import Transaction
 from ledger.types import Epoch, Hash, Height, Key
 from ledger.views import View
 from registry.addresses import encode_account, encode_node
 from registry.announcements import get_rules
+from registry.assignments import show_duties
 from registry.census import Census
+from registry.checkins import show_check_in
 from registry.duties import USUAL_EPOCHS, Duties, show_duty, show_participation
+from registry.fates import show_fate, show_transaction
 from registry.formats.fingerprint import fingerprint_words
 from registry.formats.trust import encode_path
 from registry.ipc import Gone
+from registry.node_history import show_history
 from registry.pool import Pool
 from registry.reports import check_report, get_report, list_reports
 from registry.status import Places, describe, get_status, list_claimable, sum_claimable
+from registry.swarm_feed import Swarms, show_swarm
 from registry.trust import PathFinder
 from registry.verdicts import Verdicts
 
@@ -68,12 +73,22 @@ MAX_PROOF_BYTES: Final = 2**23
 class Queries:
     """Answers by name, for the API. `QUERIES` lists them."""
 
-    def __init__(self, chain: Chain, pool: Pool, census: Census, verdicts: Verdicts) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        pool: Pool,
+        census: Census,
+        verdicts: Verdicts,
+        check_ins: Mapping[Key, CheckIn] | None = None,
+    ) -> None:
+        """`check_ins` are the newest ones, by node, as they come; None where none are taken."""
         self._chain = chain
         self._pool = pool
         self._census = census
         self._verdicts = verdicts
+        self._check_ins = {} if check_ins is None else check_ins
         self._duties = Duties()
+        self._swarms = Swarms()
         self._paths = PathFinder(chain.genesis)
         self._searched: tuple[Epoch, SignedHeader | None] = (-1, None)
         """The newest final one of the frozen headers up to an epoch."""
@@ -91,6 +106,11 @@ class Queries:
         view = self._view(height)
         if name == "node":
             await self._duties.prepare(view, USUAL_EPOCHS, assignments=True)
+        elif name == "duties":
+            await self._duties.prepare(view, 0, assignments=True)
+            await self._swarms.prepare(view)
+        elif name == "swarm":
+            await self._swarms.prepare(view, arguments.get("since"))
         elif name == "participation":
             await self._duties.prepare(view, arguments["epochs"], assignments=False)
         return view.tip.height
@@ -248,7 +268,18 @@ class Queries:
     def node(self, view: View, key: Key) -> Answer:
         """Everything about one node."""
         node = view.state.get(NODES, key)
-        return None if node is None else get_status(view, key, node, self._duties)
+        if node is None:
+            return None
+        agent = show_check_in(self._check_ins.get(key))
+        return get_status(view, key, node, self._duties) | agent
+
+    def duties(self, view: View, key: Key) -> Answer:
+        """What a node has to do in the running epoch."""
+        return show_duties(view, self._duties, self._swarms, key)
+
+    def swarm(self, view: View, key: Key, since: Epoch | None = None) -> Answer:
+        """A node's swarm, and how it changed with each epoch after `since`."""
+        return show_swarm(view, self._swarms, key, since)
 
     def nodes(self, view: View, after: Key, limit: int, state: str) -> Answer:
         """A page of nodes by ascending key, those behind `after`; `state` may name one state."""
@@ -365,7 +396,7 @@ class Queries:
             refusals = {row.number: name for name, row in REFUSALS.items()}
             code = refusals.get(location.code)
             where = {"height": location.height, "index": location.place}
-            return _transaction(self._chain.decode(raw), "committed", where, code, None)
+            return show_transaction(self._chain.decode(raw), "committed", where, code, None)
         fate = self._pool.fate(hash)
         if fate is None:
             return None
@@ -373,8 +404,8 @@ class Queries:
         code = fate.refusal.code if fate.refusal else None
         detail = fate.refusal.text if fate.refusal else None
         if tx is None:
-            return _fate(hash, fate.state, code, detail)
-        return _transaction(tx, fate.state, {"height": None, "index": None}, code, detail)
+            return show_fate(hash, fate.state, code, detail)
+        return show_transaction(tx, fate.state, {"height": None, "index": None}, code, detail)
 
 
 def _of_view(ask: Callable[..., Answer]) -> Callable[..., Answer]:
@@ -387,6 +418,9 @@ QUERIES: Final[dict[str, Callable[..., Answer]]] = {
     "epoch": Queries.epoch,
     "attestors": Queries.attestors,
     "node": Queries.node,
+    "duties": Queries.duties,
+    "swarm": Queries.swarm,
+    "history": _of_view(show_history),
     "nodes": Queries.nodes,
     "account": Queries.account,
     "block": Queries.block,
@@ -448,39 +482,3 @@ def _show_proof(proof: StateProof, table: str) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _cached_words(genesis_hash: Hash, header: bytes) -> tuple[str, ...]:
     return tuple(fingerprint_words(genesis_hash, header))
-
-
-def _transaction(
-    tx: Transaction, state: str, where: dict[str, Any], code: str | None, detail: str | None
-) -> dict[str, Any]:
-    answer = _fate(tx.hash, state, code, detail) | where
-    body = {"kind": tx.kind.name, "raw": tx.raw.hex(), "body": _plain(tx.body)}
-    if not tx.kind.is_free:
-        body |= {
-            "sender": encode_account(tx.sender),
-            "nonce": tx.nonce,
-            "fee": str(tx.fee),
-            "expiry": tx.expiry,
-        }
-    return answer | body
-
-
-def _fate(tx_hash: Hash, state: str, code: str | None, detail: str | None) -> dict[str, Any]:
-    where = {"height": None, "index": None, "kind": None, "raw": None, "body": None}
-    return {"hash": tx_hash.hex(), "state": state, "code": code, "detail": detail} | where
-
-
-AMOUNTS: Final = ("amount", "stake")
-"""Fields of transaction bodies that are shown as decimal strings."""
-
-
-def _plain(value: Any) -> Any:
-    """Return a record as JSON shows it: fields by name, bytes as hex, amounts as strings."""
-    if isinstance(value, Record):
-        fields = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
-        return fields | {name: str(fields[name]) for name in AMOUNTS if name in fields}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    return value

@@ -20,6 +20,7 @@ from ledger.messages.blocks import Block, BlockInput
 from ledger.steps import Steps
 from ledger.types import Hash
 from registry.census import Census
+from registry.checkins import CheckIns
 from registry.pool import Pool
 from registry.roster import Roster
 from registry.verdicts import SentVote, Verdicts
@@ -67,19 +68,21 @@ def fill_memory() -> Iterator[None]:
 
 
 class Replica:
-    """A chain, its pool and votes, its census and its roster, on one event loop."""
+    """A chain, its pool, votes and check-ins, its census and its roster, on one event loop."""
 
     def __init__(self, chain: Chain, verifier: Verifier) -> None:
         self.chain = chain
         self.verifier = verifier
         self.pool = Pool(chain, verifier)
         self.verdicts = Verdicts(chain, self.pool, verifier)
+        self.check_ins = CheckIns(chain, verifier)
         self.census = Census()
         self.census.count_all(chain)
         self.roster = Roster()
         self.roster.read_all(chain.view().state)
         self.on_commit: list[Callable[[Block, Executed], Awaitable[None]]] = [
-            self.verdicts.on_commit
+            self.verdicts.on_commit,
+            self.check_ins.on_commit,
         ]
         """Called in order after each block, when it lasts."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")

@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 
 from ledger.codec import Record
 from ledger.messages.contact import Contact, Version
-from ledger.messages.state import ACTIVE, AWAITING, DECOMMISSIONED, GONE, Failing, Node, Swarm
+from ledger.messages.state import (
+    ACTIVE,
+    AWAITING,
+    DECOMMISSIONED,
+    GONE,
+    NODE_STATES,
+    Failing,
+    Node,
+    Swarm,
+)
 from ledger.messages.tables import CONTACTS, FAILING, NODES, PARAMS, SWARMS, R, Table
 from ledger.params import Params
 from ledger.rules.credit import failing_epochs_to_removal
@@ -22,8 +31,8 @@ from registry.formats.session import (
     NO_ADDRESS,
     NO_SWARM,
     SessionContributor,
-    SessionNode,
 )
+from registry.view import NodeRow
 
 LETTERS: Final = frozenset(table.letter for table in (NODES, CONTACTS, SWARMS, FAILING))
 """Of the tables that a row is made from; in each, the node is the key."""
@@ -38,7 +47,7 @@ MILLIONTHS: Final = 100
 class Changed(NamedTuple):
     """What became of the rows since it was last asked for."""
 
-    rows: list[SessionNode]
+    rows: list[NodeRow]
     """New ones, and those that are not what they were."""
     removed: list[Key]
 
@@ -47,8 +56,8 @@ class Roster:
     """Rows by node key."""
 
     def __init__(self) -> None:
-        self._rows: dict[Key, SessionNode] = {}
-        self._changed: dict[Key, SessionNode | None] = {}
+        self._rows: dict[Key, NodeRow] = {}
+        self._changed: dict[Key, NodeRow | None] = {}
 
     def read_all(self, state: State) -> None:
         """Take in every node of one height."""
@@ -61,14 +70,14 @@ class Roster:
 
     def prepare(
         self, changes: Mapping[bytes, Record | None], state: State
-    ) -> Generator[None, None, dict[Key, SessionNode | None]]:
+    ) -> Generator[None, None, dict[Key, NodeRow | None]]:
         """Return the rows that a block changes, None for those that go; with pauses.
 
         `changes` are its records by store key; all others are those of `state`, the one before it
         or the one behind it.
         """
         touched = {key[1:]: None for key in changes if key[:1] in LETTERS}
-        changed: dict[Key, SessionNode | None] = {}
+        changed: dict[Key, NodeRow | None] = {}
 
         def read(table: Table[R], key: Key = b"") -> R | None:
             # most of it just changed, and what the block holds need not be decoded again
@@ -91,7 +100,7 @@ class Roster:
                 yield
         return changed
 
-    def adopt(self, changed: Mapping[Key, SessionNode | None]) -> None:
+    def adopt(self, changed: Mapping[Key, NodeRow | None]) -> None:
         """Take in what `prepare` returned for the next block."""
         self._changed |= changed
         for key, row in changed.items():
@@ -100,11 +109,11 @@ class Roster:
             else:
                 self._rows[key] = row
 
-    def all(self) -> list[SessionNode]:
+    def all(self) -> list[NodeRow]:
         """Return every row."""
         return list(self._rows.values())
 
-    def active(self) -> list[SessionNode]:
+    def active(self) -> list[NodeRow]:
         """Return the rows of the active nodes, by ascending key: those of the newest list."""
         rows = (self._rows[key] for key in sorted(self._rows))
         return [row for row in rows if row.active]
@@ -123,11 +132,11 @@ def make_row(
     swarm: Swarm | None,
     failing: Failing | None,
     params: Params,
-) -> SessionNode:
+) -> NodeRow:
     """Return the row of a node from its records."""
     is_active = node.state == ACTIVE
     swarm_id = NO_SWARM if swarm is None else swarm.swarm_id
-    return SessionNode(
+    return NodeRow(
         service_node_pubkey=key.hex(),
         pubkey_ed25519=key.hex(),
         pubkey_x25519=node.x25519.hex(),
@@ -156,6 +165,11 @@ def make_row(
         contributors=[
             SessionContributor(encode_account(c.account), c.amount) for c in node.contributions
         ],
+        state=NODE_STATES[node.state],
+        life=node.life,
+        since_ms=node.since_ms,
+        reserved=[place.amount for place in node.reserved],
+        reserved_until_ms=node.since_ms + params.reservation_ms,
     )
 
 

@@ -5,10 +5,11 @@ The file is `config.toml` in the home; a variable is `WAYPOST_` and the name in 
 
 import os
 import tomllib
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ledger.errors import Fault, WaypostError
@@ -23,6 +24,11 @@ RPC_SOCKET: Final = "cometbft.sock"
 OTHER_VARIABLES: Final = ("HOME", "URL", "NO_SKIP", "REGENERATE")
 """Names behind the prefix that are not settings of a service."""
 
+OTHER_PROGRAMS: Final = ("AGENT_", "WARN_")
+"""What the names of settings of other programs begin with, behind the same prefix."""
+
+S = TypeVar("S", bound=BaseSettings)
+
 
 Peer: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}@[^\s@,\"\\]+:\d{1,5}$")]
 """`ID@HOST:PORT` of another CometBFT, as `waypost init` prints it."""
@@ -36,6 +42,28 @@ RpcUrl: TypeAlias = Annotated[str, StringConstraints(pattern=r"^https?://[^\s,\"
 
 class BadSettings(WaypostError):
     """A setting is unknown or out of range; the message names it and where it came from."""
+
+
+class ClientLimits(BaseModel):
+    """How much of the service each client address gets; `api.limits` says how that is counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: int = Field(default=50, ge=0, le=1_000_000)
+    """Tokens that a client earns in a second; with 0 requests are not limited."""
+    burst: int = Field(default=400, ge=1, le=1_000_000)
+    """Tokens that a client has at most."""
+    connections: int = Field(default=64, ge=1, le=1_000_000)
+    """Connections that a client has open at most; those of trusted proxies are not counted."""
+    streams: int = Field(default=8, ge=1, le=1_000_000)
+    """Streams of events that a client has open at most."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = (
+        IPv4Network("127.0.0.0/8"),
+        IPv6Network("::1/128"),
+    )
+    """Prefixes of the proxies whose `X-Forwarded-For` is believed."""
+    limit_local: bool = False
+    """Whether programs on this machine that ask directly are limited like everybody else."""
 
 
 class Settings(BaseSettings):
@@ -68,6 +96,8 @@ class Settings(BaseSettings):
     """Whether to serve; a replica that only attests does not."""
     workers: int = Field(default=0, ge=0, le=64)
     """Worker processes; 0 means one for each core."""
+    limits: ClientLimits = ClientLimits()
+    """What each client address gets of the service; a table in the file, JSON in a variable."""
 
     # ---- for the engine `comet` ----
 
@@ -176,28 +206,44 @@ def load_settings(home: Path, flags: dict[str, Any]) -> Settings:
 
     Raises `BadSettings`.
     """
-    path = home / CONFIG
+    return load(Settings, home, CONFIG, flags, OTHER_VARIABLES, OTHER_PROGRAMS)
+
+
+def load(
+    kind: type[S],
+    home: Path,
+    file_name: str,
+    flags: dict[str, Any],
+    other_variables: tuple[str, ...] = (),
+    other_programs: tuple[str, ...] = (),
+) -> S:
+    """Return settings with a field `home`; variables begin with the `env_prefix` of their kind.
+
+    Those named last are left aside. Raises `BadSettings`.
+    """
+    path = home / file_name
     try:
         file = tomllib.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise BadSettings(f"{path}: {error}") from None
-    known = set(Settings.model_fields)
+    known = set(kind.model_fields)
     for name in file:
         if name not in known or name == "home":
             raise BadSettings(f"{path}: there is no setting {name}")
+    prefix = kind.model_config.get("env_prefix", PREFIX)
     in_environment: dict[str, Any] = {}
     for variable in sorted(os.environ):
-        name = variable.removeprefix(PREFIX)
-        if variable == name or name in OTHER_VARIABLES:
+        name = variable.removeprefix(prefix)
+        if variable == name or name in other_variables or name.startswith(other_programs):
             continue
         if name.lower() not in known:
             raise BadSettings(f"{variable}: there is no setting {name.lower()}")
         in_environment[name.lower()] = None
     given = {name: value for name, value in flags.items() if value is not None}
-    # what the environment says is read by Settings itself, unless a flag or nothing is said
+    # what the environment says is read by the settings themselves, unless a flag or nothing is said
     from_file = {k: v for k, v in file.items() if k not in in_environment}
     try:
-        return Settings(home=home.absolute(), **(from_file | given))
+        return kind(home=home.absolute(), **(from_file | given))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -81,7 +81,7 @@ class Child:
     ) -> "Child":
         """Start `python -m module` with a lifeline; it inherits `fds` too.
 
-        It logs to standard error, or to `log_file`.
+        It logs to standard error, or to `log_file`, which gets its standard output too.
         """
         reading, writing = os.pipe()
         process = await asyncio.create_subprocess_exec(
@@ -90,6 +90,7 @@ class Child:
             # Ctrl-C reaches the supervisor alone, which stops the others in order
             start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL,
+            stdout=log_file,
             stderr=log_file,
         )
         os.close(reading)
@@ -198,6 +199,7 @@ class Supervisor:
             await self._add("worker", "registry.workers", ["--socket", str(path)])
         await self._add_ledger()
         web = ["--socket", str(settings.ledger_socket), "--publish", str(settings.publish_path)]
+        web += ["--limits", settings.limits.model_dump_json()]
         fd = listening.fileno()
         await self._add("web", "registry.web_process", [*web, "--fd", str(fd)], [fd])
         listening.close()

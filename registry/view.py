@@ -17,19 +17,33 @@ MAX_PUSHED_ROWS: Final = 2_000
 """In one push: about 2 MB."""
 
 
+class NodeRow(SessionNode, frozen=True):
+    """A node with what the explorer shows of it besides."""
+
+    state: str
+    """A name in `NODE_STATES`."""
+    life: int
+    since_ms: int
+    """Block time at which it entered that state."""
+    reserved: list[int]
+    """Atomic units of each place that is kept for an account."""
+    reserved_until_ms: int
+    """Block time up to which they are kept."""
+
+
 class PushedNodes(msgspec.Struct, frozen=True):
     """Nodes that changed, or a piece of all nodes."""
 
     first: bool
     """Whether to forget all rows known before."""
-    rows: Sequence[SessionNode]
+    rows: Sequence[NodeRow]
     """New or changed."""
     removed: Sequence[str]
     """Keys of nodes that are not shown any more, as hex."""
 
 
 def cut_nodes(
-    rows: Sequence[SessionNode], removed: Sequence[Key] = (), *, first: bool = False
+    rows: Sequence[NodeRow], removed: Sequence[Key] = (), *, first: bool = False
 ) -> Iterator[PushedNodes]:
     """Yield the pushes of these rows, at least one, each of `MAX_PUSHED_ROWS` at most."""
     gone = [key.hex() for key in removed]

@@ -1,7 +1,8 @@
 """Making transactions: what a holder of keys signs, ready to be sent.
 
 Nothing here sends. A `Wallet` knows one network and one account's key; a node signs its own
-registration, contact data and role keys with `sign_registration`, `sign_contact` and `sign_keys`.
+registration, contact data and role keys with `sign_registration`, `sign_contact` and `sign_keys`,
+and checks in with services by `sign_check_in`, which no ledger sees.
 """
 
 from typing import Any, Final, NamedTuple
@@ -9,7 +10,9 @@ from typing import Any, Final, NamedTuple
 from ledger.codec import encode
 from ledger.crypto import KeyPair, sign, signing_bytes
 from ledger.messages import tags
+from ledger.messages.checkins import CheckIn, SignedCheckIn, check_in_bytes
 from ledger.messages.contact import Contact
+from ledger.messages.duty import Vote, vote_bytes
 from ledger.messages.transactions import (
     VERSION,
     ClaimRewards,
@@ -167,6 +170,14 @@ def sign_contact(
     return encode(Free(VERSION, KIND_TAGS["update_contact"], body))
 
 
+def sign_vote(genesis_hash: Hash, duty: KeyPair, vote: Vote) -> bytes:
+    """Return the signature of a vote by the duty key that its tester has in the vote's epoch.
+
+    A watermark has to know of the vote first: see `registry.agent.votes`.
+    """
+    return sign(duty, vote_bytes(genesis_hash, vote))
+
+
 class RolePairs(NamedTuple):
     """The keys that a node is to have, each with its secret."""
 
@@ -205,3 +216,8 @@ def sign_keys(
         consensus_signature=proof(roles.consensus, tags.CONSENSUS_KEY),
     )
     return encode(Free(VERSION, KIND_TAGS["set_keys"], body))
+
+
+def sign_check_in(genesis_hash: Hash, node: KeyPair, check_in: CheckIn) -> bytes:
+    """Return the check-in of a node, encoded and signed."""
+    return encode(SignedCheckIn(check_in, sign(node, check_in_bytes(genesis_hash, check_in))))

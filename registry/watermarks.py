@@ -57,8 +57,10 @@ class SigningRole(NamedTuple):
 
 BLOCKS: Final = SigningRole("blocks", "producer", "height")
 HEADERS: Final = SigningRole("headers", "list", "epoch")
+VOTES: Final = SigningRole("votes", "duty", "epoch")
+"""All votes of one epoch together."""
 
-SIGNING_ROLES: Final = (BLOCKS, HEADERS)
+SIGNING_ROLES: Final = (BLOCKS, HEADERS, VOTES)
 """Everything that a key may sign only once for each number. One more is a row here."""
 
 

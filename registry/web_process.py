@@ -1,6 +1,7 @@
 """The web process: HTTP on one event loop, from the view that the ledger process pushes.
 
     python -m registry.web_process --socket PATH (--listen HOST:PORT | --fd N) --publish DIR
+        [--limits JSON]
 
 - It holds nothing but the newest view, and asks the ledger process over `--socket` for the rest.
   When that process starts again, it connects again.
@@ -30,7 +31,9 @@ from registry.api.wire import STALL_S, BoundedHttp
 from registry.ipc import Connection, Lost
 from registry.lifeline import NONE, until_stopped
 from registry.logs import set_up_logs
+from registry.settings import ClientLimits
 from registry.sockets import BACKLOG, CannotListen, listen
+from registry.web import pages
 
 EXIT_TAKEN: Final = 4
 STOP_S: Final = 5
@@ -56,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return EXIT_TAKEN
     link = Link(options.socket)
-    serve(make_app(link, options.publish, lifespan=link.lifespan), listening, options.lifeline)
+    app = make_app(link, options.publish, lifespan=link.lifespan, limits=options.limits)
+    pages.install(app.framework, app.live)
+    serve(app, listening, options.lifeline)
     return 0
 
 
@@ -70,6 +75,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     where.add_argument("--listen", type=_host_and_port, metavar="HOST:PORT")
     where.add_argument("--fd", type=int, metavar="N", help="a listening socket, handed over")
     parser.add_argument("--publish", type=Path, required=True, help="directory of list files")
+    parser.add_argument(
+        "--limits",
+        type=ClientLimits.model_validate_json,
+        default=ClientLimits(),
+        metavar="JSON",
+        help="what each client address gets",
+    )
     parser.add_argument("--lifeline", type=int, default=NONE, help="stop when this ends")
     return parser.parse_args(argv)
 

@@ -15,6 +15,8 @@ from ledger.crypto import key_pair, sha256, sign, signing_bytes
 from ledger.errors import Refusal
 from ledger.messages import tags
 from ledger.messages.blocks import Block, BlockInput, block_hash
+from ledger.messages.challenges import Answered, Challenge
+from ledger.messages.checkins import CheckIn
 from ledger.messages.contact import Contact, Version
 from ledger.messages.duty import Vote
 from ledger.messages.evidence import ListEquivocation, VoteEquivocation
@@ -204,6 +206,12 @@ CHANGE: Final = KeyChange(
 )
 FAIL: Final = Vote(epoch=2, node=KEYS["node"], life=1, faults=5)
 PASS: Final = replace(FAIL, faults=0)
+CHECK_IN: Final = CheckIn(KEYS["node"], START_MS + HOUR, Version(1, 0, 0), faults=16)
+ANSWERED: Final = Answered(
+    Challenge(KEYS["node"], KEYS["first node"], sha256(b"a nonce"), epoch=2),
+    START_MS + HOUR,
+    Version(1, 0, 0),
+)
 PARAMS_ORDER: Final = ParamsOrder(
     from_ms=START_MS + 5 * DAY, values=tuple(PARAMS._replace(minimum_fee=2_000))
 )
@@ -241,6 +249,8 @@ def signed_examples() -> dict[str, Example]:
         "same consensus key": ("consensus", tags.CONSENSUS_KEY, change),
         "failing vote": ("first duty", tags.VOTE, encode(FAIL)),
         "passing vote": ("first duty", tags.VOTE, encode(PASS)),
+        "answer to a challenge": ("duty", tags.CHALLENGE, encode(ANSWERED)),
+        "check-in": ("node", tags.CHECK_IN, encode(CHECK_IN)),
         "seat": ("second attestor", tags.SEAT, TIP),
         "attestor order": ("attestor", tags.SET_ORDER, encode(order_of(ADDED))),
         "recovery order": ("recovery", tags.RECOVERY_ORDER, encode(order_of(RECOVERED))),

@@ -25,6 +25,7 @@ from ledger.params import DAY, HOUR, MINUTE, PARAMETERS, PRESETS, SECOND, Parame
 from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, Prefix
 from ledger.transactions import TX_KINDS
 from ledger.types import COIN, MAX_AMOUNT
+from registry.agent.probes import PROBES
 from scripts.examples import (
     ENCODINGS,
     SENT,
@@ -181,6 +182,17 @@ def tag_table() -> str:
     )
 
 
+def probe_table() -> str:
+    """The probes, with the first line of what each says of itself."""
+    return table(
+        "| probe | what has to hold | else the fault |",
+        (
+            f"| {probe.name} | {(inspect.getdoc(probe.check) or '').rstrip('.')} | {probe.fault} |"
+            for probe in PROBES
+        ),
+    )
+
+
 def read_tags() -> Iterator[tuple[bytes, str]]:
     """Each tag of the module with the text below it."""
     lines = ast.parse(inspect.getsource(tags)).body
@@ -228,6 +240,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "node states": lambda: number_table(NODE_STATES),
     "roles": lambda: number_table(ROLES),
     "faults": lambda: number_table(FAULTS),
+    "probes": probe_table,
     "offences": offence_table,
     "refusals": refusal_table,
     "kinds": kind_table,

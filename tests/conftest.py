@@ -107,19 +107,22 @@ for _name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
 guard_lookup("gethostbyaddr", is_loopback)
 
 
-# ---- One network for each file of tests/e2e ----
+# ---- One network for each file of tests/e2e and of the long tests ----
+
+
+STORIES = ("tests/e2e/", "tests/stories/", "tests/browser/", "tests/fuzz/")
 
 
 class ByStory(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Each test goes to whichever process is free; the tests of one story go to the same one.
 
-    A story is a file of `tests/e2e`, whose tests share one running network. (The marker
+    A story is a file of one of `STORIES`, whose tests share one running network. (The marker
     `xdist_group` would say that too, but pytest 9.2 does not let pytest-xdist 3.8 see it.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if file.startswith("tests/e2e/") else nodeid
+        return file if file.startswith(STORIES) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,8 +1,12 @@
 """Who becomes active: nodes that come back, and the next ones of the queue; and their swarms."""
 
+from collections.abc import Generator
+
 from msgspec.structs import replace
 
+from ledger.codec import encode
 from ledger.epochs.ending import PAUSE_LOOKS, PAUSE_RECORDS, Ending, Pauses
+from ledger.history import SwarmMove, SwarmRow, moves_key
 from ledger.lists import read_swarms
 from ledger.messages.lists import MAX_NODES
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, Due, Node, Swarm
@@ -92,3 +96,21 @@ def apply_swarms(state: State, ending: Ending) -> Pauses:
             state.put(SWARMS, Swarm(swarm_id), key)
         if count % PAUSE_LOOKS == 0:
             yield
+    moves = yield from _find_moves(state)
+    state.archived[moves_key(ending.epoch)] = encode(SwarmRow(moves))
+
+
+def _find_moves(state: State) -> Generator[None, None, tuple[SwarmMove, ...]]:
+    """Return the nodes whose swarm is not what it was before this end, by ascending key."""
+    moves = []
+    changed = [key[1:] for key in state.changed_records() if key[:1] == SWARMS.letter]
+    yield
+    for count, key in enumerate(sorted(changed), 1):
+        before, after = state.before(SWARMS, key), state.get(SWARMS, key)
+        if before != after:
+            moves.append(
+                SwarmMove(key, *(row.swarm_id if row else UNASSIGNED for row in (before, after)))
+            )
+        if count % PAUSE_RECORDS == 0:
+            yield
+    return tuple(moves)

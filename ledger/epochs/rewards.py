@@ -5,7 +5,9 @@ The cost grows with those who begin to earn, and neither with nodes nor with con
 
 from msgspec.structs import replace
 
+from ledger.codec import encode
 from ledger.epochs.ending import PAUSE_RECORDS, Ending, Pauses, collect_due
+from ledger.history import EpochRow, end_key
 from ledger.messages.state import ACTIVE
 from ledger.messages.tables import MATURES, NODES, POOL
 from ledger.nodes import start_earning
@@ -28,14 +30,16 @@ def pay_rewards(state: State, ending: Ending) -> Pauses:
         pool.balance, params.reward_rate, params.epoch_ms, pool.earning, pool.accumulator
     )
     paid = share * pool.earning
+    after = replace(
+        pool,
+        balance=pool.balance - paid,
+        accrued=pool.accrued + paid,
+        accumulator=pool.accumulator + share,
+    )
     if paid:
-        state.put(
-            POOL,
-            replace(
-                pool,
-                balance=pool.balance - paid,
-                accrued=pool.accrued + paid,
-                accumulator=pool.accumulator + share,
-            ),
-        )
+        state.put(POOL, after)
+    ended = EpochRow(
+        ending.height, ending.time_ms, share, pool.earning, after.balance, after.accumulator
+    )
+    state.archived[end_key(ending.epoch)] = encode(ended)
     yield

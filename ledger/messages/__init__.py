@@ -3,6 +3,8 @@
 tags           the tag of each kind of message
 contact        where a node can be reached
 duty           votes of testers
+challenges     what testers ask nodes, and how those prove that they answer
+checkins       what agents tell services, off the ledger
 lists          header, signed header, set of attestors
 entries        entry, columns, swarm leaf
 evidence       what proves an offence

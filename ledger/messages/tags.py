@@ -32,6 +32,12 @@ KEY_CHANGE: Final = b"waypost key change"
 VOTE: Final = b"waypost vote"
 """A duty key says how a node fared in an epoch."""
 
+CHALLENGE: Final = b"waypost challenge"
+"""A duty key answers a tester at the node's address."""
+
+CHECK_IN: Final = b"waypost check-in"
+"""A node key tells a service that the node's agent is there."""
+
 SEAT: Final = b"waypost seat"
 """A list key proves itself, and its hash chain, for a seat in an order of attestors."""
 

@@ -78,7 +78,7 @@ def check_register(state: State, tx: Transaction, context: Context) -> None:
     for place in registration.reserved:
         check_payee(state, place.account, "account of a reserved place")
     _check_keys(state, body)
-    _check_operator_stake(body, context.params)
+    check_operator_stake(body, context.params)
     check_contact(registration.contact, context.params)
 
 
@@ -116,7 +116,11 @@ def get_role_keys(registration: Registration) -> list[tuple[int, Key]]:
     return [(role, key) for role, key in roles if key]
 
 
-def _check_operator_stake(body: Register, params: Params) -> None:
+def check_operator_stake(body: Register, params: Params) -> None:
+    """Check a registration's stake and reserved places by themselves.
+
+    Refuses with `stake_too_small`, `stake_too_large`, `bad_reservation`.
+    """
     requirement = params.staking_requirement
     minimum = minimum_operator_stake(requirement, params.operator_share)
     if body.stake < minimum:

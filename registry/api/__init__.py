@@ -13,7 +13,8 @@ rpc_methods, json_rpc
                  the routes' counterpart for existing Session clients
 library, ranges, slices
                  answers that lie ready or are files, parts of them, swarms with their proofs
-bare             signed lists: bytes ready in memory, past the framework
+bare, bare_paths signed lists: bytes ready in memory, past the framework; how OpenAPI shows them
+limits           what each client address gets
 edge             the outermost layer: bounds, counts, and the last net for exceptions
 wire             bounds below HTTP: heads, silent and slow connections; the short way of `bare`
 app              all of it put together

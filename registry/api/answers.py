@@ -24,6 +24,8 @@ T = TypeVar("T")
 MAX_CURSOR_CHARS: Final = 200
 
 encode_msgpack = msgspec.msgpack.Encoder().encode
+_decode_fields: Final = msgspec.json.Decoder(dict[str, str]).decode
+_decode_binary: Final = msgspec.msgpack.Decoder(bytes).decode
 
 
 # ---------------------------------------------------------------------------- negotiation
@@ -79,6 +81,30 @@ def read_body(content_type: str, body: bytes, read: Mapping[str, Callable[[bytes
     if media not in read:
         raise ProblemError("unsupported_media_type", accepted=" or ".join(read))
     return read[media](body)
+
+
+async def read_bytes(request: Request, field: str) -> bytes:
+    """Return the bytes of a body of one field; what they are is for others to say.
+
+    They are hex in JSON, one binary in MessagePack. Ends with `bad_request` and
+    `unsupported_media_type`.
+    """
+    readers = {JSON: lambda raw: _read_field(raw, field), MSGPACK: _decode_binary}
+    content_type = request.headers.get("content-type", "")
+    try:
+        return read_body(content_type, await request.body(), readers)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProblemError("bad_request", why=f"the body is not right: {error}") from None
+
+
+def _read_field(body: bytes, field: str) -> bytes:
+    fields = _decode_fields(body)
+    if list(fields) != [field]:
+        raise ProblemError("bad_request", why=f'send "{field}" and nothing else')
+    try:
+        return binascii.unhexlify(fields[field])
+    except ValueError:
+        raise ProblemError("bad_request", why=f"{field} is not hex") from None
 
 
 def parsed(decode: Callable[[str], bytes], text: str) -> bytes:
@@ -151,6 +177,23 @@ def described_bytes(
         "content": {media: {"schema": kind, "example": example}},
     }
     return {200: success, **problem_responses(*codes)}
+
+
+def describe_bytes(field: str, description: str) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route whose body is read by `read_bytes`."""
+    hexadecimal = {"type": "string", "pattern": "^([0-9a-fA-F]{2})+$", "description": description}
+    schema = {
+        "type": "object",
+        "required": [field],
+        "properties": {field: hexadecimal},
+        "additionalProperties": False,
+    }
+    binary = {"type": "string", "format": "binary", "description": f"{description} One binary."}
+    content = {
+        JSON: {"schema": schema, "example": {field: "9201c400"}},
+        MSGPACK: {"schema": binary},
+    }
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from registry.api import (
     accounts,
-    bare,
+    bare_paths,
+    checkins,
+    duties,
     events,
     health,
     json_rpc,
@@ -30,15 +33,19 @@ from registry.api.bare import AtOnce, Lists
 from registry.api.edge import Edge
 from registry.api.feed import Feed
 from registry.api.library import Headers, Library
+from registry.api.limits import Limits
 from registry.api.live import WAIT_S, Clock, Live, wall_clock
 from registry.api.ports import Ledger
 from registry.metrics import WebMetrics
+from registry.settings import ClientLimits
 
 Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 ROUTES: Final = (
     transactions.routes,
     nodes.routes,
+    duties.routes,
+    checkins.routes,
     accounts.routes,
     proofs.routes,
     trust.routes,
@@ -50,7 +57,7 @@ ROUTES: Final = (
     json_rpc.routes,
     health.routes,
 )
-"""Every route of the framework, by area; `bare.PATHS` are the others."""
+"""Every route of the framework, by area; `bare_paths.PATHS` are the others."""
 
 TAGS: Final = [
     {"name": "transactions", "description": "Send them, and see what became of them."},
@@ -74,12 +81,18 @@ DESCRIPTION: Final = (
 
 
 class App:
-    """The ASGI application; `live` is what it knows, `close` lets go of everybody who waits."""
+    """The ASGI application; `live` is what it knows, `close` lets go of everybody who waits.
 
-    def __init__(self, lists: Lists, metrics: WebMetrics, framework: FastAPI, live: Live) -> None:
+    `limits` is what each client address gets of it.
+    """
+
+    def __init__(
+        self, lists: Lists, metrics: WebMetrics, framework: FastAPI, live: Live, limits: Limits
+    ) -> None:
         self._lists = lists
         self._metrics = metrics
-        self._edge = Edge(lists, metrics)
+        self._edge = Edge(lists, metrics, limits)
+        self.limits = limits
         self.framework = framework
         self.live = live
 
@@ -107,6 +120,7 @@ def make_app(
     clock: Clock = wall_clock,
     feed: Feed | None = None,
     wait_s: float = WAIT_S,
+    limits: ClientLimits | None = None,
 ) -> App:
     """Return the web side over a ledger process and the publication directory of its lists."""
     framework = _Framework(
@@ -122,12 +136,12 @@ def make_app(
     )
     for router in ROUTES:
         framework.include_router(router)
-    problems.install(framework)
+    problems.install(framework, ROUTES)
     metrics = WebMetrics()
     lists = Lists(framework, Library(publish), clock)
     live = Live(ledger, feed or Feed(), metrics, lists.show, clock, wait_s)
     framework.state.live = live
-    return App(lists, metrics, framework, live)
+    return App(lists, metrics, framework, live, Limits(limits or ClientLimits(), metrics))
 
 
 class _Framework(FastAPI):
@@ -137,11 +151,36 @@ class _Framework(FastAPI):
         """Return the OpenAPI document, made once."""
         if self.openapi_schema is None:
             document = super().openapi()
-            document["paths"].update(bare.PATHS)
+            _say_what_is_sent(document["paths"])
+            _put_nulls_back(document["paths"])
+            document["paths"].update(bare_paths.PATHS)
             shape = models.Problem.model_json_schema()
             document["components"]["schemas"]["Problem"] = shape
         assert self.openapi_schema is not None
         return self.openapi_schema
+
+
+def _say_what_is_sent(paths: dict[str, Any]) -> None:
+    """Take null out of parameters: who has none leaves it out, since a URL has no word for it."""
+    for item in paths.values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", ()):
+                kinds = parameter["schema"].pop("anyOf", None)
+                for kind in kinds or ():
+                    if kind != {"type": "null"}:
+                        parameter["schema"].update(kind)
+
+
+def _put_nulls_back(paths: dict[str, Any]) -> None:
+    """Have examples as they were written: the framework leaves out the fields that are null."""
+    routes = [route for router in ROUTES for route in router.routes if isinstance(route, APIRoute)]
+    for route in (route for route in routes if route.include_in_schema):
+        for method in route.methods or ():
+            shown = paths[route.path_format][method.lower()]["responses"]
+            for status, response in route.responses.items():
+                code = status if isinstance(status, str) else str(int(status))
+                for media, form in response.get("content", {}).items():
+                    shown[code]["content"][media].update(form)
 
 
 def _version() -> str:

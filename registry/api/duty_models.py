@@ -127,6 +127,17 @@ class NodeStatus(Node):
     exit_position: int | None = shown(
         "Place among those that leave, 1 is next; else null.", "place", 1
     )
+    checked_in_ms: int | None = shown(
+        "Time of the newest check-in of its agent here; null if none came since the start.",
+        "ms since 1970",
+        TIME_MS,
+    )
+    agent_version: tuple[int, int, int] | None = shown(
+        "Version of that agent.", "version", (1, 0, 0)
+    )
+    agent_faults: list[str] | None = shown(
+        "What the agent found of its own node then; none is well.", "names", []
+    )
     contributors_may_ask_from_ms: int | None = shown(
         "When any contributor may ask it to leave; null before its activation.",
         "ms since 1970",

@@ -2,16 +2,20 @@
 
 - A body is at most `MAX_BODY_BYTES`, and all of it arrives within `BODY_S`. What is too long is
   read off up to `DRAIN_BYTES`, so that a client that is still sending gets to see the answer.
+- Each client address gets its share (`limits`); what is turned away is read off too.
 - An exception that nobody expected is logged here, once, and answered as `internal`.
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.api.limits import Limits
 from registry.api.problems import MAX_BODY_BYTES, ProblemError, make_problem
 from registry.metrics import WebMetrics
 
@@ -20,10 +24,10 @@ DRAIN_BYTES: Final = 4 * MAX_BODY_BYTES
 
 GROUPS: Final = frozenset(
     ("accounts", "attestors", "blocks", "epochs", "events", "genesis", "lists", "network", "nodes")
-) | {"participation", "reports", "rules", "transactions", "verdicts"}
+) | {"checkins", "participation", "proofs", "reports", "rules", "transactions", "trust", "verdicts"}
 """Groups of paths below `/v1`, as the metrics name them."""
 
-OTHER_GROUPS: Final = frozenset(("health", "json_rpc", "metrics"))
+OTHER_GROUPS: Final = frozenset(("api", "health", "json_rpc", "metrics", "openapi.json", "static"))
 """Groups of all other paths."""
 
 UNTIMED: Final = frozenset(("events", "lists"))
@@ -35,9 +39,10 @@ log = structlog.get_logger()
 class Edge:
     """An ASGI application round all the others."""
 
-    def __init__(self, app: ASGIApp, metrics: WebMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: WebMetrics, limits: Limits) -> None:
         self._app = app
         self._metrics = metrics
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -45,6 +50,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         status = 0
+        group = group_of(scope["path"])
         began = time.perf_counter()
 
         async def counted(message: Message) -> None:
@@ -54,13 +60,18 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, Body(receive), counted)
+            with self._limits.admit(scope, group) as charge:
+                await self._app(scope, Body(receive, charge), counted)
+        except ProblemError as refused:
+            # the framework answers its own: this one was not admitted
+            problem = make_problem(refused.code, refused.values, headers=refused.headers)
+            await _read_off(Body(receive))
+            await problem.response()(scope, receive, counted)
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status == 0:
                 await make_problem("internal").response()(scope, receive, counted)
         finally:
-            group = group_of(scope["path"])
             self._metrics.count_request(group, status)
             if group not in UNTIMED:
                 self._metrics.time_request(group, time.perf_counter() - began)
@@ -77,8 +88,10 @@ def group_of(path: str) -> str:
 class Body:
     """Receives a request's body within its bounds."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, charge: Callable[[int], None] | None = None) -> None:
+        """`charge` is told how many bytes came."""
         self._receive = receive
+        self._charge = charge
         self._size = 0
         self._is_whole = False
         self._deadline = 0.0
@@ -102,9 +115,19 @@ class Body:
 
     async def _next(self) -> Message:
         message = await self._receive()
-        self._size += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._size += size
+        if self._charge is not None and size:
+            self._charge(size)
         self._is_whole = not message.get("more_body", False) or self._size > DRAIN_BYTES
         return message
+
+
+async def _read_off(body: Body) -> None:
+    """Read what is on its way, so that a client that is still sending gets to see the answer."""
+    with contextlib.suppress(ProblemError):
+        while (await body()).get("more_body"):
+            pass
 
 
 _CLOSE: Final = {"Connection": "close"}

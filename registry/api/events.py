@@ -18,9 +18,47 @@ MAX_READERS: Final = 256
 
 MAX_HEIGHT_DIGITS: Final = 19
 
+EVENT: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["block", "epoch", "list_final", "gap"]},
+        "id": {
+            "type": "string",
+            "pattern": "^[0-9]{1,19}$",
+            "description": "The height, behind the last event that it has.",
+        },
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "type": "object",
+                "properties": {
+                    name: {"type": "integer", "minimum": 0, "description": description}
+                    for name, description in {
+                        "height": "Where it happened; of all but `gap`.",
+                        "epoch": "Of `epoch` the one that ended, of `list_final` that of the list.",
+                        "after": "Of `gap`: the last height that can still be told of.",
+                        "before": "Of `gap`: the first height that can be told of again.",
+                    }.items()
+                },
+                "anyOf": [{"required": ["height"]}, {"required": ["after", "before"]}],
+            },
+        },
+    },
+}
+"""How OpenAPI shows one event of the stream."""
+
 EXAMPLE: Final = 'event: block\ndata: {"height":8640,"transactions":3}\nid: 8640\n\n'
 
 routes = APIRouter(prefix="/v1/events", tags=["events"])
+
+
+def _describe() -> dict[int | str, dict[str, Any]]:
+    told = "A stream of server-sent events."
+    responses = described_bytes(MEDIA_TYPE, told, EXAMPLE, "bad_request", "busy")
+    responses[200]["content"][MEDIA_TYPE]["itemSchema"] = EVENT
+    return responses
 
 
 class EventStream(StreamingResponse):
@@ -46,15 +84,17 @@ class EventStream(StreamingResponse):
     summary="What happens, as it happens",
     operation_id="stream_events",
     response_class=Response,
-    responses=described_bytes(
-        MEDIA_TYPE, "A stream of server-sent events.", EXAMPLE, "bad_request", "busy"
-    ),
+    responses=_describe(),
 )
 async def stream_events(
     live: Here,
     last_event_id: Annotated[
         str | None,
-        Header(description="Height of the last event that arrived.", examples=["8639"]),
+        Header(
+            description="Height of the last event that arrived.",
+            json_schema_extra={"pattern": "^[0-9]{1,19}$"},
+            examples=["8639"],
+        ),
     ] = None,
 ) -> Any:
     """Events `block`, `epoch` and `list_final`, from now on or from after `Last-Event-ID`.

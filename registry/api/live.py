@@ -189,6 +189,11 @@ class Live:
         results: list[dict[str, Any]] = await self._ask(SUBMIT_S, "vote", votes)
         return results
 
+    async def check_in(self, raw: bytes) -> dict[str, Any]:
+        """Return what became of a signed check-in. Raises `Busy` and `Lost`."""
+        result: dict[str, Any] = await self._ask(ASK_S, "check_in", raw)
+        return result
+
     async def _wait_for_blocks(self, raws: list[bytes]) -> list[dict[str, Any]] | None:
         if self._waiting >= MAX_WAITING:
             raise Busy("too many requests wait for blocks")

@@ -20,7 +20,7 @@ import structlog
 
 from registry.formats.session import SessionNode, is_reachable
 from registry.ipc import Lost
-from registry.view import PushedNodes
+from registry.view import NodeRow, PushedNodes
 
 FIELDS: Final = SessionNode.__struct_fields__
 """Fields of an entry, in its order."""
@@ -34,7 +34,7 @@ KEEP_BYTES: Final = 2**26
 Names: TypeAlias = frozenset[str]
 """Some of `FIELDS`."""
 
-Rows: TypeAlias = Mapping[str, SessionNode]
+Rows: TypeAlias = Mapping[str, NodeRow]
 """By key."""
 
 encode = msgspec.json.Encoder().encode
@@ -46,12 +46,12 @@ class NodeTable:
 
     def __init__(self, keep_bytes: int = KEEP_BYTES) -> None:
         self._keep_bytes = keep_bytes
-        self._coming: dict[str, SessionNode | None] = {}
+        self._coming: dict[str, NodeRow | None] = {}
         """What changes with the next view, None for rows that go."""
         self._is_new = False
         """Whether that is all there is."""
         self._is_known = False
-        self._rows: dict[str, SessionNode] | None = None
+        self._rows: dict[str, NodeRow] | None = None
         self._keys: dict[bool, list[str]] = {}
         """All keys, and those of `is_usable` rows, ascending."""
         self._kept: OrderedDict[Names, _Json] = OrderedDict()
@@ -92,7 +92,7 @@ class NodeTable:
                 json.forget(changed or ())
         self._coming, self._is_new = {}, False
 
-    def _change(self, rows: dict[str, SessionNode]) -> None:
+    def _change(self, rows: dict[str, NodeRow]) -> None:
         """Change some of many rows, which is all that most blocks do."""
         for key, row in self._coming.items():
             before = rows.pop(key, None) if row is None else rows.get(key)
@@ -160,7 +160,7 @@ def _keep(keys: list[str], key: str, was_in: bool, is_in: bool) -> None:
         del keys[place]
 
 
-def is_usable(row: SessionNode) -> bool:
+def is_usable(row: NodeRow) -> bool:
     """Whether a node is on duty and can be reached by those who ask for active nodes only."""
     return row.active and is_reachable(row)
 

@@ -10,15 +10,17 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from ledger.errors import REFUSALS, Refusal
 from registry.ipc import Busy, Gone, Lost
@@ -56,6 +58,23 @@ SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
     "too_many_votes": ServiceProblem(413, "{count} are more than {limit}: send several"),
     "unsupported_media_type": ServiceProblem(415, "send {accepted} and say so in Content-Type"),
     "range_beyond": ServiceProblem(416, "there are {size} bytes: ask for a part of these"),
+    "check_in_old": ServiceProblem(
+        422, "the newest check-in of that node is from {newest_ms}: sign one that is newer"
+    ),
+    "check_in_time": ServiceProblem(
+        422,
+        "it says {time_ms}, but by the service's clock it is {now_ms}: set the clock, sign anew",
+    ),
+    "too_many_requests": ServiceProblem(
+        429, "your address asked for more than its share: ask again in {seconds} s"
+    ),
+    "too_many_streams": ServiceProblem(
+        429,
+        "your address has {limit} streams of events, as many as one gets: use those, or end one",
+    ),
+    "too_many_connections": ServiceProblem(
+        429, "your address has {limit} connections, as many as one gets: use those, or end one"
+    ),
     "head_too_large": ServiceProblem(431, "a request's head has at most {limit} bytes: send less"),
     "internal": ServiceProblem(
         500, "tell who runs this service: it has a fault, and its log has the details"
@@ -131,8 +150,9 @@ def make_problem(
     return ProblemAnswer(status, encode(body), extra)
 
 
-def install(app: FastAPI) -> None:
-    """Have every exception answered as a problem."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Have every exception answered as a problem; the routers say which methods a path takes."""
+    app.state.routers = routers
     for kind, to_problem in _HANDLERS.items():
         app.add_exception_handler(kind, _handler(to_problem))
 
@@ -171,7 +191,8 @@ def _of_framework(request: Request, error: HTTPException) -> ProblemAnswer:
     if status == HTTPStatus.NOT_FOUND:
         return make_problem("not_found", {"what": f"path {request.url.path}"}, headers=headers)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        values = {"allowed": headers.get("Allow", "other methods"), "method": request.method}
+        headers["Allow"] = _allowed(request) or headers["Allow"]
+        values = {"allowed": headers["Allow"], "method": request.method}
         return make_problem("method_not_allowed", values, headers=headers)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return make_problem("body_too_large", {"limit": MAX_BODY_BYTES}, headers=headers)
@@ -180,10 +201,22 @@ def _of_framework(request: Request, error: HTTPException) -> ProblemAnswer:
     return make_problem("internal", headers=headers)
 
 
+def _allowed(request: Request) -> str:
+    """Return every method that a path takes; the framework names those of its first route alone."""
+    routes = (route for router in request.app.state.routers for route in router.routes)
+    matching = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in matching for method in route.methods}))
+
+
 def _of_validation(_request: Request, error: RequestValidationError) -> ProblemAnswer:
     """Say which parameter is wrong and how; several are joined."""
     whys = [f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors()]
     return make_problem("bad_request", {"why": "; ".join(whys)})
+
+
+def _of_half(_request: Request, _error: ClientDisconnect) -> ProblemAnswer:
+    # nobody reads it, and a client that goes is no fault that the log should tell of
+    return make_problem("bad_request", {"why": "it ended before its body was whole"})
 
 
 def _of_unexpected(_request: Request, _error: Exception) -> ProblemAnswer:
@@ -199,6 +232,7 @@ _HANDLERS: Final[dict[type[Exception], Callable[[Request, Any], ProblemAnswer]]]
     Lost: _of_lost,
     HTTPException: _of_framework,
     RequestValidationError: _of_validation,
+    ClientDisconnect: _of_half,
     Exception: _of_unexpected,
 }
 

@@ -33,8 +33,18 @@ TableName = Annotated[
     str,
     Path(
         description="Name of a table of the state.",
-        json_schema_extra={"enum": [*TABLE_OF]},
+        json_schema_extra={"enum": [name for name, table in TABLE_OF.items() if any(table.sizes)]},
         examples=["accounts"],
+    ),
+]
+SoleTableName = Annotated[
+    str,
+    Path(
+        description="Name of a table of the state that has no keys.",
+        json_schema_extra={
+            "enum": [name for name, table in TABLE_OF.items() if not all(table.sizes)]
+        },
+        examples=["pool"],
     ),
 ]
 OfEpoch = Annotated[
@@ -68,7 +78,7 @@ routes = APIRouter(prefix="/v1/proofs", tags=["proofs"])
     responses=RESPONSES,
 )
 async def get_table_proof(
-    request: Request, live: Here, table: TableName, epoch: OfEpoch = None
+    request: Request, live: Here, table: SoleTableName, epoch: OfEpoch = None
 ) -> Response:
     """For tables without keys, such as `params`, `pool` and `sets`."""
     return await _answer(request, live, table, "", epoch)

@@ -6,26 +6,23 @@
   it would cost whom comes from the ledger.
 """
 
-import binascii
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from ledger.errors import REFUSALS
 from ledger.transactions import WIRE
 from ledger.types import MAX_AMOUNT
 from registry.api.answers import (
-    JSON,
-    MSGPACK,
     answer,
     at_height,
     decode_cursor,
+    describe_bytes,
     described,
     encode_cursor,
     found,
-    read_body,
+    read_bytes,
 )
 from registry.api.live import Here, Live
 from registry.api.models import HEIGHT, TransactionState
@@ -41,26 +38,6 @@ TRANSACTION: Final = "transaction"
 EVIDENCE: Final = "evidence"
 
 routes = APIRouter(prefix="/v1/reports", tags=["reports"])
-
-_decode_json: Final = msgspec.json.Decoder(dict[str, str]).decode
-_decode_msgpack: Final = msgspec.msgpack.Decoder(bytes).decode
-
-
-def _body(field: str, description: str) -> dict[str, Any]:
-    """Return how OpenAPI shows a body of one field, which is read by hand for its two forms."""
-    hexadecimal = {"type": "string", "pattern": "^([0-9a-fA-F]{2})+$", "description": description}
-    schema = {
-        "type": "object",
-        "required": [field],
-        "properties": {field: hexadecimal},
-        "additionalProperties": False,
-    }
-    binary = {"type": "string", "format": "binary", "description": f"{description} One binary."}
-    content = {
-        JSON: {"schema": schema, "example": {field: "9201c400"}},
-        MSGPACK: {"schema": binary},
-    }
-    return {"requestBody": {"required": True, "content": content}}
 
 
 @routes.post(
@@ -80,7 +57,7 @@ def _body(field: str, description: str) -> dict[str, Any]:
             | {"model": SubmittedReport}
         },
     },
-    openapi_extra=_body(TRANSACTION, "The signed transaction, as hex."),
+    openapi_extra=describe_bytes(TRANSACTION, "The signed transaction, as hex."),
 )
 async def send_report(
     request: Request,
@@ -94,7 +71,7 @@ async def send_report(
 
     Safe to repeat: the same bytes get the same answer. What was proven before is refused.
     """
-    raw = _parse(request.headers.get("content-type", ""), await request.body(), TRANSACTION)
+    raw = await read_bytes(request, TRANSACTION)
     kind = WIRE.decode(raw).kind.name
     if kind != "report":
         why = f"this is the transaction {kind}, no report: send it to /v1/transactions"
@@ -129,11 +106,11 @@ async def _find(live: Live, height: int | None, index: int | None) -> Report | N
         *("bad_request", "not_canonical", "bad_signature", "no_contradiction"),
         *("punished_already", "body_too_large", "unsupported_media_type", "too_slow", "busy"),
     ),
-    openapi_extra=_body(EVIDENCE, "The file that `waypost report check` takes, as hex."),
+    openapi_extra=describe_bytes(EVIDENCE, "The file that `waypost report check` takes, as hex."),
 )
 async def check_report(request: Request, live: Here) -> Response:
     """Check evidence without reporting it; nobody has to sign or pay, and nothing is changed."""
-    raw = _parse(request.headers.get("content-type", ""), await request.body(), EVIDENCE)
+    raw = await read_bytes(request, EVIDENCE)
     check_evidence(raw, bytes.fromhex(live.newest.network.genesis_hash))
     height, result = await live.query("report_check", {"evidence": raw})
     return answer(request, Penalty.model_validate(result), headers=at_height(height))
@@ -182,25 +159,3 @@ async def get_report(
     read_at, result = await live.query("report", {"height": height, "index": index})
     shape = Report.model_validate(found(result, f"report {height}/{index} here"))
     return answer(request, shape, headers=at_height(read_at))
-
-
-def _parse(content_type: str, body: bytes, field: str) -> bytes:
-    """Return the bytes that a body of one field holds; what they are is for others to say."""
-    try:
-        return read_body(
-            content_type,
-            body,
-            {JSON: lambda raw: _parse_field(raw, field), MSGPACK: _decode_msgpack},
-        )
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProblemError("bad_request", why=f"the body is not right: {error}") from None
-
-
-def _parse_field(body: bytes, field: str) -> bytes:
-    fields = _decode_json(body)
-    if list(fields) != [field]:
-        raise ProblemError("bad_request", why=f'send "{field}" and nothing else')
-    try:
-        return binascii.unhexlify(fields[field])
-    except ValueError:
-        raise ProblemError("bad_request", why=f"{field} is not hex") from None

@@ -4,7 +4,9 @@
   connection's beginning; what else drips in between two requests has no more time than that.
 - Who reads less than `STALL_BYTES` of what he asked for in `STALL_S` is cut off: closing politely
   would wait for him for ever.
-- One connection over the limit is answered `busy` and closed.
+- A client address that has as many connections as one gets is told so at the next one, at once.
+- A connection has `MAX_PIPELINED` requests under way at most; one more ends it.
+- One connection over the limit of all is answered `busy` and closed.
 - What is not HTTP is answered by a problem too.
 
 And one way past all that stands above it: what lies ready is written at once, in a fraction of the
@@ -13,6 +15,7 @@ and its connection stays open; `App.answer_at_once` says what it gets.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -23,10 +26,12 @@ from uvicorn.server import ServerState
 
 from registry.api.bare import AtOnce
 from registry.api.library import Headers
+from registry.api.limits import Client, Limits
 from registry.api.problems import MEDIA_TYPE, ProblemAnswer, make_problem
 
 MAX_HEAD_BYTES: Final = 2**15
 HEAD_S: Final = 10
+MAX_PIPELINED: Final = 64
 STALL_S: Final = 60
 STALL_BYTES: Final = 16_384
 JOINED_BYTES: Final = 32_768
@@ -61,11 +66,18 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._is_in_head = False
+        self._is_much = False
+        """Whether a head may be too long although it came whole."""
         self._is_answered = False
         """Whether the newest request was answered at once."""
         self._rest_timer: asyncio.TimerHandle | None = None
         self._rests_since = 0.0
         self._answer_at_once: AnswerAtOnce = getattr(config.app, "answer_at_once", _never)
+        self._cycles: deque[Any] = deque()
+        """Requests under way, the oldest first; uvicorn itself tells the newest alone of an end."""
+        self._limits: Limits | None = getattr(config.app, "limits", None)
+        self._counted_for: Client | None = None
+        """The client among whose connections this one is."""
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
 
@@ -74,12 +86,19 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first request its time."""
         super().connection_made(transport)
+        if self._limits is not None:
+            counted = self._limits.connect(self.client[0] if self.client else None)
+            if isinstance(counted, ProblemAnswer):
+                self._end(counted)
+                return
+            self._counted_for = counted
         self._begin_head()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and stop a head that is too long."""
         before = self._head_timer
         self._is_answered = False
+        self._is_much = len(data) > MAX_HEAD_BYTES
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -102,6 +121,16 @@ class BoundedHttp(HttpToolsProtocol):
         """Hand the request over, or turn it away if there are too many connections."""
         self._is_in_head = False
         self._end_head()
+        if self._is_much and self._has_long_head():
+            self._end(make_problem("head_too_large", {"limit": MAX_HEAD_BYTES}))
+        while self._cycles and self._cycles[0].response_complete:
+            self._cycles.popleft()
+        if len(self._cycles) >= MAX_PIPELINED:
+            self.transport.abort()
+        if self.transport.is_closing():
+            # nothing behind it is looked at
+            self._is_answered = True
+            return
         limit = self._max_connections
         is_full = limit is not None and len(self.connections) > limit
         if not is_full and self._is_at_rest and self._has_answered():
@@ -112,6 +141,16 @@ class BoundedHttp(HttpToolsProtocol):
         self.headers.extend(headers)
         self.app = _busy if is_full else self._usual_app
         super().on_headers_complete()
+        self._cycles.append(self.cycle)
+
+    def _has_long_head(self) -> bool:
+        sizes = (len(name) + len(value) + 4 for name, value in self.headers)
+        return len(self.url) + sum(sizes) > MAX_HEAD_BYTES
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body in; one of a request that was answered already is left aside."""
+        if not self._is_answered:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note the end of a request; one that was answered already has nothing else to it."""
@@ -221,6 +260,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._end_stall()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self._limits is not None and self._counted_for is not None:
+            self._limits.disconnect(self._counted_for)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

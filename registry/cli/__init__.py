@@ -6,17 +6,26 @@ http, sending                    asking a service, and sending it what a key fil
 genesis_facts, genesis, keys     making a network, and its keys
 validating, init                 making a node's home
 run, devnet                      starting a node, or a whole network on this machine
+agent                            the program beside a service node
 signer                           what its keys have signed: showing it, backup and restore
 node, card, duty, accounts, rewards, tx, lists, proof
                                  what a network holds, and changing it
+warn                             what happens to nodes, told in time
 report, network, participation   offences; orders that change its rules; who takes part
+registering, listing             what a registration needs; all nodes, or the open ones
+findings, preflight              what checks find; what is looked at before somebody signs
+steps, plan, wizard              a registration step by step
+offline, building                signing where no network is
+examining, doctor                whether all is well, and what to do
 ledger                           replay and audit of a chain, block by block
+completion                       what makes a shell complete commands
 reference                        docs/cli.md, made from the help
 
 A group's module is imported when the group is used: the help of the others needs `GROUPS` alone.
 What a command needs beyond that it imports in its own body, so that asking for help is instant.
 """
 
+import os
 from importlib import import_module
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
@@ -39,18 +48,22 @@ GROUPS: Final = (
     Group("devnet", "registry.cli.devnet", "Run a whole network on this machine, to try out."),
     Group("init", "registry.cli.init", "Make the home of a new network, or of a follower."),
     Group("run", "registry.cli.run", "Run a node: order blocks, or follow and check them."),
+    Group("agent", "registry.cli.agent", "Run the agent of a service node, and see what it does."),
     Group("signer", "registry.cli.signer", "Show, back up and restore what keys have signed."),
     Group("genesis", "registry.cli.genesis", "Make and check genesis files."),
     Group("keys", "registry.cli.keys", "Make key files and backups, show what is public of them."),
     Group("node", "registry.cli.node", "Register service nodes, fund them, look after them."),
+    Group("warn", "registry.cli.warn", "Warn of what happens to nodes, by webhook and mail."),
     Group("account", "registry.cli.accounts", "Show accounts, and send coins."),
     Group("rewards", "registry.cli.rewards", "Show what nodes earned for whom, and claim it."),
     Group("tx", "registry.cli.tx", "Show transactions, and send those that are signed already."),
     Group("list", "registry.cli.lists", "Fetch, show and check the signed node list."),
     Group("proof", "registry.cli.proof", "Show a record of the ledger with its proof checked."),
     Group("report", "registry.cli.report", "Check and report offences, show those punished."),
+    Group("doctor", "registry.cli.doctor", "Look whether all is well, and say what to do."),
     Group("network", "registry.cli.network", "Change attestors and parameters by signed orders."),
     Group("ledger", "registry.cli.ledger", "Execute a chain again and check every block."),
+    Group("completion", "registry.cli.completion", "Print what makes a shell complete commands."),
 )
 """Every group, in the order of the help. One more is a row here and a module."""
 
@@ -72,6 +85,18 @@ class LazyGroup(TyperGroup):
         """Show what the table says, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl([(group.name, group.help) for group in GROUPS])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return what can follow in a shell, from the table too."""
+        from typer._click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(group.name, help=group.help)
+            for group in GROUPS
+            if group.name.startswith(incomplete)
+        ]
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; an expected error that it let through is printed like all others."""
@@ -106,6 +131,8 @@ def _make_app(cls: type[TyperGroup]) -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        # `waypost completion` prints the script, and writes nothing into anybody's files
+        add_completion=False,
     )
 
 
@@ -136,6 +163,14 @@ def waypost(
     """Waypost: a ledger of service nodes that publishes their signed list."""
 
 
+COMPLETION: Final = "_WAYPOST_COMPLETE"
+"""Variable by which a shell asks what can follow; the library answers instead of the program."""
+
+
 def main() -> None:
     """Run the command line; the console script and `python -m registry` come here."""
+    if COMPLETION in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     app(prog_name="waypost")

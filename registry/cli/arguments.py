@@ -157,10 +157,22 @@ def parse_seat(text: str) -> Seat:
         rest, node = text, ""
     behind = parse_node(node) if node else b""
     holder, weight = _split_weight(rest)
-    public = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64})(?::([0-9a-f]{64}))?", holder)
+    public = _read_public_seat(holder)
+    return Seat(Path(holder) if public is None else public, weight, behind)
+
+
+@parser
+def parse_public_seat(text: str) -> PublicSeat:
+    """Return an attestor in public."""
+    public = _read_public_seat(text)
     if public is None:
-        return Seat(Path(holder), weight, behind)
-    return Seat(PublicSeat(*map(bytes.fromhex, public.groups(""))), weight, behind)
+        raise ValueError(f"{text!r} is no seat: `waypost keys seat` prints it")
+    return public
+
+
+def _read_public_seat(text: str) -> PublicSeat | None:
+    public = re.fullmatch("([0-9a-f]{64}):([0-9a-f]{64})(?::([0-9a-f]{64}))?", text)
+    return None if public is None else PublicSeat(*map(bytes.fromhex, public.groups("")))
 
 
 @parser

@@ -12,6 +12,9 @@ from registry.cli.output import align
 SHOWN: Final = 3
 """Verdicts on a card; `-o json` has all of them."""
 
+GONE: Final = ("exited", "deregistered", "tombstoned")
+"""States in which a node has no duty, and needs no agent."""
+
 
 class Vote(msgspec.Struct):
     """A vote that a verdict carries."""
@@ -74,7 +77,6 @@ class Participation(msgspec.Struct):
 class NodeStatus(Node):
     """Everything about a node."""
 
-    reserved_until_ms: int | None
     activated_ms: int | None
     credit_hours: str | None
     penalties_taken: Units
@@ -87,10 +89,14 @@ class NodeStatus(Node):
     exit_position: int | None
     contributors_may_ask_from_ms: int | None
     participation: Participation
+    checked_in_ms: int | None = None
+    """Null where no check-in came since the service started."""
+    agent_version: tuple[int, int, int] | None = None
+    agent_faults: list[str] | None = None
 
 
-def format_card(node: NodeStatus) -> str:
-    """Return the card."""
+def format_card(node: NodeStatus, now_ms: int) -> str:
+    """Return the card; times that are to come stand beside how far that is from now."""
     return align(
         [
             ("node", node.key),
@@ -99,11 +105,12 @@ def format_card(node: NodeStatus) -> str:
             ("life", str(node.life)),
             ("operator", node.operator),
             ("fee", format_share(node.fee)),
-            *_funding(node),
+            *_funding(node, now_ms),
+            *_agent(node, now_ms),
             *_duty(node),
             *_verdicts(node.verdicts),
-            *_rewards(node.rewards),
-            *_leaving(node),
+            *_rewards(node.rewards, now_ms),
+            *_leaving(node, now_ms),
             ("contact", _contact(node.contact)),
             *_pending(node.pending_contact),
             ("swarm", node.swarm or "none: only active nodes have one"),
@@ -112,7 +119,7 @@ def format_card(node: NodeStatus) -> str:
     )
 
 
-def _funding(node: NodeStatus) -> Iterator[tuple[str, str]]:
+def _funding(node: NodeStatus, now_ms: int) -> Iterator[tuple[str, str]]:
     staked = format_amount(int(node.staked))
     yield "stake", f"{staked} of {format_amount(int(node.requirement))}"
     is_open = int(node.open) > 0
@@ -121,7 +128,7 @@ def _funding(node: NodeStatus) -> Iterator[tuple[str, str]]:
     yield from _shares("contributor", node.contributions)
     yield from _shares("reserved for", node.reserved)
     if node.reserved_until_ms is not None:
-        yield "reserved until", format_time(node.reserved_until_ms)
+        yield "reserved until", _foretell(node.reserved_until_ms, now_ms)
     if int(node.penalties_taken):
         yield "penalties", f"took {format_amount(int(node.penalties_taken))}"
     if node.queue_position is not None:
@@ -130,6 +137,18 @@ def _funding(node: NodeStatus) -> Iterator[tuple[str, str]]:
 
 def _shares(name: str, shares: Sequence[Contribution]) -> list[tuple[str, str]]:
     return [(name, f"{share.account} {format_amount(int(share.amount))}") for share in shares]
+
+
+def _agent(node: NodeStatus, now_ms: int) -> Iterator[tuple[str, str]]:
+    if node.state in GONE:
+        return
+    if node.checked_in_ms is None:
+        yield "agent", "has not checked in with this service"
+        return
+    ago = format_duration(max(0, now_ms - node.checked_in_ms))
+    version = ".".join(map(str, node.agent_version or ()))
+    faults = ", ".join(node.agent_faults or ()) or "nothing wrong"
+    yield "agent", f"{version}, checked in {ago} ago, sees of itself: {faults}"
 
 
 def _duty(node: NodeStatus) -> Iterator[tuple[str, str]]:
@@ -163,11 +182,12 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
         yield f"epoch {verdict.epoch}", f"{found} ({len(verdict.votes)} votes{silent})"
 
 
-def _rewards(rewards: Rewards) -> Iterator[tuple[str, str]]:
+def _rewards(rewards: Rewards, now_ms: int) -> Iterator[tuple[str, str]]:
     if rewards.earning:
         yield "earns", f"{format_amount(int(rewards.per_epoch))} an epoch now"
     elif rewards.earns_from_ms is not None:
-        yield "earns", f"nothing now; from {format_time(rewards.earns_from_ms)} on while active"
+        start = _foretell(rewards.earns_from_ms, now_ms)
+        yield "earns", f"nothing now; from {start} on while active"
     if int(rewards.period_total):
         yield "earned", format_amount(int(rewards.period_total))
     for share in rewards.contributors:
@@ -175,17 +195,23 @@ def _rewards(rewards: Rewards) -> Iterator[tuple[str, str]]:
             yield "claimable", f"{share.beneficiary} {format_amount(int(share.claimable))}"
 
 
-def _leaving(node: NodeStatus) -> Iterator[tuple[str, str]]:
+def _leaving(node: NodeStatus, now_ms: int) -> Iterator[tuple[str, str]]:
     if node.tombstoned:
         yield "tombstone", "its key was slashed and never returns"
     if node.exit_ms is not None:
         place = "" if node.exit_position is None else f", place {node.exit_position} among those"
-        yield "leaves", f"not before {format_time(node.exit_ms)}{place}"
+        yield "leaves", f"not before {_foretell(node.exit_ms, now_ms)}{place}"
     elif node.contributors_may_ask_from_ms is not None:
-        from_text = format_time(node.contributors_may_ask_from_ms)
-        yield "may be asked", f"to leave by any contributor from {from_text} on"
+        start = _foretell(node.contributors_may_ask_from_ms, now_ms)
+        yield "may be asked", f"to leave by any contributor from {start} on"
     if node.payout_ms is not None:
-        yield "payout", f"from {format_time(node.payout_ms)} on"
+        yield "payout", f"from {_foretell(node.payout_ms, now_ms)} on"
+
+
+def _foretell(time_ms: int, now_ms: int) -> str:
+    """Return a time with how far it is, if it is still to come."""
+    shown = format_time(time_ms)
+    return f"{shown} (in {format_duration(time_ms - now_ms)})" if time_ms > now_ms else shown
 
 
 def _pending(contact: Contact | None) -> Iterator[tuple[str, str]]:

@@ -82,6 +82,8 @@ class Service:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._client: httpx2.Client | None = None
+        self.ahead_ms: int | None = None
+        """How far its clock was ahead of this machine's at the newest answer; None if unknown."""
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +154,7 @@ class Service:
             raise Unreachable(f"{self.url} broke off: {error}") from None
 
     def _read(self, response: "httpx2.Response") -> bytes:
+        self._note_clock(response.headers.get("date", ""))
         body = bytearray()
         for piece in response.iter_bytes():
             body += piece
@@ -167,6 +170,16 @@ class Service:
                 "service?"
             ) from None
         raise Refused(problem.type, problem.detail, problem.values)
+
+    def _note_clock(self, date: str) -> None:
+        from email.utils import parsedate_to_datetime
+        from time import time_ns
+
+        try:
+            theirs_ms = round(1000 * parsedate_to_datetime(date).timestamp())
+        except (ValueError, OverflowError):
+            return
+        self.ahead_ms = theirs_ms - time_ns() // 10**6
 
 
 def _read_object(url: str, body: bytes) -> dict[str, Any]:
@@ -267,6 +280,7 @@ class Node(msgspec.Struct):
     open_places: int
     contributions: list[Contribution]
     reserved: list[Contribution]
+    reserved_until_ms: int | None
     contact: Contact
     pending_contact: Contact | None
     swarm: str | None

@@ -44,29 +44,11 @@ def new(
 
     In a terminal it also shows the 24 words of the key, which are its backup.
     """
-    from secrets import token_bytes
-
-    from registry.cli.backups import can_show, show_and_confirm
-    from registry.keystore import save_insecure_seed, save_seed
-
     keys = KeyFiles(passphrase_file, passphrase_fd)
     if insecure and not keys.is_attended:
         raise typer.BadParameter("--insecure and a passphrase exclude each other")
     with refusals():
-        _check_unused(file)
-        seed = token_bytes(32)
-        if insecure:
-            save_insecure_seed(file, seed)
-            warn(f"{file}: {INSECURE}")
-        else:
-            passphrase = keys.choose(str(file))
-            is_backed_up = keys.is_attended and can_show()
-            if is_backed_up:
-                show_and_confirm(seed)
-            save_seed(file, seed, passphrase)
-            if not is_backed_up:
-                warn_of_backup(file)
-        _emit_seed(file, seed, output)
+        _emit_seed(file, make_key_file(file, keys, insecure), output)
 
 
 @app.command()
@@ -220,6 +202,33 @@ def passphrase(
         if was_insecure:
             warn(f"{file}: the seed was in the clear until now, and copies and disks may keep it")
         _emit_seed(file, seed, output)
+
+
+def make_key_file(file: Path, keys: KeyFiles, insecure: bool) -> bytes:
+    """Make a key file with a new random key, and return its seed.
+
+    A person at a terminal writes the words down first. Raises `BadKeyFile` where there is a file
+    already, and what the terminal and the passphrase raise; then there is no file.
+    """
+    from secrets import token_bytes
+
+    from registry.cli.backups import can_show, show_and_confirm
+    from registry.keystore import save_insecure_seed, save_seed
+
+    _check_unused(file)
+    seed = token_bytes(32)
+    if insecure:
+        save_insecure_seed(file, seed)
+        warn(f"{file}: {INSECURE}")
+        return seed
+    passphrase = keys.choose(str(file))
+    is_backed_up = keys.is_attended and can_show()
+    if is_backed_up:
+        show_and_confirm(seed)
+    save_seed(file, seed, passphrase)
+    if not is_backed_up:
+        warn_of_backup(file)
+    return seed
 
 
 def warn_of_backup(*files: Path) -> None:

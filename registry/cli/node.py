@@ -1,18 +1,21 @@
 """`waypost node`: register service nodes, fund them, and look after them.
 
 register      begin a node's life with its operator's stake
+setup         the same step by step, with everything checked first (wizard.py)
 contribute    add stake to a node that waits for it
 withdraw      take it back while the node still waits
 contact       sign new contact data with the node's key
 set-keys      change the keys of its roles (duty.py)
 unlock        ask it to end its duty (duty.py)
 status        everything about one node, and what its operator does next
-list          all nodes, or those in one state
+duties        whom it tests now, and who tests it (looking.py)
+swarm         who stores what it stores, and how that changed (looking.py)
+history       verdicts and rewards, epoch by epoch (looking.py)
+list          all nodes, or some: those in one state, or open to contributors (listing.py)
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Final
 
 import typer
 
@@ -21,75 +24,46 @@ from registry.cli.arguments import (
     ADDRESS,
     AMOUNT,
     KEY_FILE,
-    NO_ADDRESS,
-    VERSION,
     ProgramVersion,
-    Share,
     parse_amount,
-    parse_ipv4,
-    parse_ipv6,
     parse_node,
-    parse_share,
-    parse_version,
 )
 from registry.cli.duty import set_keys, unlock
 from registry.cli.http import DEFAULT_URL, UrlOption
-from registry.cli.output import Output, OutputOption, Table, emit, refusals
+from registry.cli.listing import list_nodes
+from registry.cli.looking import duties, history, swarm
+from registry.cli.output import Output, OutputOption, emit, refusals
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
+from registry.cli.registering import (
+    ATTESTS,
+    IPV4,
+    IPV6,
+    NODE_KEYS,
+    ROUTER_PORT,
+    ROUTER_PORT_USUAL,
+    ROUTER_VERSION,
+    STORAGE_PORT,
+    STORAGE_PORT_USUAL,
+    STORAGE_VERSION,
+    SUPPORTED_ROUTER,
+    SUPPORTED_STORAGE,
+    VALIDATES,
+    FeeOption,
+    Reached,
+    ReserveOption,
+    agree,
+    change_contact,
+    get_next_life,
+    get_node,
+    make_contact,
+)
 from registry.cli.sending import GenesisOption, WaitOption
-
-if TYPE_CHECKING:
-    from ledger.messages.contact import Contact
-    from registry.cli import http
-    from registry.cli.sending import Target
-    from registry.wallet import NodeTerms
-
-REGISTRATION_MS: Final = 3_600_000
-"""How long a registration may be used, where the network allows it; it is sent at once."""
-
-SUPPORTED_STORAGE: Final = ProgramVersion(2, 11, 0)
-"""What a storage server is taken to be, unless its operator says otherwise."""
-
-SUPPORTED_ROUTER: Final = ProgramVersion(11, 6, 0)
-"""The same for a service node's program."""
-
-PAGE: Final = 200
-
-State: TypeAlias = Literal[
-    "awaiting", "queued", "active", "exited", "decommissioned", "deregistered", "tombstoned"
-]
-"""A name in `ledger.messages.state.NODE_STATES`."""
+from registry.cli.wizard import setup
 
 NODE_ADDRESS: Final = typer.Option(
     "--node", parser=parse_node, metavar=ADDRESS, help="Address of the node."
 )
-NODE_KEYS: Final = typer.Option("--node", metavar=KEY_FILE, help="Key file of the node.")
 PAYER: Final = typer.Option("--from", metavar=KEY_FILE, help="Key file of the account that pays.")
-IPV4: Final = typer.Option(
-    parser=parse_ipv4, metavar=ADDRESS, help=f"IPv4 address, or `{NO_ADDRESS}`."
-)
-IPV6: Final = typer.Option(
-    parser=parse_ipv6, metavar=ADDRESS, help=f"IPv6 address, or `{NO_ADDRESS}`."
-)
-STORAGE_PORT: Final = typer.Option(
-    min=1, max=65535, metavar="PORT", help="Port of the storage server."
-)
-ROUTER_PORT: Final = typer.Option(min=1, max=65535, metavar="PORT", help="Port of QUIC and OxenMQ.")
-STORAGE_VERSION: Final = typer.Option(
-    parser=parse_version,
-    metavar=VERSION,
-    help=f"Version of the storage server; {'.'.join(map(str, SUPPORTED_STORAGE))} at first.",
-)
-ROUTER_VERSION: Final = typer.Option(
-    parser=parse_version,
-    metavar=VERSION,
-    help=f"Version of the node's program; {'.'.join(map(str, SUPPORTED_ROUTER))} at first.",
-)
-ATTESTS: Final = typer.Option("--attests", help="Name a list key too, to become an attestor.")
-VALIDATES: Final = typer.Option(
-    "--validates",
-    help="Name a list key and a consensus key, to stand for a seat among the validators.",
-)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -108,27 +82,12 @@ def register(
     ],
     ipv4: Annotated[bytes | None, IPV4] = None,
     ipv6: Annotated[bytes | None, IPV6] = None,
-    storage_port: Annotated[int, STORAGE_PORT] = 22021,
-    router_port: Annotated[int, ROUTER_PORT] = 22020,
+    storage_port: Annotated[int, STORAGE_PORT] = STORAGE_PORT_USUAL,
+    router_port: Annotated[int, ROUTER_PORT] = ROUTER_PORT_USUAL,
     storage_version: Annotated[ProgramVersion | None, STORAGE_VERSION] = None,
     router_version: Annotated[ProgramVersion | None, ROUTER_VERSION] = None,
-    fee: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=10_000,
-            metavar="BASISPOINTS",
-            help="The operator's part of the rewards, in parts of 10,000.",
-        ),
-    ] = 0,
-    reserve: Annotated[
-        list[Share] | None,
-        typer.Option(
-            parser=parse_share,
-            metavar="ADDRESS=AMOUNT",
-            help="A place that is kept for one account; may be repeated.",
-        ),
-    ] = None,
+    fee: FeeOption = 0,
+    reserve: ReserveOption = None,
     attests: Annotated[bool, ATTESTS] = False,
     validates: Annotated[bool, VALIDATES] = False,
     url: UrlOption = DEFAULT_URL,
@@ -155,8 +114,8 @@ def register(
         address = encode_node(derive(seed, "node").public)
         owner = derive(payer, "account").public
         target = get_target(service, genesis)
-        life = _get_next_life(service, address)
-        terms = _agree(target, life, owner, fee, reserve or (), make_contact(reached))
+        life = get_next_life(service, address)
+        terms = agree(target, life, owner, fee, reserve or (), make_contact(reached))
         terms = terms._replace(attests=attests or validates, validates=validates)
         registration = sign_registration(target.genesis_hash, seed, terms, stake)
         row = send_paid(
@@ -164,29 +123,6 @@ def register(
         )
         what = f"registered {address} with {format_amount(stake)}"
         emit_sent(row, output, what, target, node=address, stake=str(stake))
-
-
-def _agree(
-    target: "Target",
-    life: int,
-    owner: bytes,
-    fee: int,
-    reserved: Sequence[Share],
-    contact: "Contact",
-) -> "NodeTerms":
-    from ledger.messages.transactions import Place
-    from registry.wallet import NodeTerms
-
-    return NodeTerms(
-        life=life,
-        operator=owner,
-        beneficiary=owner,
-        fee=fee,
-        reserved=tuple(Place(*share) for share in sorted(reserved)),
-        contact=contact,
-        expiry_ms=target.time_ms + min(REGISTRATION_MS, target.params.registration_ms),
-        attests=False,
-    )
 
 
 @app.command()
@@ -211,7 +147,7 @@ def contribute(
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
         seed = keys.load(source)
-        life = _get_node(service, encode_node(node)).life
+        life = get_node(service, encode_node(node)).life
         target = get_target(service, genesis)
         row = send_paid(
             service,
@@ -243,7 +179,7 @@ def withdraw(
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
         seed = keys.load(source)
-        life = _get_node(service, encode_node(node)).life
+        life = get_node(service, encode_node(node)).life
         target = get_target(service, genesis)
         row = send_paid(
             service, target, seed, lambda wallet, terms: wallet.withdraw(terms, node, life), wait
@@ -282,9 +218,9 @@ def contact(
     with refusals(), Service(url) as service:
         seed = keys.load(node)
         address = encode_node(derive(seed, "node").public)
-        known = _get_node(service, address)
+        known = get_node(service, address)
         target = get_target(service, genesis)
-        wanted = make_contact(_change(known.pending_contact or known.contact, changes))
+        wanted = make_contact(change_contact(known.pending_contact or known.contact, changes))
         sequence = known.contact_sequence + 1
         raw = sign_contact(target.genesis_hash, seed, known.life, sequence, wanted)
         row = send(service, raw, wait)
@@ -292,61 +228,9 @@ def contact(
         emit_sent(row, output, what, target, node=address, sequence=sequence)
 
 
+app.command("setup")(setup)
 app.command("set-keys")(set_keys)
 app.command("unlock")(unlock)
-
-
-class Reached(NamedTuple):
-    """Where a node is reached, as far as somebody said."""
-
-    ipv4: bytes | None
-    ipv6: bytes | None
-    storage_port: int | None
-    router_port: int | None
-    storage_version: ProgramVersion | None
-    router_version: ProgramVersion | None
-
-
-def make_contact(reached: Reached) -> "Contact":
-    """Return contact data; what nobody said is refused by the ledger."""
-    from ledger.messages.contact import Contact, Version
-
-    return Contact(
-        reached.ipv4 or b"",
-        reached.ipv6 or b"",
-        reached.storage_port or 0,
-        reached.router_port or 0,
-        Version(*(reached.storage_version or (0, 0, 0))),
-        Version(*(reached.router_version or (0, 0, 0))),
-    )
-
-
-def _change(known: "http.Contact", changes: Reached) -> Reached:
-    """Return where a node is reached once it changes; what nobody said stays."""
-    before = Reached(
-        parse_ipv4(known.ipv4 or NO_ADDRESS),
-        parse_ipv6(known.ipv6 or NO_ADDRESS),
-        known.storage_port,
-        known.router_port,
-        ProgramVersion(*known.storage_version),
-        ProgramVersion(*known.router_version),
-    )
-    said = {name: value for name, value in changes._asdict().items() if value is not None}
-    return before._replace(**said)
-
-
-def _get_next_life(service: "http.Service", address: str) -> int:
-    """Return the life that a registration begins: the first, unless the node had one before."""
-    from registry.cli.http import Node, convert
-
-    answer = service.find(f"/v1/nodes/{address}")
-    return 1 if answer is None else convert(answer, Node).life + 1
-
-
-def _get_node(service: "http.Service", address: str) -> "http.Node":
-    from registry.cli.http import Node, convert
-
-    return convert(service.get(f"/v1/nodes/{address}"), Node)
 
 
 # --- what only looks ----------------------------------------------------------------------------
@@ -367,52 +251,15 @@ def status(
     from registry.addresses import encode_node
     from registry.cli.card import NodeStatus, format_card
     from registry.cli.http import Service, convert
+    from registry.cli.sources import now_ms
 
     with refusals(), Service(url) as service:
         answer = service.get(f"/v1/nodes/{encode_node(node)}")
         known = convert(answer, NodeStatus)
-        emit(answer, output, lambda: format_card(known))
+        emit(answer, output, lambda: format_card(known, now_ms()))
 
 
-@app.command("list")
-def list_nodes(
-    state: Annotated[
-        State | None, typer.Option(help="Nodes in this state only.", show_default=False)
-    ] = None,
-    url: UrlOption = DEFAULT_URL,
-    output: OutputOption = Output.TEXT,
-) -> None:
-    """List the registered nodes, all of them from one height."""
-    from registry.cli.http import Node, NodePage, Service, convert
-
-    with refusals(), Service(url) as service:
-        nodes: list[dict[str, Any]] = []
-        wanted: dict[str, str | int] = {"limit": PAGE} | ({"state": state} if state else {})
-        cursor: dict[str, str] = {}
-        while True:
-            page = convert(service.get("/v1/nodes", **wanted, **cursor), NodePage)
-            nodes += page.nodes
-            if page.next is None or not page.nodes:
-                break
-            cursor = {"cursor": page.next}
-        known = convert(nodes, list[Node])
-        kind = f"{state or 'registered'} node{'' if len(nodes) == 1 else 's'}"
-        caption = f"{len(nodes)} {kind} at height {page.height}"
-        facts = {"height": page.height, "nodes": nodes}
-        emit(facts, output, lambda: _tabulate(known, caption))
-
-
-def _tabulate(nodes: Sequence["http.Node"], caption: str) -> Table:
-    rows = [
-        [
-            node.key,
-            node.state,
-            format_amount(int(node.staked)),
-            format_amount(int(node.open)),
-            node.contact.ipv4 or "-",
-            node.contact.ipv6 or "-",
-            node.swarm or "-",
-        ]
-        for node in nodes
-    ]
-    return Table(("node", "state", "stake", "open", "IPv4", "IPv6", "swarm"), rows, caption)
+app.command("duties")(duties)
+app.command("swarm")(swarm)
+app.command("history")(history)
+app.command("list")(list_nodes)

@@ -2,6 +2,7 @@
 
 check     verify a file of evidence without any server, and say what it proves
 submit    report it, and say what that did
+watch     report whatever services caught, as long as it runs (`registry.cli.watching`)
 list      the public record, the newest first
 show      one report of it, and its evidence as a file
 """
@@ -17,6 +18,7 @@ from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, Table, align, emit, refusals
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.cli.sending import GenesisOption, WaitOption
+from registry.cli.watching import watch
 
 if TYPE_CHECKING:
     from registry.cli import http
@@ -111,6 +113,9 @@ def submit(
         answer = _find(service, row)
         what = f"reported {proven.offence.name}" if answer is None else _say(answer)
         emit_sent(row, output, what, target, report=answer)
+
+
+app.command()(watch)
 
 
 @app.command("list")

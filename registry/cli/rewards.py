@@ -5,7 +5,7 @@ claim     have it paid to the beneficiary
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,7 +13,7 @@ from ledger.errors import WaypostError
 from registry.cli.amounts import format_amount, format_time
 from registry.cli.arguments import ADDRESS, KEY_FILE, parse_node, parse_party
 from registry.cli.http import DEFAULT_URL, UrlOption
-from registry.cli.output import Output, OutputOption, Table, align, emit, refusals
+from registry.cli.output import EXIT_REFUSED, Output, OutputOption, Table, align, emit, refusals
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile
 from registry.cli.sending import GenesisOption, WaitOption
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from registry.cli.sending import Target
 
 app = typer.Typer(no_args_is_help=True)
+
+
+REFUSED: Final = "refused"
+"""State of a claim that the service did not take."""
 
 
 class NothingToClaim(WaypostError):
@@ -107,6 +111,9 @@ def claim(
             show_default=False,
         ),
     ] = None,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="Of all nodes, as without --node: for scripts to say so.")
+    ] = False,
     url: UrlOption = DEFAULT_URL,
     genesis: GenesisOption = None,
     wait: WaitOption = True,
@@ -119,19 +126,22 @@ def claim(
     from registry.cli.http import Service
     from registry.cli.sending import get_target
 
+    if is_all and node is not None:
+        raise typer.BadParameter("--all and --node exclude each other")
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals(), Service(url) as service:
         seed = keys.load(source)
         target = get_target(service, genesis)
-        nodes = _find_nodes(service, seed) if node is None else [encode_node(node)]
-        rows = [
-            _claim(service, target, seed, key, wait=wait and place == len(nodes))
-            for place, key in enumerate(nodes, 1)
-        ]
+        if node is not None:
+            rows = [_claim(service, target, seed, encode_node(node), wait=wait)]
+        else:
+            rows = _claim_all(service, target, seed, wait=wait)
         if wait:
-            rows = [row | _look_up(service, row["hash"]) for row in rows]
+            rows = [row | _look_up(service, row["hash"]) if row["hash"] else row for row in rows]
         facts = {"network": target.name, "genesis_hash": target.genesis_hash.hex(), "claims": rows}
         emit(facts, output, lambda: _tabulate_claims(rows, target))
+        if any(row["state"] == REFUSED for row in rows):
+            raise typer.Exit(EXIT_REFUSED)
 
 
 def _find_nodes(service: "http.Service", seed: bytes) -> list[str]:
@@ -146,6 +156,30 @@ def _find_nodes(service: "http.Service", seed: bytes) -> list[str]:
     if not found:
         raise NothingToClaim(f"no rewards wait for {address}: `waypost rewards show` says more")
     return found
+
+
+def _claim_all(
+    service: "http.Service", target: "Target", seed: bytes, *, wait: bool
+) -> list[dict[str, Any]]:
+    """Claim what waits in each node, waiting for the last of them alone."""
+    nodes = _find_nodes(service, seed)
+    return [
+        _claim_or_tell(service, target, seed, key, wait=wait and place == len(nodes))
+        for place, key in enumerate(nodes, 1)
+    ]
+
+
+def _claim_or_tell(
+    service: "http.Service", target: "Target", seed: bytes, address: str, *, wait: bool
+) -> dict[str, Any]:
+    """Claim what waits in one node; a refusal is a row too, since others were claimed already."""
+    from registry.cli.http import Refused
+
+    try:
+        return _claim(service, target, seed, address, wait=wait)
+    except Refused as refused:
+        row = {"node": address, "hash": None, "state": REFUSED, "height": None, "index": None}
+        return row | {"code": refused.code, "detail": refused.text}
 
 
 def _claim(
@@ -171,12 +205,11 @@ def _look_up(service: "http.Service", tx_hash: str) -> dict[str, Any]:
 
 
 def _tabulate_claims(rows: list[dict[str, Any]], target: "Target") -> Table:
-    cells = [
-        [
-            row["node"],
-            f"in block {row['height']}" if row["state"] == "committed" else "waits for a block",
-            row["hash"],
-        ]
-        for row in rows
-    ]
+    cells = [[row["node"], _tell_claim(row), row["hash"] or "-"] for row in rows]
     return Table(("node", "claimed", "hash"), cells, f"network {target.name}")
+
+
+def _tell_claim(row: dict[str, Any]) -> str:
+    if row["state"] == REFUSED:
+        return f"refused: {row['code']}: {row['detail']}"
+    return f"in block {row['height']}" if row["state"] == "committed" else "waits for a block"

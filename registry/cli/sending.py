@@ -103,29 +103,39 @@ def send_paid(
 ) -> dict[str, Any]:
     """Send the transaction that `make` signs with a seed's account; return what became of it."""
     from ledger.crypto import sha256
-    from registry.addresses import encode_account
     from registry.keystore import derive
-    from registry.wallet import Terms, Wallet
+    from registry.wallet import Wallet
 
     wallet = Wallet(target.genesis_hash, derive(seed, "account"))
-    answer = service.get(f"/v1/accounts/{encode_account(wallet.account)}")
-    nonce = convert(answer, Account).nonce
-    expiry = target.height + min(LIFETIME_BLOCKS, target.params.max_lifetime_blocks)
+    terms = get_terms(service, target, wallet.account)
     for _ in range(NONCES_TRIED):
-        raw = make(wallet, Terms(nonce, target.minimum_fee, expiry))
+        raw = make(wallet, terms)
         same = service.find(f"/v1/transactions/{sha256(raw).hex()}")
         if same is not None and same.get("state") == "pending":
-            nonce += 1
+            terms = terms._replace(nonce=terms.nonce + 1)
             continue
         try:
             return send(service, raw, wait)
         except Refused as refused:
             expected = refused.values.get("expected")
-            if refused.code != "nonce_used" or type(expected) is not int or expected <= nonce:
+            if refused.code != "nonce_used" or type(expected) is not int or expected <= terms.nonce:
                 raise
             # its transactions that wait for a block are not in the account's nonce
-            nonce = expected
+            terms = terms._replace(nonce=expected)
     raise ServiceError("other transactions of this account get ahead each time: try again")
+
+
+def get_terms(
+    service: Service, target: Target, account: bytes, lifetime_blocks: int = LIFETIME_BLOCKS
+) -> "Terms":
+    """Return what the envelope of an account's next transaction says; the lifetime is cut to what
+    the network allows."""
+    from registry.addresses import encode_account
+    from registry.wallet import Terms
+
+    answer = service.get(f"/v1/accounts/{encode_account(account)}")
+    expiry = target.height + min(lifetime_blocks, target.params.max_lifetime_blocks)
+    return Terms(convert(answer, Account).nonce, target.minimum_fee, expiry)
 
 
 def send(service: Service, raw: bytes, wait: bool) -> dict[str, Any]:

@@ -1,16 +1,28 @@
-"""`waypost tx`: what became of a transaction, and sending one that is signed already."""
+"""`waypost tx`: what became of a transaction, and sending one that is signed already.
+
+show        a transaction, and what became of it
+build       one for keys that are elsewhere (building.py)
+inspect     what such a file says (offline.py)
+sign        sign it, without a network (offline.py)
+send        send what is signed
+"""
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ledger.errors import WaypostError
+from registry.cli import building
 from registry.cli.arguments import parser
 from registry.cli.http import DEFAULT_URL, UrlOption
+from registry.cli.offline import inspect, read_file, sign
 from registry.cli.output import Output, OutputOption, align, emit, refusals
 from registry.cli.sending import WaitOption
+
+if TYPE_CHECKING:
+    from registry.cli.http import Service
 
 MAX_FILE_BYTES: Final = 2**18
 """Twice the hex of the longest transaction that any network allows, with room for newlines."""
@@ -48,12 +60,19 @@ def show(
         emit(answer, output, lambda: _format(answer))
 
 
+app.add_typer(building.app, name="build")
+app.command()(inspect)
+app.command()(sign)
+
+
 @app.command()
 def send(
     file: Annotated[
         Path,
         typer.Argument(
-            allow_dash=True, help="One transaction, as hex or as bytes; `-` is the standard input."
+            allow_dash=True,
+            help="One transaction: a file of `tx build` that is signed, or hex or bytes; `-` is "
+            "the standard input.",
         ),
     ],
     url: UrlOption = DEFAULT_URL,
@@ -65,16 +84,18 @@ def send(
     from registry.cli.sending import emit_sent, send
 
     with refusals(), Service(url) as service:
-        row = send(service, _read(file), wait)
+        row = send(service, _read(file, service), wait)
         emit_sent(row, output, "transaction")
 
 
-def _read(file: Path) -> bytes:
-    import sys
+def _read(file: Path, service: "Service") -> bytes:
+    """Return the bytes of a transaction, for the network of a service if its file names one.
 
-    stream = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-    with stream:
-        raw = stream.read(MAX_FILE_BYTES + 1)
+    Raises `NoTransaction`, `BadDraft`, `NotSigned` and `WrongNetwork`.
+    """
+    raw = read_file(file)
+    if raw.startswith(b"{"):
+        return _finish(raw, service)
     if len(raw) > MAX_FILE_BYTES:
         raise NoTransaction(f"{file} is longer than any transaction")
     try:
@@ -82,6 +103,22 @@ def _read(file: Path) -> bytes:
         return bytes.fromhex(raw.decode("ascii"))
     except ValueError:
         return raw
+
+
+def _finish(raw: bytes, service: "Service") -> bytes:
+    from registry.cli.http import Network, convert
+    from registry.cli.sending import WrongNetwork
+    from registry.drafts import finish, read_draft
+
+    draft = read_draft(raw)
+    signed = finish(draft)
+    network = convert(service.get("/v1/network"), Network)
+    if network.genesis_hash != draft.genesis_hash.hex():
+        raise WrongNetwork(
+            f"{service.url} serves the network {network.chain} with the genesis "
+            f"{network.genesis_hash}, this is for {draft.genesis_hash.hex()}"
+        )
+    return signed
 
 
 def _format(answer: dict[str, Any]) -> str:

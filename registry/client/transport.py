@@ -61,7 +61,7 @@ class Transport:
         headers = {"accept-encoding": "identity", "user-agent": "waypost"}
         direct = dict.fromkeys(f"all://{host}" for host in ("127.0.0.1", "[::1]", "localhost"))
         return httpx2.Client(
-            verify=_load_certificates(), timeout=self._wait_s, headers=headers, mounts=direct
+            verify=load_certificates(), timeout=self._wait_s, headers=headers, mounts=direct
         )
 
     def __enter__(self) -> "Transport":
@@ -146,7 +146,7 @@ class Transport:
 
 
 @cache
-def _load_certificates() -> "ssl.SSLContext":
+def load_certificates() -> "ssl.SSLContext":
     """Return whom this machine believes who a source is; read once, since that takes a while."""
     import httpx2
 

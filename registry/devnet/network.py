@@ -2,9 +2,12 @@
 
 solo      one producer who serves and attests, and replicas that attest
 comet     validators, each with a CometBFT beside it, under a supervisor of its own
+
+Under both, each node has an agent and what it looks after (`registry.devnet.crew`).
 """
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -15,8 +18,13 @@ from ledger.errors import WaypostError
 from ledger.messages.genesis import COMET, FIXED, REGISTRY, SOLO
 from ledger.messages.genesis import GENESIS as GENESIS_FILE
 from ledger.types import COIN, Key
+from registry.client.services import Services
 from registry.cometbft.home import prepare_node
 from registry.cometbft.version import find_program
+from registry.devnet import cheating, failing
+from registry.devnet.cast import Cast, NoAddresses
+from registry.devnet.crew import Crew
+from registry.devnet.stage import Stage
 from registry.devnet.story import Story
 from registry.files import write_durably
 from registry.founding import make_genesis, make_seat
@@ -36,6 +44,10 @@ FIRST_P2P_PORT: Final = 26_656
 """First port to try for what validators say to each other."""
 
 SEED: Final = "insecure-seed.json"
+CREW: Final = "nodes"
+"""Names in the folder: of the seed of all keys, and of the homes of the nodes' agents."""
+
+SEEDS_TRIED: Final = 20
 
 
 class OtherNetwork(WaypostError):
@@ -52,18 +64,32 @@ class Place(NamedTuple):
     """What other validators call it by."""
 
 
+class Plan(NamedTuple):
+    """What a network is to be, and what is to happen on it."""
+
+    validators: int = 0
+    """So many in a new network; with 0 the engine `solo`, or what is there."""
+    serve_all: bool = False
+    """Whether each validator serves, not the first one alone."""
+    has_agents: bool = True
+    """Whether anything runs at the nodes' addresses; a new network without needs no tests."""
+    fail: int = 0
+    """Nodes that die and come back."""
+    equivocate: int = 0
+    """Nodes that cheat, and are reported."""
+
+
+USUAL: Final = Plan()
+
+
 class Devnet:
     """A development network in `folder`."""
 
-    def __init__(self, folder: Path, validators: int = 0, *, serve_all: bool = False) -> None:
-        """A new one has so many `validators`, or the engine `solo` with 0 of them.
-
-        With `serve_all` each validator serves, not the first one alone.
-        """
+    def __init__(self, folder: Path, plan: Plan = USUAL) -> None:
         self._folder = folder
         self._seed_path = folder / SEED
-        self._validators = validators
-        self._serve_all = serve_all
+        self._plan = plan
+        self._validators = plan.validators
 
     def remove(self) -> None:
         """Forget everything, if the folder is one of a development network."""
@@ -73,7 +99,7 @@ class Devnet:
     def run(self, first_port: int) -> int:
         """Run until told to stop; return the exit code.
 
-        Raises `CannotListen`, `OtherNetwork`, and with validators `NoCometbft`.
+        Raises `CannotListen`, `NoAddresses`, `OtherNetwork`, and with validators `NoCometbft`.
         """
         is_new = not self._seed_path.exists()
         if not is_new:
@@ -82,6 +108,8 @@ class Devnet:
             find_program()
         if is_new:
             self._make()
+        elif self._plan.has_agents:
+            self._load_cast().check_addresses()
         places = self._find_places(first_port)
         with self._log_path.open("ab") as log_file:
             set_up_logs("supervisor", self._log_path)
@@ -89,7 +117,7 @@ class Devnet:
 
     def give(self, url: str, account: Key, coins: int) -> int:
         """Send coins from the faucet; return the height of their block."""
-        return Story(self._load_seed(), self._genesis_path.read_bytes(), url).give(account, coins)
+        return self._make_story(url).give(account, coins)
 
     # ------------------------------------------------------------------------ making
 
@@ -101,15 +129,26 @@ class Devnet:
     def _genesis_path(self) -> Path:
         return self._folder / "0" / GENESIS
 
-    def _load_seed(self) -> bytes:
+    def _load_cast(self) -> Cast:
         if not self._seed_path.exists():
             raise WaypostError(f"there is no development network in {self._folder}: start one")
-        return load_seed(self._seed_path)
+        return Cast(load_seed(self._seed_path))
+
+    def _make_story(self, url: str) -> Story:
+        extras = [cheating.WATCHER] if self._plan.equivocate else []
+        return Story(
+            self._load_cast(),
+            self._genesis_path.read_bytes(),
+            url,
+            extras,
+            has_agents=self._plan.has_agents,
+        )
 
     def _make(self) -> None:
         """Make keys and genesis; the seed comes last, so that a half-made one is made again."""
-        seed = secrets.token_bytes(32)
-        genesis = make_devnet_genesis(seed, self._validators)
+        has_agents = self._plan.has_agents
+        seed = _choose_seed() if has_agents else secrets.token_bytes(32)
+        genesis = make_devnet_genesis(seed, self._validators, has_agents=has_agents)
         for number in range(self._validators or ATTESTORS):
             home = self._home(number)
             write_durably(home / GENESIS, genesis)
@@ -143,7 +182,7 @@ class Devnet:
         places: list[Place] = []
         p2p_port = FIRST_P2P_PORT - 1
         for number in range(self._validators):
-            if self._serve_all and number:
+            if self._plan.serve_all and number:
                 port = find_port(port + 1)
             p2p_port = find_port(p2p_port + 1)
             node = prepare_node(Settings(home=self._home(number)))
@@ -162,7 +201,7 @@ class Devnet:
                 attest=attest,
                 peers=tuple(other.peer for other in places if other is not place),
                 p2p_port=place.p2p_port,
-                web=number == 0 or self._serve_all,
+                web=number == 0 or self._plan.serve_all,
                 port=place.port,
                 workers=min(number, 1),
             )
@@ -175,8 +214,12 @@ class Devnet:
     # ----------------------------------------------------------------------- running
 
     async def _run(self, places: Sequence[Place], is_new: bool, log_file: IO[bytes]) -> int:
-        url = f"http://127.0.0.1:{places[0].port}"
-        story = Story(self._load_seed(), self._genesis_path.read_bytes(), url)
+        urls = [
+            f"http://127.0.0.1:{place.port}"
+            for number, place in enumerate(places)
+            if self.settings(number, places).web
+        ]
+        story = self._make_story(urls[0])
         story.introduce(self._folder, is_new)
         others: list[Child] = []
         playing: asyncio.Task[None] | None = None
@@ -190,17 +233,54 @@ class Devnet:
             if not service.done() and served.result():
                 if not self._validators:
                     await self._start_others(places, others, log_file)
-                playing = asyncio.create_task(asyncio.to_thread(story.play))
+                playing = asyncio.create_task(self._play(story, urls, log_file))
             code = await service
             if code:
                 story.say(f"error: a process ended with code {code}: see {self._log_path}")
             return code
         finally:
             story.stop()
-            await asyncio.gather(*(child.stop() for child in others))
             if playing is not None:
                 await playing
+            await asyncio.gather(*(child.stop() for child in others))
             story.say("stopped: nothing of it runs any more")
+
+    async def _play(self, story: Story, urls: Sequence[str], log_file: IO[bytes]) -> None:
+        """Tell what happens until the story is stopped.
+
+        Agents start once the nodes are registered: a newcomer waits for the first list.
+        """
+        if not await asyncio.to_thread(story.found):
+            return
+        acts: list[asyncio.Task[None]] = []
+        if self._plan.has_agents:
+            acts += [asyncio.create_task(self._act(story, urls, log_file))]
+        await asyncio.to_thread(story.watch)
+        for act in acts:
+            act.cancel()
+        await asyncio.gather(*acts, return_exceptions=True)
+
+    async def _act(self, story: Story, urls: Sequence[str], log_file: IO[bytes]) -> None:
+        """Run the nodes, and what is to happen to them, until cancelled."""
+        cast, services = self._load_cast(), Services(urls)
+        crew = Crew(cast, self._folder / CREW, self._folder / GENESIS, urls, log_file, story.tell)
+        stage = Stage(cast, services, story.tell)
+        try:
+            await crew.start()
+            acts = [stage.tell_tests()]
+            if self._plan.fail:
+                acts += [failing.Failing(stage, crew, self._plan.fail).play()]
+            if self._plan.equivocate:
+                count = self._plan.equivocate
+                acts += [cheating.Cheating(stage, crew, self._folder, count).play()]
+            await asyncio.gather(*acts)
+            await asyncio.Event().wait()
+        except Exception as error:
+            story.say(f"error: the nodes are stopped: {error!r}")
+            raise
+        finally:
+            await crew.stop()
+            await services.close()
 
     async def _start_others(
         self, places: Sequence[Place], others: list[Child], log_file: IO[bytes]
@@ -213,10 +293,23 @@ class Devnet:
             others += [await Child.start(name, module, arguments, (), log_file)]
 
 
-def make_devnet_genesis(seed: bytes, validators: int = 0) -> bytes:
+def _choose_seed() -> bytes:
+    """Return the seed of a network whose nodes' addresses are free. Raises `NoAddresses`."""
+    seed = secrets.token_bytes(32)
+    for _ in range(SEEDS_TRIED):
+        with contextlib.suppress(NoAddresses):
+            Cast(seed).check_addresses()
+            return seed
+        seed = secrets.token_bytes(32)
+    Cast(seed).check_addresses()
+    return seed
+
+
+def make_devnet_genesis(seed: bytes, validators: int = 0, *, has_agents: bool = True) -> bytes:
     """Return the genesis file of a development network: the preset `minimal`, from now on.
 
-    Its engine is `comet` if it has `validators`, else `solo`.
+    Its engine is `comet` if it has `validators`, else `solo`. Where there are agents, a node that
+    comes later has to pass a test before it is active.
     """
     producer = derive(named_seed(seed, "producer"), "producer").public
     seats = [
@@ -227,7 +320,7 @@ def make_devnet_genesis(seed: bytes, validators: int = 0) -> bytes:
     return make_genesis(
         "devnet",
         "minimal",
-        {},
+        {"activation_verdict": int(has_agents)},
         b"" if validators else producer,
         seats,
         [(faucet, FAUCET_COINS * COIN)],

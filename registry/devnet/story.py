@@ -1,4 +1,4 @@
-"""What happens on a development network, and what one sees of it.
+"""What happens on a development network at first, and what one sees of it all the time.
 
 The faucet funds 25 operators and some contributors, each operator registers a node, contributors
 fill up the nodes that are not fully funded; then each list that becomes final is fetched and
@@ -9,25 +9,24 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
 
-from ledger.crypto import KeyPair, sha256
+from ledger.crypto import sha256
 from ledger.errors import WaypostError
-from ledger.messages.contact import Contact, Version
 from ledger.messages.genesis import COMET, GENESIS
 from ledger.params import Params
 from ledger.types import BASIS_POINTS, COIN, Amount, Key
-from registry.addresses import encode_account, encode_node
+from registry.addresses import encode_account
 from registry.client import TrustedLists
 from registry.client.http import fetch_lists
 from registry.client.transport import Unavailable
-from registry.keystore import derive, named_seed
+from registry.devnet.cast import NODES, Cast, CastNode
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
 
-NODES: Final = 25
 SHARED_EVERY: Final = 5
 """One node in so many has an operator with a quarter of the stake and a contributor."""
 
@@ -37,6 +36,7 @@ POCKET: Final = 10 * COIN
 LIFETIME_BLOCKS: Final = 600
 REGISTRATION_MS: Final = 3_600_000
 START_S: Final = 60.0
+SETTLE_S: Final = 5.0
 POLL_S: Final = 0.5
 TIMEOUT_S: Final = 30.0
 
@@ -44,14 +44,25 @@ TIMEOUT_S: Final = 30.0
 class Story:
     """One run of a development network, told on standard output."""
 
-    def __init__(self, seed: bytes, genesis: bytes, url: str) -> None:
-        self._seed = seed
+    def __init__(
+        self,
+        cast: Cast,
+        genesis: bytes,
+        url: str,
+        extras: Sequence[str] = (),
+        *,
+        has_agents: bool = True,
+    ) -> None:
+        """The accounts named by `extras` get a bit from the faucet too."""
+        self._cast = cast
+        self._extras = extras
+        self._has_agents = has_agents
         self._genesis = genesis
         self._genesis_hash = sha256(genesis)
         parsed = GENESIS.decode(genesis)
         self._params = Params(*parsed.params)
         seats = len(parsed.attestors)
-        self._cast = (
+        self._engine = (
             f"validators {seats} with CometBFT, of whom more than two thirds agree on each block"
             if parsed.engine == COMET
             else f"attestors  {seats} processes"
@@ -83,27 +94,49 @@ class Story:
             except WaypostError:
                 self._stop.wait(POLL_S)
                 continue
-            self.say(f"  service    {self._url}   (described at {self._url}/openapi.json)")
-            self.say(f"  {self._cast}, each executes every block itself")
+            self.say(f"  service    {self._url}   (for browsers; described at /openapi.json)")
+            self.say(f"  {self._engine}, each executes every block itself")
+            self.say(f"  nodes      {self._say_nodes()}")
             return True
         return False
 
-    def play(self) -> None:
-        """Play the story until stopped; what goes wrong is told, and ends it."""
+    def _say_nodes(self) -> str:
+        first, last = self._cast.nodes[0].ipv4, self._cast.nodes[-1].ipv4
+        if not self._has_agents:
+            return f"{NODES} at {first} to {last}, where nothing runs: nobody tests them"
+        return f"{NODES} at {first} to {last}, an agent beside each tests others"
+
+    def found(self) -> bool:
+        """Fund accounts and register nodes, as far as that is still to be done.
+
+        False if it did not work out, or was stopped; what goes wrong is told.
+        """
         try:
             self._fund()
             self._register()
-            self._contribute()
+        except WaypostError as error:
+            self._complain(error)
+            return False
+        return not self._stop.is_set()
+
+    def watch(self) -> None:
+        """Verify each list that becomes final, and tell of it, until stopped."""
+        try:
             self._watch()
         except WaypostError as error:
-            if not self._stop.is_set():
-                self.say(f"error: {error}")
+            self._complain(error)
+
+    def _complain(self, error: WaypostError) -> None:
+        # what a service says while it stops is no news
+        if not self._stop.wait(SETTLE_S):
+            self.say(f"error: {error}")
 
     def say(self, text: str) -> None:
         """Tell one line."""
         print(text, flush=True)
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Tell what happened, with the time since the start."""
         self.say(f"{time.monotonic() - self._started:7.1f} s  {text}")
 
     # ------------------------------------------------------------------------ acting
@@ -119,11 +152,12 @@ class Story:
         """Give the operators and contributors that have nothing their stake and a bit more."""
         faucet = self._wallet("faucet")
         terms = self._terms(faucet.account)
-        wanted = [(self._account(f"operator {n}"), self._stake(n)) for n in range(NODES)]
+        wanted = [(self._cast.account(f"operator {n}"), self._stake(n)) for n in range(NODES)]
         wanted += [
-            (self._account(f"contributor {n}"), self._params.staking_requirement)
+            (self._cast.account(f"contributor {n}"), self._params.staking_requirement)
             for n in range(0, NODES, SHARED_EVERY)
         ]
+        wanted += [(self._cast.account(name), 0) for name in self._extras]
         poor = [(pair, amount) for pair, amount in wanted if not self._is_known(pair.public)]
         raws = [
             faucet.transfer(terms._replace(nonce=terms.nonce + place), pair.public, amount + POCKET)
@@ -131,51 +165,64 @@ class Story:
         ]
         if raws:
             height = self._send(raws)[-1]["height"]
-            self._tell(f"{len(raws)} accounts funded by the faucet, block {height}")
+            self.tell(f"{len(raws)} accounts funded by the faucet, block {height}")
 
     def _register(self) -> None:
-        raws = []
-        for number in range(NODES):
-            wallet = self._wallet(f"operator {number}")
-            if self._get_node(number) is not None:
-                continue
-            registration = sign_registration(
-                self._genesis_hash,
-                self._node_seed(number),
-                NodeTerms(
-                    life=1,
-                    operator=wallet.account,
-                    beneficiary=wallet.account,
-                    fee=500,
-                    reserved=(),
-                    contact=_contact(number),
-                    expiry_ms=time.time_ns() // 1_000_000 + REGISTRATION_MS,
-                    attests=False,
-                ),
-                self._stake(number),
-            )
-            raws.append(wallet.register(self._terms(wallet.account), registration))
-        if raws:
-            height = self._send(raws)[-1]["height"]
-            self._tell(f"{len(raws)} nodes registered by {len(raws)} transactions, block {height}")
+        """Register the nodes, and fill up those that wait for contributors.
 
-    def _contribute(self) -> None:
-        raws = []
-        for number in range(0, NODES, SHARED_EVERY):
-            node = self._get_node(number)
-            if node is None or node["state"] != "awaiting":
-                continue
-            wallet = self._wallet(f"contributor {number}")
-            key = derive(self._node_seed(number), "node").public
-            raws.append(wallet.contribute(self._terms(wallet.account), key, 1, int(node["open"])))
-        if raws:
-            height = self._send(raws)[-1]["height"]
-            self._tell(f"{len(raws)} nodes filled up by contributors, block {height}")
+        These come first, so that one block makes all 25 complete and one epoch's end activates
+        them: who comes later waits for a test.
+        """
+        shared = self._cast.nodes[::SHARED_EVERY]
+        first = self._make_registrations(shared)
+        if first:
+            self._send(first)
+        fills = self._make_contributions(shared)
+        rest = self._make_registrations([node for node in self._cast.nodes if node not in shared])
+        if not rest + fills:
+            return
+        height = self._send(rest + fills)[-1]["height"]
+        count = len(first) + len(rest)
+        if count:
+            self.tell(f"{count} nodes registered by {count} transactions, block {height}")
+        if fills:
+            self.tell(f"{len(fills)} nodes filled up by contributors, block {height}")
+
+    def _make_registrations(self, nodes: Sequence[CastNode]) -> list[bytes]:
+        """Return the registrations of those that are not registered yet."""
+        return [self._make_registration(node) for node in nodes if self._get_node(node) is None]
+
+    def _make_registration(self, node: CastNode) -> bytes:
+        wallet = self._wallet(f"operator {node.number}")
+        terms = NodeTerms(
+            life=1,
+            operator=wallet.account,
+            beneficiary=wallet.account,
+            fee=500,
+            reserved=(),
+            contact=node.contact,
+            expiry_ms=time.time_ns() // 1_000_000 + REGISTRATION_MS,
+            attests=False,
+        )
+        stake = self._stake(node.number)
+        registration = sign_registration(self._genesis_hash, node.seed, terms, stake)
+        return wallet.register(self._terms(wallet.account), registration)
+
+    def _make_contributions(self, nodes: Sequence[CastNode]) -> list[bytes]:
+        """Return what fills up those of the nodes that wait for more."""
+        made = []
+        for node in nodes:
+            known = self._get_node(node)
+            if known is not None and known["state"] == "awaiting":
+                wallet = self._wallet(f"contributor {node.number}")
+                terms, amount = self._terms(wallet.account), int(known["open"])
+                made.append(wallet.contribute(terms, node.key, 1, amount))
+        return made
 
     # ---------------------------------------------------------------------- watching
 
     def _watch(self) -> None:
-        """Verify each list that becomes final, and tell of it."""
+        """Tell in short once there were nodes."""
         lists = TrustedLists(self._genesis, _now_ms())
         told, shown = -1, False
         while not self._stop.wait(POLL_S):
@@ -187,22 +234,25 @@ class Story:
             if lists.header.epoch == told:
                 continue
             told = lists.header.epoch
-            self._tell_list(lists)
+            self._tell_list(lists, briefly=shown)
             if lists.header.node_count and not shown:
                 self._say_where_to_look()
                 shown = True
 
-    def _tell_list(self, lists: TrustedLists) -> None:
+    def _tell_list(self, lists: TrustedLists, *, briefly: bool) -> None:
         header, signers = lists.header, lists.signers
-        self._tell(
+        text = (
             f"epoch {header.epoch} ended: list of {header.node_count} nodes in "
-            f"{header.swarm_count} swarms, final by {signers.signed} of {signers.seats} "
-            f"attestors, verified from the genesis file"
+            f"{header.swarm_count} swarms, final by {signers.signed} of {signers.seats} attestors"
         )
+        if briefly:
+            self.tell(text)
+            return
+        self.tell(f"{text}, verified from the genesis file")
         self.say(f"           fingerprint: {' '.join(lists.fingerprint)}")
 
     def _say_where_to_look(self) -> None:
-        node = encode_node(derive(self._node_seed(0), "node").public)
+        node = self._cast.nodes[0].address
         at = "" if self._url.endswith(":8420") else f"export WAYPOST_URL={self._url}; "
         self.say("           look around, in another terminal:")
         for command in ("list fetch", "list show", "node list", f"node status {node}"):
@@ -211,14 +261,8 @@ class Story:
 
     # ------------------------------------------------------------------------ helpers
 
-    def _node_seed(self, number: int) -> bytes:
-        return named_seed(self._seed, f"node {number}")
-
-    def _account(self, name: str) -> KeyPair:
-        return derive(named_seed(self._seed, name), "account")
-
     def _wallet(self, name: str) -> Wallet:
-        return Wallet(self._genesis_hash, self._account(name))
+        return Wallet(self._genesis_hash, self._cast.account(name))
 
     def _stake(self, number: int) -> Amount:
         """What operator `number` stakes himself."""
@@ -235,13 +279,12 @@ class Story:
         answer = self._get(f"/v1/accounts/{encode_account(account)}")
         return bool(answer["balance"] != "0" or answer["nonce"] > 0)
 
-    def _get_node(self, number: int) -> dict[str, Any] | None:
-        key = encode_node(derive(self._node_seed(number), "node").public)
-        response = self._request("GET", f"/v1/nodes/{key}")
+    def _get_node(self, node: CastNode) -> dict[str, Any] | None:
+        response = self._request("GET", f"/v1/nodes/{node.address}")
         if response.status_code == httpx2.codes.NOT_FOUND:
             return None
-        node: dict[str, Any] = response.json()
-        return node
+        known: dict[str, Any] = response.json()
+        return known
 
     def _get(self, path: str) -> Any:
         response = self._request("GET", path)
@@ -268,12 +311,6 @@ class Story:
             return self._client.request(method, path, **arguments)
         except httpx2.HTTPError as error:
             raise WaypostError(f"{self._url} does not answer: {error}") from None
-
-
-def _contact(number: int) -> Contact:
-    """Return contact data on loopback, five nodes to each of several /24 networks."""
-    address = bytes((127, 10, number // 5, 10 + number % 5))
-    return Contact(address, b"", 22021, 22020, Version(2, 11, 0), Version(11, 6, 0))
 
 
 def _program() -> str:

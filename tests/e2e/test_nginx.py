@@ -5,6 +5,10 @@ publication directory, which a real publisher wrote while epochs ended.
 """
 
 import asyncio
+import contextlib
+import http.client
+import json
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,14 +19,16 @@ import httpx2
 import pytest
 
 from registry import publisher
+from registry.api.problems import make_problem
 from registry.client import TrustedLists
 from registry.client.http import fetch_lists
 from registry.manifest import NAME as MANIFEST
 from registry.manifest import decode_manifest
+from registry.settings import ClientLimits
 from registry.view import PublishedList
 from scripts.nginx import MISSING, Nginx, find_nginx, run_nginx
 from tests.registry.api.fake_ledger import make_view
-from tests.registry.api.processes import LedgerProcess, Web
+from tests.registry.api.processes import LedgerProcess, Web, web_process
 from tests.registry.published import Served
 
 pytestmark = pytest.mark.skipif(find_nginx() is None, reason=MISSING)
@@ -258,6 +264,64 @@ def test_what_is_no_file_comes_from_the_service(pair: Pair, tmp_path: Path) -> N
             f"{nginx.url}/v1/transactions", json={"transaction": "aa"}, trust_env=False
         )
         assert sent.status_code == 202
+
+
+def ask_from(port: int, source: str, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+    """Return status and headers of an answer to whoever asks from an address."""
+    asking = http.client.HTTPConnection("127.0.0.1", port, 20, (source, 0))
+    with contextlib.closing(asking):
+        asking.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        answer = asking.getresponse()
+        answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+
+
+def test_the_service_knows_who_asks_nginx(tmp_path: Path) -> None:
+    told = ClientLimits.model_validate(
+        # loopback is what all have in this test: only nginx's own address is a proxy's
+        {"rate": 1, "burst": 8, "trusted_proxies": ["127.0.0.1/32"]}
+    )
+    with (
+        web_process("--limits", told.model_dump_json()) as (web, _),
+        run_nginx(tmp_path / "nginx", tmp_path, f"127.0.0.1:{web.port}") as nginx,
+    ):
+
+        def ask_all(source: str, **headers: str) -> list[tuple[int, dict[str, Any]]]:
+            return [ask_from(nginx.port, source, "/v1/network", **headers) for _ in range(12)]
+
+        mine = ask_all("127.0.0.2")
+        assert mine[0][0] == 200
+        refused = next(headers for status, headers in mine if status == 429)
+        # the service's own answer, as it is
+        assert int(refused["retry-after"]) in (1, 2)
+        assert refused["content-type"] == "application/problem+json"
+        # others do not pay for it, and a name that somebody gives himself is not believed
+        others = ask_all("127.0.0.3", x_forwarded_for="127.0.0.2")
+        assert (others[0][0], others[-1][0]) == (200, 429)
+        assert ask_from(nginx.port, "127.0.0.3", "/v1/network", x_forwarded_for="1.1.1.1")[0] == 429
+        assert ask_from(nginx.port, "127.0.0.4", "/v1/network")[0] == 200
+
+
+def test_nginx_bounds_what_an_address_has_under_way(tmp_path: Path) -> None:
+    with (
+        web_process() as (web, _),
+        run_nginx(tmp_path / "nginx", tmp_path, f"127.0.0.1:{web.port}") as nginx,
+        contextlib.ExitStack() as streams,
+    ):
+        limits = ClientLimits()
+        for number in range(limits.connections):
+            # each asks for somebody else, or the service would say that these are too many
+            stream = streams.enter_context(socket.create_connection(("127.0.0.1", nginx.port), 20))
+            asked = f"X-Forwarded-For: 198.51.100.{number}\r\n"
+            stream.sendall(f"GET /v1/events HTTP/1.1\r\nHost: x\r\n{asked}\r\n".encode())
+            assert stream.recv(12) == b"HTTP/1.1 200"
+        answer = ask(nginx.url, "GET", "/v1/network", {})
+        assert answer.status_code == 429
+        made = make_problem("too_many_connections", {"limit": limits.connections})
+        assert answer.json() == json.loads(made.body)
+        assert answer.headers["cache-control"] == made.headers["Cache-Control"]
+        assert answer.headers["retry-after"] == "1"
+        assert ask_from(nginx.port, "127.0.0.5", "/v1/network")[0] == 200
 
 
 def test_before_the_first_final_list(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ledger.codec import Record
 from ledger.epochs import EPOCH_STEPS
 from ledger.genesis import _rules as genesis_rules
 from ledger.genesis import load_genesis
-from ledger.history import PenaltyRow, VerdictRow
+from ledger.history import EpochRow, PenaltyRow, SwarmMove, SwarmRow, VerdictRow
 from ledger.invariants import INVARIANTS
 from ledger.messages.tables import TABLES
 from ledger.offences import OFFENCES
@@ -291,7 +291,7 @@ RECORDS: Final = [
 
 def read_records() -> Iterator[type[Record]]:
     """Every record that is signed, sent, proven or kept."""
-    yield from (VerdictRow, PenaltyRow)
+    yield from (VerdictRow, PenaltyRow, EpochRow, SwarmMove, SwarmRow)
     package = importlib.import_module("ledger.messages")
     for module in pkgutil.walk_packages(package.__path__, "ledger.messages."):
         for found in vars(importlib.import_module(module.name)).values():

@@ -10,10 +10,12 @@ from ledger.history import (
     Location,
     decode_location,
     encode_location,
+    end_key,
     final_key,
     find_gap,
     journal_key,
     location_key,
+    moves_key,
 )
 from ledger.store import MemoryStore
 from tests.factory import Network
@@ -23,6 +25,8 @@ def test_keys_in_bytes() -> None:
     assert (TIP_KEY, GENESIS_KEY, BASE_KEY) == (b"T", b"G", b"B")
     assert journal_key(258) == b"J" + bytes((0, 0, 0, 0, 0, 0, 1, 2))
     assert final_key(258) == b"F" + bytes((0, 0, 0, 0, 0, 0, 1, 2))
+    assert end_key(258) == b"E" + bytes((0, 0, 0, 0, 0, 0, 1, 2))
+    assert moves_key(258) == b"S" + bytes((0, 0, 0, 0, 0, 0, 1, 2))
     assert location_key(b"h" * 32) == b"X" + b"h" * 32
 
 
@@ -38,6 +42,7 @@ def test_every_key_of_a_store_is_a_known_one() -> None:
     network.block(network.transfer("alice", "bob"))
     network.end_epoch()
     lengths = {b"T": 1, b"G": 1, b"J": 9, b"F": 9, b"X": 33, b"A": 33, b"H": 10}
+    lengths |= {b"E": 9, b"S": 9}
     for key in dict(network.store.items(stop=b"a")):
         assert len(key) == lengths[key[:1]]
     raw = network.store.get(TIP_KEY)

@@ -171,6 +171,26 @@ def test_the_store_stays_as_it_is() -> None:
     assert dict(store.items()) == {b"ab": encode(Account(2, 0))}
 
 
+@pytest.mark.parametrize("recent", [None, {}], ids=["read anew", "kept"])
+def test_what_was_before_this_block(recent: dict[bytes, Record | None] | None) -> None:
+    store = MemoryStore({ACCOUNTS.letter + key: encode(Account(5, 0)) for key in (b"a", b"b")})
+    state = State(store, recent)
+    state.put(ACCOUNTS, Account(7, 1), b"a")
+    state.delete(ACCOUNTS, b"b")
+    state.put(ACCOUNTS, Account(1, 0), b"c")
+    assert [state.before(ACCOUNTS, key) for key in (b"a", b"b", b"c")] == [
+        Account(5, 0),
+        Account(5, 0),
+        None,
+    ]
+    # what the block writes stays what it is
+    assert [state.get(ACCOUNTS, key) for key in (b"a", b"b", b"c")] == [
+        Account(7, 1),
+        None,
+        Account(1, 0),
+    ]
+
+
 def test_credit_and_debit() -> None:
     state = state_of(a=10)
     state.debit(b"a", 10)

@@ -13,20 +13,34 @@ from ledger.genesis import load_genesis
 from ledger.history import (
     ATTESTOR_SET,
     CHUNK,
+    EPOCH_ROW,
     MANIFEST,
     PENALTY_ROW,
     RECOVERY_ROW,
+    SWARM_ROW,
     TIP,
     VERDICT_ROW,
     AttestorSet,
+    EpochRow,
     PenaltyRow,
     RecoveryRow,
+    SwarmMove,
+    SwarmRow,
     VerdictRow,
     iterate_chunks,
     make_manifest,
 )
 from ledger.merkle import SparseProof
 from ledger.messages.blocks import BLOCK
+from ledger.messages.challenges import (
+    ANSWER,
+    REQUEST,
+    Challenge,
+    answer_challenge,
+    encode_challenge,
+)
+from ledger.messages.checkins import SIGNED_CHECK_IN, CheckIn, SignedCheckIn
+from ledger.messages.contact import Version
 from ledger.messages.entries import unpack_columns
 from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
@@ -55,11 +69,12 @@ from ledger.messages.tables import (
     VERDICTS,
     Table,
 )
-from ledger.messages.transactions import Report, Signer
+from ledger.messages.transactions import Report, Signer, Transfer
 from ledger.offences import list_equivocation, vote_equivocation
 from ledger.transactions import TX_KINDS, WIRE
 from registry.client import TrustedLists
 from registry.client.checks import read_genesis
+from registry.drafts import BadDraft, draft_paid, read_draft, write_draft
 from registry.evidence import EVIDENCE_FILE, check_evidence
 from registry.formats.bundle import Bundle, encode_bundle
 from registry.formats.full import decode_full
@@ -129,6 +144,7 @@ NETWORK: Final = grown()
 READER: Final = NETWORK.view.reader
 END: Final = NETWORK.chain.end_of(1)
 assert END is not None
+CHALLENGE: Final = Challenge(public("node"), public("node 2"), bytes(range(32)), 300)
 
 
 RARE: Final[dict[str, Record]] = {
@@ -165,6 +181,15 @@ LEDGER: Final[dict[str, Decoder]] = {
         for kind in TX_KINDS
     },
     "block": of_codec(encode(NETWORK.blocks[-1]), BLOCK),
+    "challenge": of_codec(encode_challenge(CHALLENGE), REQUEST),
+    "answer to a challenge": of_codec(
+        answer_challenge(NETWORK.hash, pair_of(public("node")), CHALLENGE, 2**40, Version(1, 0, 0)),
+        ANSWER,
+    ),
+    "check-in": of_codec(
+        encode(SignedCheckIn(CheckIn(public("node"), 2**40, Version(1, 0, 0), 33), bytes(64))),
+        SIGNED_CHECK_IN,
+    ),
     "state proof": of_codec(encode(END.make_proof(b"n" + public("node"))), STATE_PROOF),
     "genesis": of_codec(encode(make_genesis()), GENESIS),
     "genesis of a ledger": Decoder(encode(make_genesis()), load_genesis),
@@ -180,6 +205,10 @@ LEDGER: Final[dict[str, Decoder]] = {
     ),
     "archived verdict": of_codec(
         encode(VerdictRow(1, ((public("a"), 33),), (public("b"),))), VERDICT_ROW
+    ),
+    "archived end": of_codec(encode(EpochRow(300, 2**40, 2**20, 7, 2**50, 2**30)), EPOCH_ROW),
+    "archived swarms": of_codec(
+        encode(SwarmRow((SwarmMove(public("a"), 2**64 - 1, 2**60),))), SWARM_ROW
     ),
     "archived recovery": of_codec(
         encode(RecoveryRow(bytes(32), bytes(32), (Signer(public("a"), bytes(64)),))), RECOVERY_ROW
@@ -272,6 +301,10 @@ def order_of(kind: str) -> OrderFile:
 
 SIGNED: Final = order_of("set_params")
 
+PAYMENT: Final = Transfer(public("bob"), 5)
+DRAFT: Final = draft_paid("test-net", NETWORK.hash, public("alice"), (0, 1, 9), PAYMENT)
+"""One that nobody has signed."""
+
 
 def order_row(kind: str) -> Decoder:
     """The row of an order inside its file."""
@@ -326,6 +359,7 @@ FILES: Final[dict[str, Decoder]] = {
     "order of a successor": order_row("set_successor"),
     "inheritance": of_codec(LEFT, INHERITANCE_FILE),
     "inheritance of a network": Decoder(LEFT, begin_with),
+    "draft": Decoder(write_draft(DRAFT), read_draft, BadDraft),
     "key file": Decoder(KEY_FILE, lambda raw: open_key_file(raw, PASSPHRASE), BadKeyFile),
     "insecure key file": Decoder(write_insecure(bytes(32)), open_key_file, BadKeyFile),
 }

@@ -15,6 +15,8 @@ from ledger.codec import Codec, Record, encode
 from ledger.errors import Refusal
 from ledger.messages import (
     blocks,
+    challenges,
+    checkins,
     contact,
     duty,
     entries,
@@ -37,7 +39,7 @@ from ledger.messages.lists import (
 
 MODULES = (
     *(blocks, contact, duty, entries, evidence, genesis, lists, proofs, state, tables),
-    *(transactions, history),
+    *(transactions, checkins, challenges, history),
 )
 
 

@@ -246,7 +246,10 @@ class Node:
 
 def queries_of(node: Node) -> Queries:
     """The answers of a replica."""
-    return Queries(node.chain, node.pool, node.replica.census, node.replica.verdicts)
+    replica = node.replica
+    return Queries(
+        node.chain, node.pool, replica.census, replica.verdicts, replica.check_ins.newest
+    )
 
 
 def in_states(**counts: int) -> dict[str, int]:

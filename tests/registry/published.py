@@ -21,14 +21,13 @@ from ledger.messages.lists import (
 from ledger.types import Epoch
 from registry.client import TrustedLists
 from registry.formats.full import decode_full
-from registry.formats.session import SessionNode
 from registry.formats.session_binary import decode_session_binary
 from registry.formats.session_json import decode_session_json
 from registry.manifest import NAME as MANIFEST
 from registry.manifest import PASSING, decode_manifest
 from registry.publisher import Publisher
 from registry.roster import Roster
-from registry.view import PublishedList
+from registry.view import NodeRow, PublishedList
 from tests.factory import START_MS, Network, founding, make_contact, make_genesis
 
 SESSION_FORMS = ("session-json", "session-binary")
@@ -41,7 +40,7 @@ class FreshRoster(Roster):
         super().__init__()
         self._network = network
 
-    def active(self) -> list[SessionNode]:
+    def active(self) -> list[NodeRow]:
         fresh = Roster()
         fresh.read_all(self._network.state)
         return fresh.active()

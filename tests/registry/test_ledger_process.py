@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +18,14 @@ from ledger.crypto import sha256
 from ledger.errors import Fault, StoreInUse
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import block_hash
+from ledger.messages.checkins import CheckIn
+from ledger.messages.contact import Version
 from ledger.messages.genesis import COMET, GenesisNode
 from ledger.messages.lists import decode_header, decode_signed_header
+from ledger.types import Key
 from registry import ledger_process, workers
 from registry import view as view_module
+from registry.addresses import encode_node
 from registry.engines import WrongEngine
 from registry.engines.refill import Refill
 from registry.home import GENESIS
@@ -29,8 +34,9 @@ from registry.keystore import save_insecure_seed
 from registry.ledger_process import Service
 from registry.settings import Settings
 from registry.view import PushedNodes, PushedView
+from registry.wallet import sign_check_in
 from registry.watermarks import BLOCKS, SignerRefuses, Watermarks, WatermarksInUse
-from tests.factory import START_MS, Network, founding, public
+from tests.factory import START_MS, Network, founding, keys, public
 from tests.registry.engines.source import Source, make_chain, sources
 from tests.registry.factory import (
     PRODUCER,
@@ -236,6 +242,67 @@ async def test_questions_are_answered_from_one_height(monkeypatch: pytest.Monkey
             await asked.query("nonsense")
         found = await asked.query("transaction", hash=sha256(raw))
         assert (found["result"]["state"], found["result"]["height"]) == ("committed", height)
+
+
+@in_loop
+async def test_what_is_told_of_a_node_over_time_outlasts_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with short_folder() as folder, capture_logs():
+        site, settings = make_home(monkeypatch, folder, founding("founder"))
+        founder, new = public("founder"), public("node")
+        async with started(site, settings) as asked:
+            await asked.submit(asked.network.register("node"), wait=True)
+            while asked.views[-1].epoch < 4:
+                site.clock.ms += 1_000
+                await asyncio.sleep(0.01)
+            before = {key: await tell(asked, key) for key in (founder, new)}
+        async with started(site, settings) as asked:
+            assert {key: await tell(asked, key) for key in (founder, new)} == before
+        feed, history, duties = before[founder]
+        assert [row["joined"] for row in feed["changes"]] == [[encode_node(new)]]
+        assert [row["node"] for row in feed["members"]] == list(
+            map(encode_node, sorted((founder, new)))
+        )
+        assert [row["epoch"] for row in history["epochs"]][:3] == [1, 2, 3]
+        assert duties["members"] == feed["members"]
+
+
+async def tell(asked: Asked, key: Key) -> list[Any]:
+    """What is told of a node's epochs up to the fourth, and of its swarm."""
+    feed = (await asked.query("swarm", key=key, since=1))["result"]
+    history = (await asked.query("history", key=key, epochs=48))["result"]
+    duties = (await asked.query("duties", key=key))["result"]
+    rows = [row for row in history["epochs"] if row["epoch"] < 4]
+    return [feed | {"epoch": 4}, {"epochs": rows}, {"members": duties["members"]}]
+
+
+@pytest.mark.parametrize("engine", ["solo", "follow"])
+@in_loop
+async def test_check_ins_are_held_by_each_service_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    key = public("founder")
+    check_in = CheckIn(key, time.time_ns() // 1_000_000, Version(1, 2, 3), 2)
+    with short_folder() as folder, capture_logs():
+        site, settings = make_home(monkeypatch, folder, founding("founder"))
+        # nobody answers there, and nobody has to
+        changes = {"engine": engine, "follow": ("http://127.0.0.1:9",)}
+        if engine == "follow":
+            settings = settings.model_copy(update=changes)
+        raw = sign_check_in(site.hash, keys("founder"), check_in)
+        async with started(site, settings) as asked:
+            forged = sign_check_in(site.hash, keys("node"), check_in)
+            refused = await asked.connection.call("check_in", forged)
+            assert refused["code"] == "bad_signature"
+            taken = await asked.connection.call("check_in", raw)
+            assert (taken["code"], taken["node"]) == (None, encode_node(key))
+            status = (await asked.query("node", key=key))["result"]
+            assert status["checked_in_ms"] == check_in.time_ms
+            assert (status["agent_version"], status["agent_faults"]) == ([1, 2, 3], ["router port"])
+        async with started(site, settings) as asked:
+            status = (await asked.query("node", key=key))["result"]
+            assert status["checked_in_ms"] is None
 
 
 @in_loop

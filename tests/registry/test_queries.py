@@ -19,7 +19,7 @@ from ledger.messages.transactions import Report
 from ledger.views import PINNED_HEIGHTS
 from registry import queries as queries_module
 from registry.addresses import encode_account, encode_node
-from registry.api import duty_models, models, rule_models
+from registry.api import agent_models, duty_models, models, rule_models
 from registry.api.proofs import Proof
 from registry.client.proofs import read_record
 from registry.ipc import Gone
@@ -100,6 +100,9 @@ SHAPES: dict[str, tuple[dict[str, Any], type[BaseModel] | None]] = {
     "epoch": ({"epoch": 0}, models.Epoch),
     "attestors": ({}, models.Attestors),
     "node": ({"key": public("open")}, duty_models.NodeStatus),
+    "duties": ({"key": public("node 0")}, agent_models.Duties),
+    "swarm": ({"key": public("node 0"), "since": 0}, agent_models.SwarmFeed),
+    "history": ({"key": public("node 0"), "epochs": 48}, agent_models.NodeHistory),
     "nodes": ({"after": b"", "limit": 3, "state": ""}, None),
     "account": ({"key": public("frank")}, models.Account),
     "block": ({"height": 1}, models.Block),

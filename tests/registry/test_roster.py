@@ -18,6 +18,7 @@ from ledger.messages.state import (
     DECOMMISSIONED,
     DEREGISTERED,
     EXITED,
+    NODE_STATES,
     TOMBSTONED,
     Node,
     Swarm,
@@ -26,8 +27,8 @@ from ledger.messages.tables import CONTACTS, FAILING, NODES, SWARMS
 from ledger.steps import run
 from registry import roster as roster_module
 from registry.addresses import encode_account
-from registry.formats.session import SessionNode
 from registry.roster import Roster, compute_unlock_height
+from registry.view import NodeRow
 from tests.factory import (
     PEOPLE,
     QUARTER,
@@ -89,6 +90,11 @@ def read(network: Network) -> dict[bytes, dict[str, Any]]:
                 {"address": encode_account(row.account), "amount": row.amount}
                 for row in node.contributions
             ],
+            "state": NODE_STATES[node.state],
+            "life": node.life,
+            "since_ms": node.since_ms,
+            "reserved": [place.amount for place in node.reserved],
+            "reserved_until_ms": node.since_ms + network.params.reservation_ms,
         }
     return rows
 
@@ -103,7 +109,7 @@ def credit_blocks(network: Network, key: bytes, node: Node) -> int:
     return max(0, epochs - failed) * params.epoch_ms // params.block_ms
 
 
-def by_key(rows: list[SessionNode]) -> dict[bytes, dict[str, Any]]:
+def by_key(rows: list[NodeRow]) -> dict[bytes, dict[str, Any]]:
     """Rows as plain values, by key."""
     return {bytes.fromhex(row.pubkey_ed25519): msgspec.to_builtins(row) for row in rows}
 
@@ -232,7 +238,7 @@ def test_a_row_is_made_again_only_if_a_record_of_its_node_changed(
     made: list[bytes] = []
     real = roster_module.make_row
 
-    def counted(key: bytes, *arguments: Any) -> SessionNode:
+    def counted(key: bytes, *arguments: Any) -> NodeRow:
         made.append(key)
         return real(key, *arguments)
 

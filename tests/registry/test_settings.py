@@ -80,7 +80,7 @@ def test_a_variable_that_does_not_exist_is_refused(
 def test_variables_of_the_command_line_and_the_tests_are_none_of_its_business(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("HOME", "URL", "NO_SKIP"):
+    for name in ("HOME", "URL", "NO_SKIP", "WARN_OPERATOR", "AGENT_NODE"):
         monkeypatch.setenv(f"WAYPOST_{name}", "1")
     assert load_settings(tmp_path, {}).home == tmp_path
 

@@ -6,9 +6,10 @@ import pytest
 from registry import view
 from registry.ipc import MAX_FRAME_BYTES, decode, frame
 from registry.view import PushedNodes, cut_nodes
-from tests.registry.session_network import make_key, make_session_node
+from tests.registry.api.fake_ledger import make_node
+from tests.registry.session_network import make_key
 
-ROWS = [make_session_node(number) for number in range(7)]
+ROWS = [make_node(number) for number in range(7)]
 
 
 @pytest.mark.parametrize(

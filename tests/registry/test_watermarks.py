@@ -130,7 +130,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "a number that is none": (file_of(number=b"3"), "damaged"),
     "a hash that is none": (file_of(hash=ONE[:31]), "damaged"),
     "another role": (file_of(role=b"blocks"), "of the role blocks"),
-    "an unknown role": (file_of(role=b"votes"), "of the role votes"),
+    "an unknown role": (file_of(role=b"wishes"), "of the role wishes"),
     "another key": (file_of(key=OTHER_KEY), f"of the key {OTHER_KEY.hex()}"),
     "another network": (file_of(network=OTHER_NETWORK), f"of the network {OTHER_NETWORK.hex()}"),
     "a backup": (encode(Backup(1, NETWORK, ())), "damaged"),
@@ -530,7 +530,7 @@ def written(path: Path, **changes: Any) -> Path:
 BAD_BACKUPS: dict[str, tuple[dict[str, Any], str]] = {
     "another version": ({"version": 2}, "no backup of watermarks"),
     "another network": ({"network": OTHER_NETWORK}, f"of the network {OTHER_NETWORK.hex()}"),
-    "an unknown role": ({"marks": (Mark(b"votes", KEY, 1, ONE),)}, "unknown role votes"),
+    "an unknown role": ({"marks": (Mark(b"wishes", KEY, 1, ONE),)}, "unknown role wishes"),
     "one mark twice": ({"marks": (headers_at(3), headers_at(3))}, "out of order"),
     "two marks of one key": ({"marks": (headers_at(3), headers_at(4))}, "out of order"),
     "out of order": ({"marks": (headers_at(3), Mark(b"blocks", KEY, 1, ONE))}, "out of order"),

@@ -20,7 +20,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ledger.codec import Record, encode
-from ledger.history import AttestorSet, final_key, set_key
+from ledger.history import AttestorSet, EpochRow, SwarmMove, SwarmRow, final_key, set_key
 from ledger.lists import build_list, draft_header
 from ledger.merkle import sparse_root
 from ledger.messages.genesis import REGISTRY
@@ -370,6 +370,10 @@ def expect_rewards(end: End) -> None:
     share = paid // pool.earning if pool.earning else 0
     all_shares = share * pool.earning
     end.add_to_pool(balance=-all_shares, accrued=all_shares, accumulator=share)
+    after = end.get(POOL)
+    end.archived[b"E" + at(end.epoch)] = encode(
+        EpochRow(end.height, end.time_ms, share, pool.earning, after.balance, after.accumulator)
+    )
 
 
 def expect_exits(end: End) -> None:
@@ -469,6 +473,12 @@ def expect_swarms(end: End) -> None:
     seed = int.from_bytes(end.seed[:8], "little")
     for key, swarm_id in swarms_reference.reassign(swarm_of, seed).items():
         end.put(SWARMS, key, Swarm(swarm_id))
+    moves = []
+    for place in sorted({key for key in (*end.before, *end.after) if key[:1] == SWARMS.letter}):
+        rows = (end.before.get(place), end.after.get(place))
+        before, after = (row.swarm_id if isinstance(row, Swarm) else 2**64 - 1 for row in rows)
+        moves += [SwarmMove(place[1:], before, after)] if before != after else []
+    end.archived[b"S" + at(end.epoch)] = encode(SwarmRow(tuple(moves)))
 
 
 def holders(end: End, members: Sequence[Attestor]) -> dict[bytes, bytes]:

@@ -16,13 +16,14 @@ from nacl.bindings import crypto_sign_seed_keypair
 from ledger.crypto import convert_to_x25519
 from ledger.errors import Refusal
 from registry.addresses import encode_node
-from registry.api import duty_models, models, rule_models
+from registry.api import agent_models, duty_models, models, rule_models
 from registry.api.models import EPOCH, HEIGHT, TIME_MS, example_of
+from registry.api.node_table import FIELDS
 from registry.api.ports import OnEvent
 from registry.api.proofs import Proof
-from registry.formats.session import NO_ADDRESS, SessionContributor, SessionNode
+from registry.formats.session import NO_ADDRESS, SessionContributor
 from registry.ipc import Gone
-from registry.view import Event, PublishedList, PushedNodes, PushedView, cut_nodes
+from registry.view import Event, NodeRow, PublishedList, PushedNodes, PushedView, cut_nodes
 
 NODE_KEYS = [bytes([index]) * 32 for index in range(1, 8)]
 GENESIS = b"a genesis file"
@@ -73,7 +74,7 @@ def make_block_hash(height: int) -> str:
     return hashlib.sha256(b"block %d" % height).hexdigest()
 
 
-def make_node(index: int, **changes: Any) -> SessionNode:
+def make_node(index: int, **changes: Any) -> NodeRow:
     """The row of an active node, whose keys are real ones."""
     key, _ = crypto_sign_seed_keypair(index.to_bytes(32, "big"))
     fields: dict[str, Any] = {
@@ -101,20 +102,25 @@ def make_node(index: int, **changes: Any) -> SessionNode:
         "operator_fee": 100_000,
         "operator_address": models.ACCOUNT,
         "contributors": [SessionContributor(models.ACCOUNT, 100_000_000_000)],
+        "state": "active",
+        "life": 1,
+        "since_ms": TIME_MS,
+        "reserved": [],
+        "reserved_until_ms": TIME_MS,
     }
     fields |= changes
-    return SessionNode(**fields | {"swarm": f"{fields['swarm_id']:x}"})
+    return NodeRow(**fields | {"swarm": f"{fields['swarm_id']:x}"})
 
 
 ACTIVE_NODES = [make_node(index) for index in range(1, 31)]
 UNREACHABLE_NODE = make_node(31, public_ip=NO_ADDRESS)
-WAITING_NODE = make_node(32, funded=False, active=False, swarm_id=2**64 - 1)
+WAITING_NODE = make_node(32, funded=False, active=False, swarm_id=2**64 - 1, state="awaiting")
 SESSION_NODES = sorted(
     [*ACTIVE_NODES, UNREACHABLE_NODE, WAITING_NODE], key=lambda row: row.service_node_pubkey
 )
 
 
-def push_of(*rows: SessionNode, first: bool = False, removed: Sequence[str] = ()) -> Any:
+def push_of(*rows: NodeRow, first: bool = False, removed: Sequence[str] = ()) -> Any:
     """One push of nodes."""
     return plain(PushedNodes(first, rows, removed))
 
@@ -122,6 +128,11 @@ def push_of(*rows: SessionNode, first: bool = False, removed: Sequence[str] = ()
 def plain(value: Any) -> Any:
     """What the far side of a socket sees."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+
+
+def entries_of(rows: Sequence[NodeRow]) -> Any:
+    """The rows as programs of the Session network see them."""
+    return plain([{name: getattr(row, name) for name in FIELDS} for row in rows])
 
 
 def make_event(height: int, name: str = "block") -> Event:
@@ -162,10 +173,15 @@ class FakeLedger:
         """What becomes of a transaction, if it is not that it waits for a block."""
         self.vote_fates: dict[bytes, dict[str, Any]] = {}
         """What becomes of a vote, by its signature, if it is not that it is held."""
+        self.check_in_fate: dict[str, Any] = {"code": None, "values": {}}
+        """What becomes of a check-in."""
         self.never_commits = False
         """Whether waiting for a block never ends."""
         self.results: dict[str, Any] = {
             "node": example_of(duty_models.NodeStatus),
+            "duties": example_of(agent_models.Duties),
+            "swarm": example_of(agent_models.SwarmFeed),
+            "history": example_of(agent_models.NodeHistory),
             "accrued": ["15000000"],
             "participation": example_of(duty_models.Participation),
             "votes": example_of(duty_models.NodeVotes),
@@ -185,7 +201,7 @@ class FakeLedger:
         """What is answered to each question, but for `nodes`."""
         self.kept = {HEIGHT}
         self.view: dict[str, Any] | None = make_view()
-        self.nodes: list[SessionNode] = SESSION_NODES
+        self.nodes: list[NodeRow] = SESSION_NODES
         """What a new subscriber is greeted with, as the view is."""
         self._on_event: OnEvent = lambda _event, _payload: None
 
@@ -213,7 +229,12 @@ class FakeLedger:
 
     def handlers(self) -> dict[str, Callable[..., Awaitable[Any]]]:
         """The methods, by name."""
-        return {"submit": self._submit, "vote": self._vote, "query": self._query}
+        return {
+            "submit": self._submit,
+            "vote": self._vote,
+            "check_in": self._check_in,
+            "query": self._query,
+        }
 
     def greeting(self) -> list[tuple[str, Any]]:
         """What a new subscriber gets first."""
@@ -235,6 +256,10 @@ class FakeLedger:
         self._take_down("vote", [tuple(vote) for vote in votes])
         usual = example_of(duty_models.VoteResult)
         return [self.vote_fates.get(signature, usual) for *_, signature in votes]
+
+    async def _check_in(self, raw: bytes) -> dict[str, Any]:
+        self._take_down("check_in", raw)
+        return example_of(agent_models.CheckInTaken) | self.check_in_fate
 
     async def _query(
         self, name: str, arguments: dict[str, Any], height: int | None

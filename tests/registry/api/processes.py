@@ -23,8 +23,8 @@ PATIENCE_S = 20
 class LedgerProcess:
     """`FakeLedger` behind a Unix socket, on a loop in a thread of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self.ledger = FakeLedger()
+    def __init__(self, path: Path, ledger: FakeLedger | None = None) -> None:
+        self.ledger = ledger or FakeLedger()
         self._path = path
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -94,9 +94,10 @@ class Web:
         _, said = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, said
 
-    def connect(self, receive_buffer: int = 0) -> socket.socket:
-        """Open a connection; a small buffer makes a reader slow."""
+    def connect(self, receive_buffer: int = 0, source: str = "127.0.0.1") -> socket.socket:
+        """Open a connection from an address; a small buffer makes a reader slow."""
         sock = socket.socket()
+        sock.bind((source, 0))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(PATIENCE_S)

@@ -9,8 +9,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from registry.api import edge
 from registry.api.edge import DRAIN_BYTES, Body, Edge, group_of
+from registry.api.limits import Limits
 from registry.api.problems import MAX_BODY_BYTES, ProblemError
 from registry.metrics import WebMetrics
+from registry.settings import ClientLimits
 
 
 def body_of(*pieces: bytes, ends: bool = True) -> tuple[Receive, list[bytes]]:
@@ -101,10 +103,11 @@ def test_an_exception_is_answered_once(has_started: bool) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/network"}
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/network", "headers": []}
     metrics = WebMetrics()
     receive, _ = body_of(b"")
-    asyncio.run(Edge(broken, metrics)(scope, receive, send))
+    limits = Limits(ClientLimits(), metrics)
+    asyncio.run(Edge(broken, metrics, limits)(scope, receive, send))
     assert sent[0]["status"] == (200 if has_started else 500)
     if not has_started:
         assert json.loads(sent[1]["body"])["type"] == "internal"

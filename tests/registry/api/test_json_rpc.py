@@ -23,10 +23,10 @@ from tests.registry.api.fake_ledger import (
     SESSION_NODES,
     UNREACHABLE_NODE,
     WAITING_NODE,
+    entries_of,
     make_block_hash,
     make_node,
     make_view,
-    plain,
     push_of,
 )
 from tests.registry.session_client import (
@@ -89,7 +89,7 @@ def test_clients_that_poll(site: Site) -> None:
 def test_everything_there_is(site: Site) -> None:
     result = site.result("get_service_nodes")
     states = result.pop("service_node_states")
-    assert states == plain(SESSION_NODES)
+    assert states == entries_of(SESSION_NODES)
     assert [list(row) for row in states] == [list(FIELDS)] * len(SESSION_NODES)
     assert result == {
         "status": "OK",
@@ -168,7 +168,7 @@ def test_choice(site: Site, choice: Choice) -> None:
     result = site.result("get_service_nodes", choice.params)
     assert result["status"] == "OK"
     assert set(result) == {"status", "service_node_states"} | choice.top
-    rows = {row["service_node_pubkey"]: row for row in plain(SESSION_NODES)}
+    rows = {row["service_node_pubkey"]: row for row in entries_of(SESSION_NODES)}
     assert result["service_node_states"] == [
         {name: value for name, value in rows[key].items() if name in choice.entry}
         for key in choice.keys

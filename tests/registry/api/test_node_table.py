@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.api.node_table import FIELDS, MAX_KEPT, NodeTable
-from registry.formats.session import NO_ADDRESS, SessionNode
+from registry.formats.session import NO_ADDRESS
 from registry.ipc import Lost
-from tests.registry.api.fake_ledger import SESSION_NODES, make_node, plain, push_of
+from registry.view import NodeRow
+from tests.registry.api.fake_ledger import SESSION_NODES, entries_of, make_node, plain, push_of
 
 ALL = frozenset(FIELDS)
 
 
-def table_of(*rows: SessionNode) -> NodeTable:
+def table_of(*rows: NodeRow) -> NodeTable:
     """A table that shows some rows."""
     table = NodeTable()
     table.take(push_of(*rows, first=True))
@@ -46,14 +47,14 @@ DAMAGED: dict[str, Any] = {
         "rows": [GOOD, {key: value for key, value in GOOD.items() if key != name}],
         "removed": [],
     }
-    for name in FIELDS
+    for name in NodeRow.__struct_fields__
 } | {
     f"a row with {name} of another type": {
         "first": False,
         "rows": [GOOD | {name: {}}],
         "removed": [],
     }
-    for name in FIELDS
+    for name in NodeRow.__struct_fields__
 }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def test_what_does_not_fit_leaves_nothing_to_show(name: str) -> None:
     table = table_of(*SESSION_NODES)
     table.take(DAMAGED[name])
     # what belongs to the view that is there stays
-    assert shown(table) == plain(SESSION_NODES)
+    assert shown(table) == entries_of(SESSION_NODES)
     table.show()
     for look in (lambda: table.rows, lambda: table.render(ALL, True)):
         with pytest.raises(Lost):
@@ -73,7 +74,7 @@ def test_what_does_not_fit_leaves_nothing_to_show(name: str) -> None:
         table.render_some(ALL, True, None, 1)
     table.take(push_of(SESSION_NODES[1], first=True))
     table.show()
-    assert shown(table) == plain([SESSION_NODES[1]])
+    assert shown(table) == entries_of([SESSION_NODES[1]])
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -125,8 +126,8 @@ CHANGES = st.lists(
 def test_it_shows_what_came(changes: list[Any]) -> None:
     """Against a model that makes everything anew."""
     table = table_of()
-    model: dict[str, SessionNode] = {}
-    visible: dict[str, SessionNode] = {}
+    model: dict[str, NodeRow] = {}
+    visible: dict[str, NodeRow] = {}
     for first, rows, removed, shows, names in changes:
         made = [make_node(i, storage_port=p, active=a) for i, (p, a) in rows.items()]
         gone = [make_node(index).service_node_pubkey for index in sorted(removed)]
@@ -139,7 +140,7 @@ def test_it_shows_what_came(changes: list[Any]) -> None:
             visible = dict(sorted(model.items()))
         for active_only in (False, True):
             expected = [row for row in visible.values() if row.active or not active_only]
-            assert shown(table, active_only=active_only) == plain(expected)
+            assert shown(table, active_only=active_only) == entries_of(expected)
             some = msgspec.json.decode(table.render(frozenset(names), active_only))
             assert some == [
                 {n: plain(getattr(r, n)) for n in FIELDS if n in names} for r in expected

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from pydantic import BaseModel
 
 from registry.addresses import decode_account, decode_node
-from registry.api import duty_models, models, proofs, rule_models
+from registry.api import agent_models, bare_paths, duty_models, models, proofs, rule_models
 from registry.api.app import make_app
 from registry.api.models import Shape, example_of
 from registry.api.problems import MEDIA_TYPE, code_table, fill
 from registry.api.rpc_methods import ALIASES, METHODS, ErrorCode
+from registry.formats.session_json import FIELDS
+from registry.manifest import FileRow, ListRow
 from registry.metrics import _HELPS, WebMetrics, WebState
 from tests.registry.api.fake_ledger import FakeLedger
 
@@ -40,6 +43,8 @@ FORMS = ("", "/full", "/bundle", "/session-json", "/session-binary")
 PATHS = (
     *("POST /v1/transactions", "GET /v1/transactions/{hash}", "GET /v1/nodes"),
     *("GET /v1/nodes/{key}", "GET /v1/accounts/{address}", "GET /v1/network"),
+    *(f"GET /v1/nodes/{{key}}/{part}" for part in ("duties", "swarm", "history")),
+    "POST /v1/checkins",
     *("GET /v1/attestors", "GET /v1/epochs/{epoch}", "GET /v1/blocks/{height}"),
     *("GET /v1/proofs/{table}", "GET /v1/proofs/{table}/{key}"),
     *("GET /v1/blocks", "GET /v1/genesis", "GET /v1/events"),
@@ -92,6 +97,117 @@ def check_schema(media: str, schema: dict[str, Any]) -> None:
         assert schema["type"] == "string"
 
 
+OPEN = {
+    "Transaction.body": "each kind has its own fields",
+    "RpcAnswer.result": "each method has its own fields",
+    "RpcAnswer.id": "it comes back as it was sent",
+}
+"""What answers may hold without a shape, and why."""
+
+
+def unshaped(schema: dict[str, Any], where: str, seen: set[str]) -> Iterator[str]:
+    """Name what is below a schema that says nothing of its shape, each part once."""
+    if "$ref" in schema:
+        where = schema["$ref"].rpartition("/")[2]
+        if where not in seen:
+            seen.add(where)
+            yield from unshaped(SCHEMAS[where], where, seen)
+        return
+    parts = [part for kind in ("anyOf", "oneOf", "allOf") for part in schema.get(kind, ())]
+    kinds = schema.get("type", [])
+    names, rest = schema.get("properties", {}), schema.get("additionalProperties", False)
+    says_nothing = not (kinds or parts or "enum" in schema or "const" in schema)
+    is_bare = "object" in kinds and not names and not isinstance(rest, dict)
+    is_bare_array = "array" in kinds and not ({"items", "prefixItems"} & set(schema))
+    if says_nothing or is_bare or is_bare_array or rest is True or rest == {}:
+        yield where
+    for name, below in names.items():
+        yield from unshaped(below, f"{where}.{name}", seen)
+    for below in [*parts, *schema.get("prefixItems", ())]:
+        yield from unshaped(below, where, seen)
+    for below in (schema.get("items"), rest):
+        if isinstance(below, dict):
+            yield from unshaped(below, f"{where}[]", seen)
+
+
+def test_answers_have_shapes() -> None:
+    seen: set[str] = set()
+    found = {
+        where
+        for name, operation in OPERATIONS.items()
+        for code, response in operation["responses"].items()
+        for content in response.get("content", {}).values()
+        for where in unshaped(content["schema"], f"{name} {code}", seen)
+    }
+    assert found == set(OPEN)
+    assert len(seen) > 50
+
+
+SHAPELESS = {
+    "anything": {},
+    "an object": {"type": "object"},
+    "an object of anything": {"type": "object", "additionalProperties": True},
+    "an array of anything": {"type": "array"},
+    "an array of objects": {"type": "array", "items": {"type": "object"}},
+    "an object or nothing": {"anyOf": [{"type": "object"}, {"type": "null"}]},
+    "deep below": {"type": "object", "properties": {"a": {"type": "array", "items": {}}}},
+    "named, and more": {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "additionalProperties": True,
+    },
+    "a map of anything": {"type": "object", "additionalProperties": {"type": "object"}},
+}
+
+
+@pytest.mark.parametrize("schema", SHAPELESS.values(), ids=SHAPELESS.keys())
+def test_what_has_no_shape_is_found(schema: dict[str, Any]) -> None:
+    assert list(unshaped(schema, "x", set()))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_examples_are_true_to_their_schemas(name: str) -> None:
+    """Of answers and of bodies; what is binary is shown in hex."""
+    operation = OPERATIONS[name]
+    contents = [row.get("content", {}) for row in operation["responses"].values()]
+    contents.append(operation.get("requestBody", {}).get("content", {}))
+    checked = 0
+    for media, content in (item for row in contents for item in row.items()):
+        examples = [content["example"]] if "example" in content else []
+        examples += [row["value"] for row in content.get("examples", {}).values()]
+        schema = content["schema"] | {"components": DOCUMENT["components"]}
+        if schema.get("format") == "binary":
+            assert media not in ("application/json", MEDIA_TYPE)
+        else:
+            assert examples, media
+        for example in examples:
+            jsonschema_rs.validator_for(schema).validate(example)
+            checked += 1
+    assert checked >= len(operation["responses"]) - ("304" in operation["responses"])
+
+
+def test_parameters_have_true_examples() -> None:
+    for path, item in DOCUMENT["paths"].items():
+        named = set()
+        for operation in (item[method] for method in item if method != "parameters"):
+            for parameter in [*item.get("parameters", []), *operation.get("parameters", [])]:
+                schema = parameter["schema"]
+                examples = schema.get("examples") or [parameter["example"]]
+                for example in examples:
+                    jsonschema_rs.validator_for(schema).validate(example)
+                assert parameter["description"]
+                assert "null" not in str(schema), "a URL has no word for it"
+                if parameter["in"] == "path":
+                    named.add(parameter["name"])
+        assert named == set(re.findall(r"{(\w+)}", path)), path
+
+
+def test_lists_are_described_as_they_are_written() -> None:
+    assert tuple(bare_paths.SESSION_NODE) == FIELDS
+    assert tuple(bare_paths.MANIFEST_LIST) == ListRow.__struct_fields__
+    assert tuple(bare_paths.MANIFEST_FILE) == FileRow.__struct_fields__
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_problems_of_operation(name: str) -> None:
     responses = OPERATIONS[name]["responses"]
@@ -119,7 +235,9 @@ def test_references_lead_somewhere() -> None:
     assert not [name for name in SCHEMAS if "Validation" in name]
 
 
-MODELS = tuple(module.__name__ for module in (models, duty_models, rule_models, proofs))
+MODELS = tuple(
+    module.__name__ for module in (models, duty_models, agent_models, rule_models, proofs)
+)
 
 
 def below(shape: type[Shape]) -> Iterator[type[Shape]]:

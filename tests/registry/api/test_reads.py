@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from registry.addresses import encode_node
-from registry.api import duty_models, models, rule_models
+from registry.api import agent_models, duty_models, models, rule_models
 from registry.api.answers import decode_cursor, encode_cursor
 from registry.api.models import EPOCH, HEIGHT, example_of
 from registry.api.proofs import Proof
@@ -28,6 +28,23 @@ KEY = NODE_KEYS[0]
 READS: dict[str, tuple[type[BaseModel], str, dict[str, Any]]] = {
     f"/v1/nodes/{encode_node(KEY)}": (duty_models.NodeStatus, "node", {"key": KEY}),
     f"/v1/nodes/{KEY.hex()}": (duty_models.NodeStatus, "node", {"key": KEY}),
+    f"/v1/nodes/{KEY.hex()}/duties": (agent_models.Duties, "duties", {"key": KEY}),
+    f"/v1/nodes/{KEY.hex()}/swarm": (agent_models.SwarmFeed, "swarm", {"key": KEY, "since": None}),
+    f"/v1/nodes/{encode_node(KEY)}/swarm?since=7": (
+        agent_models.SwarmFeed,
+        "swarm",
+        {"key": KEY, "since": 7},
+    ),
+    f"/v1/nodes/{KEY.hex()}/history": (
+        agent_models.NodeHistory,
+        "history",
+        {"key": KEY, "epochs": 48},
+    ),
+    f"/v1/nodes/{KEY.hex()}/history?epochs=336": (
+        agent_models.NodeHistory,
+        "history",
+        {"key": KEY, "epochs": 336},
+    ),
     f"/v1/accounts/{models.ACCOUNT}": (
         models.Account,
         "account",

@@ -50,6 +50,9 @@ VOTE = EXAMPLE
 PACKED_VOTE = [48, bytes(32), 1, 1, bytes(32), bytes(64)]
 PROOFS = "/v1/proofs/"
 PARTICIPATION = "GET /v1/participation"
+CHECK_IN = "POST /v1/checkins"
+IN_HEX = {"json": {"check_in": "aa"}}
+OWN = ("duties", "swarm", "history")
 
 
 def pack(value: Any) -> bytes:
@@ -85,6 +88,12 @@ def fail(error: Exception) -> Callable[[Site], object]:
 def forget(question: str) -> Callable[[Site], object]:
     """Have the ledger answer "not there"."""
     return lambda site: site.ledger.results.update({question: None})
+
+
+def turn_away(code: str, **values: int | str) -> Callable[[Site], object]:
+    """Have the ledger process refuse a check-in."""
+    fate = {"node": None, "time_ms": None, "now_ms": None, "code": code, "values": values}
+    return lambda site: site.ledger.check_in_fate.update(fate)
 
 
 def vote_with(says: str, **changes: Any) -> "Case":
@@ -522,6 +531,77 @@ CASES: dict[str, Case] = {
     "a node while the ledger is busy": Case(
         f"GET /v1/nodes/{NODE}", 503, "busy", prepare=fail(Busy("")), headers={"retry-after": "1"}
     ),
+    # a node's own programs
+    **{
+        f"{what} of a node that there is not": Case(
+            f"GET /v1/nodes/{NODE}/{what}", 404, "not_found", NODE, prepare=forget(what)
+        )
+        for what in OWN
+    },
+    **{
+        f"{what} of an account": Case(
+            f"GET /v1/nodes/{ACCOUNT}/{what}", 400, "bad_request", "address of an account"
+        )
+        for what in OWN
+    },
+    **{
+        f"{what} while the ledger is busy": Case(
+            f"GET /v1/nodes/{NODE}/{what}", 503, "busy", prepare=fail(Busy("")),
+            headers={"retry-after": "1"},
+        )
+        for what in OWN
+    },
+    "a swarm since before the first epoch": Case(
+        f"GET /v1/nodes/{NODE}/swarm?since=-1", 400, "bad_request", "query.since"
+    ),
+    "a swarm since more than a number": Case(
+        f"GET /v1/nodes/{NODE}/swarm?since={2**63}", 400, "bad_request", "query.since"
+    ),
+    "a history of no epoch": Case(
+        f"GET /v1/nodes/{NODE}/history?epochs=0", 400, "bad_request", "query.epochs"
+    ),
+    "a history that is too long": Case(
+        f"GET /v1/nodes/{NODE}/history?epochs=337", 400, "bad_request", "query.epochs"
+    ),
+    "a check-in that is not JSON": Case(
+        CHECK_IN, 400, "bad_request", "not right",
+        {"content": b"{", "headers": {"content-type": "application/json"}},
+    ),
+    "a check-in under another name": Case(
+        CHECK_IN, 400, "bad_request", 'send "check_in"', {"json": {"transaction": "aa"}}
+    ),
+    "a check-in that is not hex": Case(
+        CHECK_IN, 400, "bad_request", "check_in is not hex", {"json": {"check_in": "a"}}
+    ),
+    "a check-in as text": Case(
+        CHECK_IN, 415, "unsupported_media_type", "application/json",
+        {"content": b"aa", "headers": TEXT},
+    ),
+    "a check-in that is far too long": Case(
+        CHECK_IN, 413, "body_too_large", str(MAX_BODY_BYTES),
+        {"content": bytes(MAX_BODY_BYTES + 1), "headers": MSGPACK},
+        headers={"connection": "close"},
+    ),
+    "bytes that are no check-in": Case(
+        CHECK_IN, 400, "not_canonical", "check-in", IN_HEX,
+        turn_away("not_canonical", what="check-in"),
+    ),
+    "a check-in of nobody": Case(
+        CHECK_IN, 422, "unknown_node", "", IN_HEX, turn_away("unknown_node")
+    ),
+    "a check-in that somebody else signed": Case(
+        CHECK_IN, 422, "bad_signature", "", IN_HEX, turn_away("bad_signature")
+    ),
+    "a check-in by a wrong clock": Case(
+        CHECK_IN, 422, "check_in_time", "set the clock", IN_HEX,
+        turn_away("check_in_time", time_ms=1, now_ms=400_000, most_ms=300_000),
+    ),
+    "a check-in that is not the newest": Case(
+        CHECK_IN, 422, "check_in_old", "from 7", IN_HEX, turn_away("check_in_old", newest_ms=7)
+    ),
+    "a check-in to a full service": Case(
+        CHECK_IN, 503, "busy", "again", IN_HEX, fail(Busy("")), {"retry-after": "1"}
+    ),
     # events
     "an event id that is no height": Case(
         "GET /v1/events", 400, "bad_request", "Last-Event-ID",
@@ -583,7 +663,10 @@ CASES: dict[str, Case] = {
     "a manifest before the first": Case("GET /v1/lists/manifest", 404, "not_found", "later"),
     # JSON-RPC, whose own errors are in `test_json_rpc`
     "reading by JSON-RPC": Case(
-        "GET /json_rpc", 405, "method_not_allowed", "POST", headers={"allow": "POST"}
+        "GET /json_rpc", 405, "method_not_allowed", "POST", headers={"allow": "OPTIONS, POST"}
+    ),
+    "deleting what takes two methods": Case(
+        "DELETE /v1/reports", 405, "method_not_allowed", "GET, POST", headers={"allow": "GET, POST"}
     ),
     "a call one byte too long": Case(
         "POST /json_rpc", 413, "body_too_large", str(MAX_BODY_BYTES),
@@ -643,8 +726,8 @@ def test_refusal(site: Site, case: Case) -> None:
     answer = site.client.request(method, path, **case.body)
     assert what_there_is(site) == before
     # nothing was sent, unless it was the ledger itself that refused it
-    is_sent = any(call[0] in ("submit", "vote") for call in site.ledger.calls)
-    fates = site.ledger.fates or site.ledger.vote_fates
+    is_sent = any(call[0] in ("submit", "vote", "check_in") for call in site.ledger.calls)
+    fates = site.ledger.fates or site.ledger.vote_fates or site.ledger.check_in_fate["code"]
     assert not is_sent or fates or site.ledger.error
     assert answer.status_code == case.status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
@@ -669,6 +752,7 @@ def what_there_is(site: Site) -> tuple[Any, ...]:
 
 BEFORE_A_VIEW = (
     *("/v1/network", "/v1/nodes", f"/v1/nodes/{NODE}", f"/v1/accounts/{ACCOUNT}", "/v1/attestors"),
+    *(f"/v1/nodes/{NODE}/{what}" for what in OWN),
     *("/v1/epochs/1", "/v1/blocks/1", "/v1/blocks?start=1", "/v1/genesis", "/v1/events"),
     f"/v1/transactions/{HASH}",
     *("/v1/reports", "/v1/reports/1/0", "/v1/rules", "/v1/participation"),
@@ -720,7 +804,9 @@ def test_a_text_says_what_to_do(code: str) -> None:
 
 
 def test_every_code_of_the_service_has_a_row() -> None:
+    # test_wire.py and test_limits.py have those
     below_http = {"too_slow", "head_too_large"}
+    below_http |= {"too_many_requests", "too_many_streams", "too_many_connections"}
     assert set(SERVICE_PROBLEMS) - {case.code for case in CASES.values()} == below_http
 
 

@@ -158,6 +158,18 @@ def test_a_head_one_byte_too_long_is_refused(web: Web, filler: bytes) -> None:
     assert (answer.status, answer.code) == (431, "head_too_large")
 
 
+def test_a_head_that_is_too_long_is_refused_although_it_comes_whole(web: Web) -> None:
+    """And nothing that comes behind it is answered."""
+    head = head_of(LATEST, f"X-Long: {MAX_HEAD_BYTES * 'a'}\r\n")
+    for method in ("GET /v1/network", "POST /json_rpc"):
+        behind = head_of(method, "Content-Length: 2\r\n") + b"{}"
+        with web.connect() as sock:
+            sock.sendall(head + behind)
+            raw = Answer.read(sock)
+        assert (raw.status, raw.code) == (431, "head_too_large")
+        assert raw.headers["content-length"] == str(len(raw.body))
+
+
 def test_a_head_of_the_largest_size_is_taken(web: Web) -> None:
     head = head_of(LATEST, "Connection: close\r\n")[:-2] + b"X-Long: "
     head += b"a" * (MAX_HEAD_BYTES - len(head) - 4)
@@ -179,6 +191,21 @@ def test_a_body_in_chunks_that_is_too_long_is_answered(web: Web) -> None:
     chunks = (b"f4240\r\n" + bytes(1_000_000) + b"\r\n") * 5 + b"0\r\n\r\n"
     answer = web.ask("POST /v1/transactions", headers, chunks)
     assert (answer.status, answer.code) == (413, "body_too_large")
+
+
+def test_who_goes_before_his_body_is_whole_is_no_fault_of_the_service() -> None:
+    with web_process() as (web, _):
+        for path in ("/json_rpc", "/v1/transactions"):
+            for _ in range(3):
+                with web.connect() as sock:
+                    headers = "Content-Type: application/msgpack\r\nContent-Length: 9\r\n"
+                    sock.sendall(head_of(f"POST {path}", headers) + b"{")
+        counted = b'waypost_requests_total{group="transactions",status="4xx"} 3.0'
+        web.wait_for("GET /metrics", lambda answer: counted in answer.body)
+        web.process.terminate()
+        code, said = web.wait()
+    assert code == 0
+    assert "error" not in said
 
 
 def test_a_websocket_is_not_found(web: Web) -> None:

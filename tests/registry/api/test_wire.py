@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from registry.api import wire
 from registry.api.bare import AtOnce
 from registry.api.library import Headers
-from registry.api.wire import BoundedHttp
+from registry.api.wire import MAX_PIPELINED, BoundedHttp
 from tests.registry.api.processes import Answer, head_of
 
 PATIENCE_S = 10
@@ -156,6 +156,51 @@ def test_a_slow_second_head_does_not_get_into_the_first_answer() -> None:
         assert raw == b"" or Answer.parse(raw).body == b"\0\0"
 
     play(story)
+
+
+def test_a_connection_has_so_many_requests_under_way_and_no_more() -> None:
+    async def story(connect: Connect) -> None:
+        asked = head_of("GET /slow") + head_of("GET /") * (MAX_PIPELINED - 1)
+        reader, writer = await connect()
+        writer.write(asked)
+        for _ in range(MAX_PIPELINED):
+            assert (await reader.readuntil(b"\0\0")).startswith(b"HTTP/1.1 200")
+        # those are done, so that there is room again
+        writer.write(asked)
+        for _ in range(MAX_PIPELINED):
+            assert (await reader.readuntil(b"\0\0")).startswith(b"HTTP/1.1 200")
+        writer.write(asked + head_of("GET /"))
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+
+    play(story)
+
+
+def test_who_goes_leaves_no_request_behind_that_still_writes() -> None:
+    ended: list[Exception | None] = []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(0.2)
+            await app(scope, receive, send)
+        except Exception as error:
+            ended.append(error)
+        else:
+            ended.append(None)
+
+    async def story(connect: Connect) -> None:
+        _, writer = await connect()
+        writer.write(head_of("GET /") * 3)
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        while not ended:
+            await asyncio.sleep(0.01)
+        # the others were never begun
+        await asyncio.sleep(0.3)
+        assert ended == [None]
+
+    play(story, application=watched)
 
 
 def test_keeping_a_connection_is_fine() -> None:

@@ -118,6 +118,8 @@ class FakeService:
                 result = self._query("report", height=int(height), index=int(index))
             case ["network"]:
                 result = self._query("network")
+            case ["epochs", epoch]:
+                result = self._query("epoch", epoch=int(epoch))
             case ["rules"]:
                 result = self._query("rules")
             case ["participation"]:
@@ -134,6 +136,13 @@ class FakeService:
                     return 200, result["path"]
             case ["lists", _, "full"]:
                 return 200, encode_full(self.network.chain.newest_list().columns)
+            case ["nodes", key, "duties"]:
+                result = self._query("duties", key=decode_node(key))
+            case ["nodes", key, "swarm"]:
+                since = int(asked["since"]) if "since" in asked else None
+                result = self._query("swarm", key=decode_node(key), since=since)
+            case ["nodes", key, "history"]:
+                result = self._query("history", key=decode_node(key), epochs=int(asked["epochs"]))
             case ["nodes", key]:
                 result = self._query("node", key=decode_node(key))
             case ["accounts", address]:

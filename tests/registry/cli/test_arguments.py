@@ -24,7 +24,7 @@ from registry.cli.arguments import (
 )
 from registry.cli.init import CONFIG
 from registry.cli.ledger import DATABASE
-from registry.cli.node import State
+from registry.cli.listing import State
 from registry.settings import CONFIG as READ_CONFIG
 from registry.settings import Settings
 

@@ -16,12 +16,15 @@ from tests.registry.cli.driver import call
 def every_command() -> Iterator[tuple[str, ...]]:
     """The words of every command."""
     for group in GROUPS:
-        yield from below(load(group), (group.name,))
+        for words, _ in below(load(group), (group.name,)):
+            yield words
 
 
-def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    yield words
-    if isinstance(command, TyperGroup):
+def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The words of a command and of all below it, and whether there is none below."""
+    is_group = isinstance(command, TyperGroup)
+    yield words, not is_group
+    if is_group:
         for name, inner in command.commands.items():
             yield from below(inner, (*words, name))
 
@@ -40,8 +43,8 @@ def leaves() -> Iterator[tuple[str, ...]]:
     """The commands that end with a result."""
     for group in GROUPS:
         if group.name not in ("run", "devnet"):
-            for words in below(load(group), (group.name,)):
-                if len(words) > 1 or group.name == "init":
+            for words, is_leaf in below(load(group), (group.name,)):
+                if is_leaf:
                     yield words
 
 

@@ -12,11 +12,13 @@ from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.genesis import load_genesis
 from ledger.messages.genesis import COMET, REGISTRY
-from ledger.messages.tables import PARAMS, SETS, SUCCESSION
+from ledger.messages.tables import NODES, PARAMS, SETS, SUCCESSION
 from ledger.messages.transactions import BY_RECOVERY, Report
 from ledger.params import PARAMETERS
+from ledger.types import COIN
 from registry import signer
-from registry.addresses import encode_account
+from registry.addresses import encode_account, encode_node
+from registry.cli import preflight
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive
 from registry.settings import load_settings
@@ -137,6 +139,55 @@ def test_validators(fake: FakeService) -> None:
     assert len(words) == 5
 
 
+def test_nodes(fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.check_reached, "__defaults__", (0.1,))
+    Path("account.json").rename("operator.json")
+    save_keys(Path(), "node")
+    save_keys(Path(), "bob").rename("contributor.json")
+    key = derive(seed_of("node"), "node").public
+    names = {
+        "ADDRESS": "127.0.9.9",
+        "NODE": encode_node(key),
+        "ACCOUNT": encode_account(account_of("alice")),
+    }
+    printed = []
+    for words in read_commands("nodes.md"):
+        if words[0] == "rewards":
+            for _ in range(4):
+                fake.network.end_epoch()
+        printed.append(call(*(names.get(word, word) for word in words)).stdout)
+    registered, listed, contributed, card, past, duties, swarm, waits, claimed = printed
+    assert "with 60 coins: in block" in registered
+    assert "40 coins" in listed
+    assert contributed.startswith("contributed 40 coins")
+    assert "queued" in card
+    assert past.split() == ["epoch", "ended", "verdict", "reward"]
+    assert "tested by    nobody" in duties
+    assert "none: only active nodes have one" in swarm
+    assert names["NODE"] in waits
+    assert "in block" in claimed
+    assert len(fake.network.state.one(NODES, key).contributions) == 2
+
+
+def test_offline(fake: FakeService) -> None:
+    save_keys(Path(), "node")
+    pair = derive(seed_of("node"), "node")
+    names = {
+        "ADDRESS": "127.0.9.9",
+        "NODE": encode_node(pair.public),
+        "DUTYKEY": derive(seed_of("node"), "duty").public.hex(),
+        "ACCOUNT": encode_account(account_of("alice")),
+        "OTHER": encode_account(account_of("bob")),
+    }
+    before = fake.network.state.account(account_of("bob")).balance
+    printed = follow("offline.md", lambda word: names.get(word, word))
+    assert len(printed) == 8
+    assert "not signed" in printed[1]
+    assert fake.network.state.account(account_of("bob")).balance == before + 5 * COIN
+    assert fake.network.state.one(NODES, pair.public).operator == account_of("alice")
+
+
 def test_a_page_has_its_commands() -> None:
     assert len(read_commands("reporting.md")) == 6
     assert len(read_commands("changing_rules.md")) == 24
+    assert len(read_commands("nodes.md")) == 9

@@ -9,7 +9,7 @@ import pytest
 from ledger.messages.tables import NODES
 from ledger.types import COIN
 from registry.addresses import encode_account, encode_node
-from registry.cli import node as commands
+from registry.cli import listing as commands
 from registry.keystore import derive
 from tests.factory import public
 from tests.life import FAULTY, judge, report, vote_evidence

@@ -1,5 +1,6 @@
 """`waypost rewards` and `waypost network participation`, on a real chain."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import (
     FakeService,
     account_of,
+    problem,
     run_service,
     save_keys,
     seed_of,
@@ -105,7 +107,8 @@ def test_everything_is_claimed_at_once(fake: FakeService, keys: Path) -> None:
     earn(fake, keys)
     before = balance(fake, "alice")
     wait = sum(owed(fake, key)[0] for key in KEYS)
-    made = call_json("rewards", "claim", "--from", keys / "alice.json")
+    call("rewards", "claim", "--from", keys / "alice.json", "--all", "--node", NODE, code=2)
+    made = call_json("rewards", "claim", "--from", keys / "alice.json", "--all")
     assert made["network"] == "test-net"
     assert {row["node"] for row in made["claims"]} == {NODE, OTHER}
     assert {row["state"] for row in made["claims"]} == {"committed"}
@@ -114,6 +117,23 @@ def test_everything_is_claimed_at_once(fake: FakeService, keys: Path) -> None:
     assert owed(fake, KEYS[0])[1] > 0
     result = call("rewards", "claim", "--from", keys / "alice.json", code=1)
     assert error_of(result) == "nothing_to_claim"
+
+
+def test_what_one_node_refuses_is_said_beside_what_was_claimed(
+    fake: FakeService, keys: Path
+) -> None:
+    earn(fake, keys)
+    before, wait = balance(fake, "alice"), owed(fake, KEYS[0])[0]
+    fake.answers[f"/v1/nodes/{OTHER}"] = problem(422, "nothing_to_claim", "wait", {})
+    words = ("rewards", "claim", "--from", keys / "alice.json")
+    result = call(*words, "-o", "json", code=1)
+    rows = {row["node"]: row for row in json.loads(result.stdout)["claims"]}
+    assert rows[NODE]["state"] == "committed"
+    assert (rows[OTHER]["state"], rows[OTHER]["code"]) == ("refused", "nothing_to_claim")
+    assert balance(fake, "alice") == before + wait - FEE
+    assert owed(fake, KEYS[1])[0] > 0
+    fake.network.end_epoch()
+    assert "refused: nothing_to_claim: wait" in call(*words, code=1).stdout
 
 
 def test_one_node_is_claimed(fake: FakeService, keys: Path) -> None:

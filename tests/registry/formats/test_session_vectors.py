@@ -50,7 +50,7 @@ def make_rows() -> list[SessionNode]:
     )
     swarm_ids = (2**63, 100, 2**64 - 2)
     exits_ms = (0, 0, 1_700_000_612_001)
-    rows = []
+    rows: list[SessionNode] = []
     for place, key in enumerate(sorted(make_key(number) for number in range(3))):
         node = new_node(
             life=1,
@@ -83,7 +83,9 @@ def compose_vector() -> dict[str, Any]:
         "about": "Made by tests/registry/formats/test_session_vectors.py; "
         "docs/spec/session_forms.md quotes it.",
         "height": HEIGHT,
-        "rows": msgspec.to_builtins(source.nodes),
+        "rows": msgspec.to_builtins(
+            msgspec.convert(msgspec.to_builtins(source.nodes), list[SessionNode])
+        ),
         "session-json": FORMATS["session-json"].make(source).decode(),
         "session-binary": FORMATS["session-binary"].make(source).hex(),
     }

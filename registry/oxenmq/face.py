@@ -1,0 +1,128 @@
+"""The face: listeners, and the desk that answers what comes over them."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from ledger.crypto import KeyPair
+from registry.client.services import Services
+from registry.oxenmq.addresses import parse_place
+from registry.oxenmq.blocks import Follower
+from registry.oxenmq.commands import Callbacks, Desk, PeerReport, RouterPing, StoragePing, ignore
+from registry.oxenmq.listener import Listener, Message, open_context
+from registry.oxenmq.upstream import Lists
+from registry.oxenmq.wire import Parts, notify_block
+
+TURN: Final = 16
+"""Messages after which everything else in this process has its turn."""
+
+CHECK_S: Final = 0.1
+"""Seconds between looks at connections."""
+
+log = structlog.get_logger()
+
+
+class Face:
+    """What storage servers and routers see of the agent, at some addresses."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        services: Services,
+        node_key: KeyPair,
+        lists: Lists,
+        on_storage_ping: Callable[[StoragePing], None] = ignore,
+        on_router_ping: Callable[[RouterPing], None] = ignore,
+        on_peer_report: Callable[[PeerReport], None] = ignore,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; `run` listens. Raises `BadAddress`.
+
+        `addresses` are such as `ipc:///path`, `tcp://127.0.0.1:22026` and `curve://127.0.0.1:22026`;
+        the last has the X25519 form of `node_key` as the server's key. `lists` gives the lists that
+        the agent has verified. The callbacks are called on the event loop and have to be quick.
+        """
+        self._places = [parse_place(address) for address in addresses]
+        self._node_key = node_key
+        self._monotonic = monotonic
+        callbacks = Callbacks(on_storage_ping, on_router_ping, on_peer_report)
+        self._desk = Desk(services, node_key.public, lists, callbacks, monotonic)
+        self._follower = Follower(services, self._desk.upstream, self._tell_block)
+        self._listeners: list[Listener] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.listening = asyncio.Event()
+        """Set once it listens at every address."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, each with the port that it got."""
+        return tuple(listener.address for listener in self._listeners)
+
+    async def run(self) -> None:
+        """Listen and answer until cancelled.
+
+        Raises `CannotListen`, and a `Fault` where pyzmq is not installed.
+        """
+        context = open_context()
+        try:
+            for number, place in enumerate(self._places):
+                listener = Listener(number, place, self._node_key, context, self._monotonic)
+                self._listeners.append(listener)
+            self.listening.set()
+            log.info("oxenmq listens", addresses=self.addresses)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follower.run())
+                group.create_task(self._check())
+                for listener in self._listeners:
+                    group.create_task(listener.watch())
+                    group.create_task(self._serve(listener))
+        finally:
+            self.listening.clear()
+            for task in self._under_way:
+                task.cancel()
+            for listener in self._listeners:
+                listener.close()
+            self._listeners.clear()
+            context.term()
+
+    async def _serve(self, listener: Listener) -> None:
+        while True:
+            for _ in range(TURN):
+                message = await listener.receive()
+                if message is None:
+                    continue
+                if not self._desk.allowance.take(message.peer.host):
+                    # It would take the time of the others. Its library connects again.
+                    listener.connections.cut(message.descriptor)
+                    continue
+                answer = self._desk.take(message.peer, message.parts)
+                if isinstance(answer, Awaitable):
+                    self._start(listener, message, answer)
+                elif answer is not None:
+                    listener.send(message.peer, answer, message.descriptor)
+            await asyncio.sleep(0)
+
+    def _start(self, listener: Listener, message: Message, answer: Awaitable[Parts]) -> None:
+        async def send() -> None:
+            listener.send(message.peer, await answer, message.descriptor)
+
+        task = asyncio.create_task(send())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _tell_block(self, height: int, block_hash: bytes) -> None:
+        parts = notify_block(height, block_hash)
+        for peer in self._desk.subscribers.list_peers():
+            if not self._listeners[peer.listener].send(peer, parts):
+                self._desk.subscribers.remove(peer)
+
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_S)
+            for listener in self._listeners:
+                listener.connections.check()
+                listener.unread.check()
