@@ -3,7 +3,7 @@
 home, files, sockets, logs       where things lie, and small tools
 settings, metrics                what a process is told, and what it tells
 addresses, words, slip10         text forms of keys and seeds; keys from seeds
-amounts                          amounts and times as people write and read them
+amounts, card                    amounts and times as people write them; a node's status in words
 keystore, formats/               key files, list files
 client/                          what a client program needs: verification, a thin fetcher
 watermarks, signer, wallet       what was signed, what signs, what holders of keys make

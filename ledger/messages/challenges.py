@@ -1,7 +1,8 @@
 """Challenges: a tester asks a node to prove that it answers at its address. No ledger sees one.
 
-Each is one datagram, and so is its answer. A request is never shorter than its answer, so that
-nobody can have a node send more to a third party than he sends himself.
+Each is one datagram, and so is whatever answers it. A request is never shorter than that, so that
+nobody can have a node send more to a third party than he sends himself. A node signs only for who
+sends back a cookie that it sent him: so he is where his datagrams say that they come from.
 """
 
 from typing import Annotated, Final
@@ -16,13 +17,18 @@ from ledger.types import Hash, Key
 
 CHALLENGE_VERSION: Final = 1
 
-PADDING_BYTES: Final = 16
-PADDING: Final = bytes(PADDING_BYTES)
+COOKIE_BYTES: Final = 16
+NO_COOKIE: Final = bytes(COOKIE_BYTES)
+"""What a tester sends that has no cookie yet."""
+
+Cookie = Annotated[bytes, msgspec.Meta(min_length=COOKIE_BYTES, max_length=COOKIE_BYTES)]
 
 MAX_REQUEST_BYTES: Final = 132
 """The longest request; the shortest has eight bytes fewer."""
 MAX_ANSWER_BYTES: Final = 118
 """The longest answer: shorter than any request."""
+MAX_COOKIE_BYTES: Final = 55
+"""The longest cookie as it is sent, with a version that none has yet."""
 
 
 class Challenge(Record, frozen=True):
@@ -44,8 +50,19 @@ class ChallengeRequest(Record, frozen=True):
     version: U8
     """`CHALLENGE_VERSION`."""
     challenge: Challenge
-    padding: Annotated[bytes, msgspec.Meta(min_length=PADDING_BYTES, max_length=PADDING_BYTES)]
-    """Any bytes: they make it longer than the answer."""
+    cookie: Cookie
+    """The one that the node sent for this challenge, or `NO_COOKIE`."""
+
+
+class ChallengeCookie(Record, frozen=True):
+    """What a node sends to who has to ask again with it."""
+
+    version: U8
+    """`CHALLENGE_VERSION`."""
+    nonce: Bytes32
+    """That of the challenge."""
+    cookie: Cookie
+    """Any bytes: they mean something to the node alone."""
 
 
 class Answered(Record, frozen=True):
@@ -75,11 +92,19 @@ REQUEST: Final[Codec[ChallengeRequest]] = Codec(ChallengeRequest, "challenge", M
 ANSWER: Final[Codec[ChallengeAnswer]] = Codec(
     ChallengeAnswer, "answer to a challenge", MAX_ANSWER_BYTES
 )
+COOKIE: Final[Codec[ChallengeCookie]] = Codec(
+    ChallengeCookie, "cookie for a challenge", MAX_COOKIE_BYTES
+)
 
 
-def encode_challenge(challenge: Challenge) -> bytes:
+def encode_challenge(challenge: Challenge, cookie: bytes = NO_COOKIE) -> bytes:
     """Return the datagram that asks."""
-    return encode(ChallengeRequest(CHALLENGE_VERSION, challenge, PADDING))
+    return encode(ChallengeRequest(CHALLENGE_VERSION, challenge, cookie))
+
+
+def encode_cookie(challenge: Challenge, cookie: bytes) -> bytes:
+    """Return the datagram that has a tester ask again."""
+    return encode(ChallengeCookie(CHALLENGE_VERSION, challenge.nonce, cookie))
 
 
 def challenge_bytes(genesis_hash: Hash, answered: Answered) -> bytes:

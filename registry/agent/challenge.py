@@ -2,16 +2,22 @@
 
 - An answer goes only to a well-formed challenge to this node, for an epoch that can be the running
   one or one beside it. Everything else is dropped without a word.
-- Signing has a limit for each source and one for all together; what is malformed counts for
-  neither, since nothing is signed. Sources are forgotten, the longest silent first, so memory is
-  bounded.
-- A challenge is sent several times with the same nonce, since datagrams get lost; of what comes
-  back only an answer that the node's duty key signed counts.
+- Whoever asks without the right cookie is sent it, and has to ask again: so a source is where it
+  says. A cookie is a hash under a secret of this process; nothing is held for who asked.
+- Signing has a limit for each source and one for all together. Only what has the right cookie
+  counts for them: nobody uses up what belongs to another by sending in his name. Sources are
+  forgotten, the longest silent first, so memory is bounded.
+- Cookies have no limit: one for each source could be used up in its name, and one for all by who
+  sends most. They cost two hashes or three, and are shorter than what they answer.
+- A challenge is sent several times with the same nonce, since datagrams get lost, and at once when
+  a cookie comes; of what comes back only an answer that the node's duty key signed counts.
 """
 
 import asyncio
+import hmac
 import secrets
 import socket
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -25,14 +31,19 @@ from ledger.errors import Refusal
 from ledger.messages.challenges import (
     ANSWER,
     CHALLENGE_VERSION,
+    COOKIE,
+    COOKIE_BYTES,
     MAX_ANSWER_BYTES,
     MAX_REQUEST_BYTES,
+    NO_COOKIE,
     REQUEST,
     Challenge,
     ChallengeAnswer,
+    ChallengeRequest,
     answer_challenge,
     challenge_signed,
     encode_challenge,
+    encode_cookie,
 )
 from ledger.messages.contact import Version
 from ledger.types import Epoch, Hash, Key
@@ -50,6 +61,9 @@ TOTAL_RATE: Final = 1_000.0
 TOTAL_BURST: Final = 2_000.0
 """The same for all sources together: a tenth of what one core signs."""
 
+COOKIE_S: Final = 120.0
+"""Seconds after which another cookie is sent to the same source; the one before is right still."""
+
 IPV6_SITE: Final = 4
 """Groups of an IPv6 address that one site has in common: a /64 is one source."""
 
@@ -59,10 +73,41 @@ TRIES: Final = 3
 MOST_WRONG: Final = 64
 """Answers with the right nonce and a wrong signature, after which none is looked at any more."""
 
+MOST_COOKIES: Final = 8
+"""Cookies that a tester takes for one challenge: a node that starts again sends another one."""
+
+IP_PKTINFO: Final = 8
+"""Linux's number for it: Python has had the name since 3.14."""
+
 Place: TypeAlias = tuple[str, int]
-"""An address and a port on which challenges are answered."""
+"""An address and a port: where challenges are answered, or where one came from."""
 
 Monotonic: TypeAlias = Callable[[], float]
+
+
+class Cookies:
+    """What only a source can send back that receives what is sent to it."""
+
+    def __init__(self, clock: Monotonic = time.monotonic) -> None:
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+
+    def make(self, source: Place) -> bytes:
+        """Return the cookie of a source now."""
+        return self._make(source, self._slot)
+
+    def admit(self, source: Place, cookie: bytes) -> bool:
+        """Whether a cookie is the one of a source, now or one time slot ago."""
+        slots = (self._slot, self._slot - 1)
+        return any(hmac.compare_digest(cookie, self._make(source, slot)) for slot in slots)
+
+    @property
+    def _slot(self) -> int:
+        return int(self._clock() // COOKIE_S)
+
+    def _make(self, source: Place, slot: int) -> bytes:
+        host, port = source
+        return hmac.digest(self._secret, f"{slot} {host} {port}".encode(), "sha256")[:COOKIE_BYTES]
 
 
 class Bucket:
@@ -134,19 +179,22 @@ class Identity(NamedTuple):
 class Responder:
     """Answers challenges on some sockets."""
 
-    def __init__(self, identity: Identity, limits: Limits | None = None) -> None:
+    def __init__(self, identity: Identity, clock: Monotonic = time.monotonic) -> None:
         self._identity = identity
-        self._limits = Limits() if limits is None else limits
-        self._open: dict[Place, asyncio.DatagramTransport] = {}
+        self._cookies = Cookies(clock)
+        self.limits = Limits(clock)
+        self._open: dict[Place, _Answering] = {}
         self.answered = 0
         """Challenges that were answered."""
+        self.sent_back = 0
+        """Challenges for which a cookie was sent."""
         self.dropped = 0
-        """Datagrams that were not."""
+        """Datagrams to which nothing was said."""
 
     @property
     def places(self) -> list[Place]:
         """Where challenges are answered now; a port that was 0 is the one that it got."""
-        return [_name_of(transport) for transport in self._open.values()]
+        return [answering.place for answering in self._open.values()]
 
     async def listen(self, wanted: Iterable[Place]) -> list[str]:
         """Answer at these places and no others; return why some of them cannot be had."""
@@ -155,41 +203,31 @@ class Responder:
             self._open.pop(place).close()
         problems = []
         for place in places:
-            if place in self._open and not self._open[place].is_closing():
+            if place in self._open:
                 continue
             try:
-                self._open[place] = await self._bind(place)
+                self._open[place] = _Answering(self, place)
             except OSError as error:
                 problems.append(f"{place[0]} port {place[1]}: {error.strerror or error}")
         return problems
 
-    async def _bind(self, place: Place) -> asyncio.DatagramTransport:
-        host, port = place
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            if family == socket.AF_INET6:
-                # both kinds of addresses have a socket of their own
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setblocking(False)
-            sock.bind((host, port))
-            loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_datagram_endpoint(lambda: _Answering(self), sock=sock)
-        except BaseException:
-            sock.close()
-            raise
-        return transport
-
     def close(self) -> None:
         """Answer nobody any more."""
-        for transport in self._open.values():
-            transport.close()
+        for answering in self._open.values():
+            answering.close()
         self._open.clear()
 
-    def answer(self, data: bytes, host: str) -> bytes | None:
-        """Return the answer to a datagram; None if it gets none."""
-        challenge = self._read(data)
-        if challenge is None or not self._limits.admit(host):
+    def answer(self, data: bytes, source: Place) -> bytes | None:
+        """Return what a datagram gets, a signed answer or a cookie; None if it gets nothing."""
+        request = self._read(data)
+        if request is None:
+            self.dropped += 1
+            return None
+        challenge = request.challenge
+        if not self._cookies.admit(source, request.cookie):
+            self.sent_back += 1
+            return encode_cookie(challenge, self._cookies.make(source))
+        if not self.limits.admit(source[0]):
             self.dropped += 1
             return None
         self.answered += 1
@@ -197,44 +235,90 @@ class Responder:
         pair, now_ms = identity.pair_of(challenge.epoch), time.time_ns() // 1_000_000
         return answer_challenge(identity.genesis_hash, pair, challenge, now_ms, identity.agent)
 
-    def _read(self, data: bytes) -> Challenge | None:
-        """Return the challenge in a datagram, if it is one that this node answers."""
+    def _read(self, data: bytes) -> ChallengeRequest | None:
+        """Return what a datagram asks, if it is something that this node answers."""
         if not MAX_ANSWER_BYTES < len(data) <= MAX_REQUEST_BYTES:
             return None
         try:
             request = REQUEST.decode(data)
         except Refusal:
             return None
-        challenge = request.challenge
-        is_ours = challenge.target == self._identity.node
+        is_ours = request.challenge.target == self._identity.node
         if request.version != CHALLENGE_VERSION or not is_ours:
             return None
-        return challenge if self._identity.admits(challenge.epoch) else None
+        return request if self._identity.admits(request.challenge.epoch) else None
 
 
-class _Answering(asyncio.DatagramProtocol):
-    """One socket of a responder."""
+Ancillary: TypeAlias = list[tuple[int, int, bytes]]
 
-    def __init__(self, responder: Responder) -> None:
+
+class _Answering:
+    """One socket of a responder.
+
+    A tester passes over what comes from another address than the one that he asked. So an answer
+    leaves from there, also where the machine has several; asyncio's transports do not say where a
+    datagram went to.
+    """
+
+    def __init__(self, responder: Responder, place: Place) -> None:
+        """Listen at a place, on the running loop. Raises `OSError`."""
         self._responder = responder
-        self._transport: Any = None
+        self._loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            if family == socket.AF_INET6:
+                # both kinds of addresses have a socket of their own
+                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                self._sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            elif sys.platform == "linux":
+                self._sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            self._sock.setblocking(False)
+            self._sock.bind(place)
+        except BaseException:
+            self._sock.close()
+            raise
+        self._loop.add_reader(self._sock, self._receive)
 
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
+    @property
+    def place(self) -> Place:
+        """Where it listens."""
+        host, port = self._sock.getsockname()[:2]
+        return host, port
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        answer = self._responder.answer(data, addr[0])
-        # what the system does not take at once would pile up here: the tester asks again
-        if answer is not None and self._transport.get_write_buffer_size() == 0:
-            self._transport.sendto(answer, addr)
+    def close(self) -> None:
+        """Listen no more."""
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
 
-    def error_received(self, exc: Exception) -> None:
-        """An answer that nobody took, such as one to a port that is closed: nothing to do."""
+    def _receive(self) -> None:
+        try:
+            # one byte more than the longest: what is too long stays so
+            data, ancillary, _, source = self._sock.recvmsg(MAX_REQUEST_BYTES + 1, ANCILLARY_BYTES)
+        except OSError:
+            return
+        answer = self._responder.answer(data, source[:2])
+        if answer is None:
+            return
+        try:
+            self._sock.sendmsg([answer], _find_origin(ancillary), 0, source)
+        except OSError:
+            # the system is busy, or has no way back: the tester asks again
+            return
 
 
-def _name_of(transport: asyncio.DatagramTransport) -> Place:
-    host, port = transport.get_extra_info("sockname")[:2]
-    return host, port
+ANCILLARY_BYTES: Final = socket.CMSG_SPACE(20)
+"""Room for where a datagram went to: the longer of the two, an `in6_pktinfo`."""
+
+
+def _find_origin(received: Ancillary) -> Ancillary:
+    """Return what has an answer leave from where its challenge went to, by whatever interface."""
+    for level, kind, info in received:
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            return [(level, kind, info[:16] + bytes(4))]  # address, interface
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+            return [(level, kind, bytes(4) + info[4:8] + bytes(4))]  # interface, own, in the packet
+    return []
 
 
 # ------------------------------------------------------------------------------------ asking
@@ -276,9 +360,8 @@ async def ask(asked: Asked, prober: Key, epoch: Epoch, wait_s: float) -> Heard |
     except OSError as error:
         raise Unroutable(str(error)) from None
     try:
-        datagram = encode_challenge(challenge)
         for _ in range(TRIES):
-            transport.sendto(datagram)
+            asking.send()
             done, _ = await asyncio.wait([asking.heard], timeout=wait_s / TRIES)
             if done:
                 return asking.heard.result()
@@ -293,8 +376,18 @@ class _Asking(asyncio.DatagramProtocol):
     def __init__(self, asked: Asked, challenge: Challenge) -> None:
         self._asked = asked
         self._challenge = challenge
+        self._cookie = NO_COOKIE
+        self._cookies = 0
         self._wrong = 0
+        self._transport: Any = None
         self.heard: asyncio.Future[Heard | None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def send(self) -> None:
+        """Ask, with the newest cookie."""
+        self._transport.sendto(encode_challenge(self._challenge, self._cookie))
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         if self.heard.done():
@@ -302,6 +395,8 @@ class _Asking(asyncio.DatagramProtocol):
         answer = self._read(data)
         if answer is not None:
             self.heard.set_result(Heard(answer, time.time_ns() // 1_000_000))
+        elif self._takes_cookie(data):
+            self.send()
 
     def error_received(self, exc: Exception) -> None:
         """Nobody listens there now; the challenge is sent again all the same."""
@@ -322,3 +417,18 @@ class _Asking(asyncio.DatagramProtocol):
             return answer
         self._wrong += 1
         return None
+
+    def _takes_cookie(self, data: bytes) -> bool:
+        """Whether a datagram brought a cookie that is new."""
+        try:
+            brought = COOKIE.decode(data)
+        except Refusal:
+            return False
+        is_ours = (brought.version, brought.nonce) == (CHALLENGE_VERSION, self._challenge.nonce)
+        # a datagram that was sent twice brings the same one twice
+        is_new = brought.cookie != self._cookie and self._cookies < MOST_COOKIES
+        if not (is_ours and is_new):
+            return False
+        self._cookie = brought.cookie
+        self._cookies += 1
+        return True

@@ -1,6 +1,6 @@
 """The command line, `waypost`. In reading order:
 
-output, amounts, arguments       what all commands share: printing, reading what people write
+output, arguments                what all commands share: printing, reading what people write
 terminal, passphrases, backups   asking a person, opening key files, 24 words
 http, sending                    asking a service, and sending it what a key file signs
 genesis_facts, genesis, keys     making a network, and its keys

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.amounts import format_amount
+from registry.amounts import format_amount
 from registry.cli.arguments import ADDRESS, AMOUNT, KEY_FILE, parse_account, parse_amount
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, align, emit, refusals

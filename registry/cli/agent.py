@@ -173,7 +173,7 @@ def _as_setting(value: Any) -> Any:
 
 def _describe(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rows of what an agent told."""
-    from registry.cli.amounts import format_time
+    from registry.amounts import format_time
 
     votes, judged, check_in = (found.get(name) or {} for name in ("votes", "judged", "check_in"))
     duties, no_votes = found.get("duties") or {}, found.get("no_votes")

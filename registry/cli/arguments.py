@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import typer
 
-from registry.cli import amounts
+from registry import amounts
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from registry.cli.amounts import format_in_unit, format_span, format_time
+from registry.amounts import format_in_unit, format_span, format_time
 from registry.cli.http import ParameterValue, Rules, SetSeat
 from registry.cli.output import Table, align, format_table
 

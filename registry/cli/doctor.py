@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_duration, format_time
+from registry.amounts import format_duration, format_time
 from registry.cli.arguments import ADDRESS, HomeOption, parse_node
 from registry.cli.examining import (
     Machine,

@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_span, format_time
+from registry.amounts import format_span, format_time
 from registry.cli.arguments import ADDRESS, KEY_FILE, NO_ADDRESS, parse_node
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, refusals

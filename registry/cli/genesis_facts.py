@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.cli.amounts import format_amount, format_in_unit, format_time
+from registry.amounts import format_amount, format_in_unit, format_time
 from registry.cli.output import Table, align, format_table
 
 if TYPE_CHECKING:

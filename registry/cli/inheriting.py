@@ -41,7 +41,7 @@ def show_inheritance(raw: bytes, begun: "Chain", file: Path, output: Output) -> 
     """Show what a file holds, and the root that founders compare."""
     from ledger.crypto import sha256
     from ledger.messages.tables import ACCOUNTS, NODES, POOL
-    from registry.cli.amounts import format_amount
+    from registry.amounts import format_amount
 
     state = begun.view().state
     facts: dict[str, Any] = {

@@ -17,7 +17,7 @@ import typer
 
 from ledger.errors import WaypostError
 from ledger.types import COIN
-from registry.cli.amounts import format_amount
+from registry.amounts import format_amount
 from registry.cli.arguments import (
     KEY_FILE,
     NAME,

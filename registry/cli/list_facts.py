@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from registry.cli.amounts import format_time
+from registry.amounts import format_time
 from registry.cli.output import align
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Ty
 
 import typer
 
-from registry.cli.amounts import format_amount, format_duration, format_share
+from registry.amounts import format_amount, format_duration, format_share
 from registry.cli.arguments import ADDRESS, parse_account
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, Table, emit, refusals

@@ -6,7 +6,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 import typer
 
-from registry.cli.amounts import format_amount, format_time
+from registry.amounts import format_amount, format_time
 from registry.cli.arguments import ADDRESS, parse_node
 from registry.cli.http import DEFAULT_URL, Contact, Units, UrlOption
 from registry.cli.output import Output, OutputOption, Table, align, emit, refusals

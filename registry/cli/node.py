@@ -19,7 +19,7 @@ from typing import Annotated, Final
 
 import typer
 
-from registry.cli.amounts import format_amount
+from registry.amounts import format_amount
 from registry.cli.arguments import (
     ADDRESS,
     AMOUNT,

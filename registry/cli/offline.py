@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_amount, format_share, format_time
+from registry.amounts import format_amount, format_share, format_time
 from registry.cli.arguments import KEY_FILE
 from registry.cli.output import Output, OutputOption, align, emit, printable, refusals
 from registry.cli.passphrases import KeyFiles, PassphraseFd, PassphraseFile

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from registry.cli.amounts import format_amount, format_share, format_span, format_time
+from registry.amounts import format_amount, format_share, format_span, format_time
 from registry.cli.findings import Finding, format_findings
 from registry.cli.offline import format_transaction
 from registry.cli.output import align

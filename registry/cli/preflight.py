@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from ledger.errors import Refusal
-from registry.cli.amounts import format_amount, format_duration, format_time
-from registry.cli.card import GONE
+from registry.amounts import format_amount, format_duration, format_time
 from registry.cli.findings import Finding, bad, doubt, ok
 
 if TYPE_CHECKING:
@@ -121,6 +120,7 @@ def check_node_key(service: "Service", address: str) -> list[Finding]:
     """Look whether a node can begin a life."""
     from ledger.messages.tables import HISTORIES
     from registry.addresses import decode_node
+    from registry.card import PAST
     from registry.cli.http import Refused, convert
     from registry.cli.registering import look_up
 
@@ -128,7 +128,7 @@ def check_node_key(service: "Service", address: str) -> list[Finding]:
     if answer is not None:
         known = convert(answer, KnownNode)
         todo = "use another key file for another node"
-        if known.state in GONE and known.payout_ms is not None:
+        if known.state in PAST and known.payout_ms is not None:
             todo = f"it can begin anew after its payout, from {format_time(known.payout_ms)} on"
         return [bad("node key", f"{address} is registered already: {known.state}", todo)]
     try:

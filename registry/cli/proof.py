@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from registry.cli.amounts import format_amount, format_share, format_time
+from registry.amounts import format_amount, format_share, format_time
 from registry.cli.list_facts import format_signers, format_version
 from registry.cli.output import Output, OutputOption, align, emit, refusals, warn
 from registry.cli.sources import (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from registry.cli.amounts import format_amount, format_time
+from registry.amounts import format_amount, format_time
 from registry.cli.arguments import KEY_FILE
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import Output, OutputOption, Table, align, emit, refusals

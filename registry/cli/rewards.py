@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_amount, format_time
+from registry.amounts import format_amount, format_time
 from registry.cli.arguments import ADDRESS, KEY_FILE, parse_node, parse_party
 from registry.cli.http import DEFAULT_URL, UrlOption
 from registry.cli.output import EXIT_REFUSED, Output, OutputOption, Table, align, emit, refusals

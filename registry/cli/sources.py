@@ -162,7 +162,7 @@ def read_genesis(path: Path) -> bytes:
 
 def warn_if_degraded(trusted: "TrustedLists") -> None:
     """Say if what is held is not fresh."""
-    from registry.cli.amounts import format_time
+    from registry.amounts import format_time
     from registry.client.checks import Status
 
     if trusted.is_empty or trusted.status is Status.FRESH:

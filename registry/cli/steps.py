@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_amount, format_share, parse_amount
+from registry.amounts import format_amount, format_share, parse_amount
 from registry.cli.arguments import (
     NO_ADDRESS,
     ProgramVersion,

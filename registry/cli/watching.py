@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from registry.cli.amounts import format_amount
+from registry.amounts import format_amount
 from registry.cli.arguments import KEY_FILE
 from registry.cli.http import (
     DEFAULT_URL,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from ledger.errors import WaypostError
-from registry.cli.amounts import format_amount
+from registry.amounts import format_amount
 from registry.cli.arguments import AMOUNT, KEY_FILE, ProgramVersion, parse_amount
 from registry.cli.findings import Finding, describe_findings, format_findings, is_bad
 from registry.cli.http import DEFAULT_URL, Service, ServiceError, UrlOption

@@ -4,7 +4,7 @@ In reading order:
 
     pages       every page: its path, its title, what it shows; and the one way all are answered
     visit       what a page is asked for, and how it asks
-    nodes, table, card           nodes: the table, those that take stake, one node
+    nodes, table, history        nodes: the table, those that take stake, one node
     network, swarms              the network, its epochs and attestors; swarms on their ring
     accounts, blocks, reports    stakes and rewards; blocks and transactions; offences
     search      from what somebody types to the page that shows it

@@ -7,8 +7,8 @@ from ledger.rules.stakes import minimum_contribution
 from registry.addresses import decode_node
 from registry.api.answers import found
 from registry.api.models import NodeCounts
-from registry.web import card
-from registry.web.card import PAST
+from registry.card import PAST, make_card
+from registry.web.history import read_history, tell_history
 from registry.web.table import (
     COLUMNS,
     PAGE,
@@ -130,11 +130,11 @@ async def show_node(visit: Visit) -> Shown:
     """Everything about one node."""
     key = visit.key("key", decode_node)
     node = found(await visit.ask("node", key=key), "node with this key: is it registered?")
-    history = await card.read_history(visit, key)
+    history = await read_history(visit, key)
     return {
         "title": f"Node {node['key'][:12]}…",
         "node": node,
-        "groups": card.make_card(node, visit.now_ms),
+        "groups": make_card(node, visit.now_ms),
         "history": history,
-        "told": card.tell_history(history),
+        "told": tell_history(history),
     }

@@ -12,7 +12,7 @@ from ledger.messages.tables import CHAINLINKS, NEW_KEYS, NODES
 from ledger.types import COIN
 from registry import signer
 from registry.addresses import encode_node
-from registry.cli.amounts import format_time
+from registry.amounts import format_time
 from registry.founding import make_seat
 from registry.keystore import derive
 from tests.registry.cli.driver import call, call_json, error_of

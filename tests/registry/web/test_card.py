@@ -9,7 +9,7 @@ from ledger.messages.tables import NODES
 from registry.addresses import encode_node
 from registry.api.models import NODE, TIME_MS
 from registry.cli.card import NodeStatus, format_card
-from registry.web.card import Past, tell_history
+from registry.web.history import Past, tell_history
 from tests.registry.web.explored import EPOCHS, Explored, Site, key_of
 from tests.registry.web.markup import Read
 

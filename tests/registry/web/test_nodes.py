@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from ledger.messages.state import NODE_STATES
 from registry.addresses import NODE, decode_node, encode_node
 from registry.api.live import Newest
+from registry.card import PAST
 from registry.formats.session import NO_ADDRESS, NO_SWARM, SessionContributor
 from registry.view import NodeRow
-from registry.web.card import PAST
 from registry.web.table import COLUMNS, PAGE, Choice, Table, choose, compute_open_stake
 from tests.registry.api.fake_ledger import make_node, make_view, push_of
 from tests.registry.web.explored import Site, key_of

@@ -1,21 +1,13 @@
-"""One node: its status as the card that `waypost node status` prints, and how it fared before.
-
-The words are those of the command, so that who reads one knows the other; a test holds them side by
-side.
-"""
+"""One node's status in words, as the command line prints it and a page shows it: its card."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ledger.messages.state import GONE, NODE_STATES
 from registry.amounts import format_amount, format_duration, format_share, format_time
-from registry.web.visit import Visit
 
 PAST: Final = frozenset(NODE_STATES[state] for state in GONE)
 """States of nodes whose duty has ended."""
-
-HISTORY_EPOCHS: Final = 64
-"""Epochs of the history that are shown."""
 
 
 class Fact(NamedTuple):
@@ -34,20 +26,8 @@ class Group(NamedTuple):
     facts: Sequence[Fact]
 
 
-class Past(NamedTuple):
-    """How a node fared in an epoch."""
-
-    epoch: int
-    ended_ms: int | None
-    verdict: str
-    """`passed`, `failed` or `none`."""
-    faults: Sequence[str]
-    reward: int | None
-    """Atomic units; None if that is not known."""
-
-
 def make_card(node: dict[str, Any], now_ms: int) -> list[Group]:
-    """Return the card of a node in groups; one without lines is left out.
+    """Return the card of a node, the answer to the query `node`, in groups; none is empty.
 
     Times that are to come stand beside how far that is from now.
     """
@@ -179,37 +159,3 @@ def _foretell(time_ms: int, now_ms: int) -> str:
 
 def _coins(units: str) -> str:
     return format_amount(int(units))
-
-
-# --------------------------------------------------------------------------- how it fared
-
-
-async def read_history(visit: Visit, key: bytes) -> list[Past]:
-    """Return how a node fared in the newest epochs that ended, the oldest first."""
-    answer = await visit.ask("history", key=key, epochs=HISTORY_EPOCHS)
-    return [
-        Past(
-            row["epoch"],
-            row["ended_ms"],
-            row["verdict"],
-            row["faults"],
-            None if row["reward"] is None else int(row["reward"]),
-        )
-        for row in (answer or {"epochs": []})["epochs"]
-    ]
-
-
-def tell_history(history: Sequence[Past]) -> str:
-    """Return in a sentence what the plots show."""
-    if not history:
-        return "No epoch has ended in this life of the node that is known here."
-    counts = [sum(row.verdict == kind for row in history) for kind in ("passed", "failed", "none")]
-    rewards = [row.reward for row in history if row.reward is not None]
-    told = (
-        f"Epochs {history[0].epoch} to {history[-1].epoch}: {counts[0]} passed, {counts[1]} "
-        f"failed, {counts[2]} without a verdict."
-    )
-    if not rewards:
-        return told
-    where = "them" if len(rewards) == len(history) else f"the {len(rewards)} whose reward is known"
-    return f"{told} It was paid {format_amount(sum(rewards))} in {where}."

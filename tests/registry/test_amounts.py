@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.types import COIN, MAX_AMOUNT
-from registry.cli.amounts import (
+from registry.amounts import (
     format_amount,
     format_share,
     format_span,
