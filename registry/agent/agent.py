@@ -19,7 +19,7 @@ import structlog
 from ledger.crypto import KeyPair
 from ledger.errors import Fault, Refusal, WaypostError
 from ledger.messages.contact import Contact, Version
-from ledger.messages.state import NODE_STATES, Node
+from ledger.messages.state import GONE, NODE_STATES, Node
 from ledger.messages.tables import NODES
 from ledger.nodes import get_duty_key
 from ledger.types import Epoch
@@ -27,7 +27,7 @@ from registry.addresses import encode_node
 from registry.agent.assignment import find_assignment
 from registry.agent.challenge import Identity, Place, Responder
 from registry.agent.checkins import Checked, Pings, check_in
-from registry.agent.contact import compute_wanted, describe, renew
+from registry.agent.contact import compute_wanted, describe, keep, load_kept, renew
 from registry.agent.judging import Judging
 from registry.agent.ledger import Forked, Ledger, Unproven, now_ms
 from registry.agent.networks import unpack
@@ -42,7 +42,7 @@ from registry.client.transport import Unavailable
 from registry.handover import NOTHING, Seeds, take
 from registry.keystore import derive, load_seed
 from registry.lifeline import NONE, until_stopped
-from registry.watermarks import Watermarks
+from registry.watermarks import SignerRefuses, Watermarks
 
 log = structlog.get_logger()
 
@@ -50,6 +50,9 @@ POLLS: Final = 40
 """Times in an epoch that a header that is due is asked for."""
 POLL_S: Final = (0.25, 15.0)
 """Seconds between two of them, at least and at most."""
+
+MOST_POLLS: Final = 4
+"""Such times after which is asked all the same, whatever this machine's clock says is due."""
 
 RETRY_S: Final = 5.0
 """Seconds before what failed is tried again; a check-in waits six times as long."""
@@ -95,10 +98,12 @@ class Agent:
             started_ms=self._started_ms,
             services=list(self.services.urls),
         )
-        self.own: Node | None = None
-        """The node's record at the newest header, once it was proven that there is one."""
+        kept = load_kept(settings.home, self.ledger.genesis_hash, self.node.public)
+        self.own: Node | None = None if kept is None else kept.node
+        """The node's record as it was proven last; None where it is not registered or not known."""
         self._knows_own = False
-        self._in_force: Contact | None = None
+        """Whether that was proven since the start."""
+        self._in_force: Contact | None = None if kept is None else kept.contact
         self.pings = Pings()
         self._problems: list[str] = []
         identity = Identity(
@@ -113,7 +118,7 @@ class Agent:
             settings.votes_path,
             self._watermarks,
             self.node.public,
-            self.pair_of,
+            self.voting_pair_of,
             lambda: self.ledger.compute_latest(self._started_ms),
         )
         self.judging = Judging(
@@ -121,13 +126,27 @@ class Agent:
         )
 
     def pair_of(self, epoch: Epoch) -> KeyPair:
-        """Return the duty key with which the node signs in an epoch."""
-        if self.own is not None:
-            key = get_duty_key(self.own, epoch)
-            for pair in self._duty:
-                if pair.public == key:
-                    return pair
-        return self._duty[-1]
+        """Return the duty key with which the node answers in an epoch, or the one that it gets."""
+        return self._find_pair(epoch) or self._duty[-1]
+
+    def voting_pair_of(self, epoch: Epoch) -> KeyPair:
+        """Return the duty key with which the node votes in an epoch. Raises `SignerRefuses`."""
+        lacking = self._find_lacking(epoch)
+        if lacking:
+            raise SignerRefuses(lacking)
+        return self.pair_of(epoch)
+
+    def _find_pair(self, epoch: Epoch) -> KeyPair | None:
+        """Return the duty key that the node has in an epoch, if it is known and here."""
+        key = None if self.own is None else get_duty_key(self.own, epoch)
+        return next((pair for pair in self._duty if pair.public == key), None)
+
+    def _find_lacking(self, epoch: Epoch | None) -> str:
+        """Return what to do where the node's duty key of an epoch is not here, else nothing."""
+        if epoch is None or self.own is None or self.own.state in GONE or self._find_pair(epoch):
+            return ""
+        key = get_duty_key(self.own, epoch)
+        return f"duty key {key.hex()} is in no key file here: name the one with it as `duty`"
 
     async def run(self, lifeline: int = NONE) -> None:
         """Do duty until told to stop. Raises a `Fault` where going on would be wrong."""
@@ -163,18 +182,20 @@ class Agent:
         begun: Epoch | None = None
         while True:
             problem = await self._refresh()
-            if self.ledger.running is not None and self.ledger.running != begun:
-                problem = await self._begin() or problem
-                if not problem:
-                    begun = self.ledger.running
+            running = self.ledger.running
+            if running is not None and running != begun:
+                failed = await self._begin()
+                problem = failed or problem
+                begun = begun if failed else running
             self._show(problem)
-            await asyncio.sleep(self._find_pause_s(is_done=begun == self.ledger.running))
+            is_done = running is not None and begun == running
+            await asyncio.sleep(self._find_pause_s(is_done=is_done))
 
     async def _refresh(self) -> str:
         """Take a newer header; return what is wrong, if something is."""
         try:
             await self.ledger.refresh()
-        except (Unavailable, Refusal, Forked) as error:
+        except (Unavailable, Refusal, Forked, Unproven) as error:
             notes = "; ".join(getattr(error, "__notes__", ()))
             return f"{error} ({notes})" if notes else str(error)
         successor = self.ledger.lists.successor
@@ -190,7 +211,8 @@ class Agent:
         What one step cannot do does not keep the next one from its work.
         """
         problems = []
-        for step in (self._look_up, self._begin_duty, self._renew_contact):
+        # duty comes last: it may have to wait for busy services
+        for step in (self._look_up, self._renew_contact, self._begin_duty):
             try:
                 await step()
             except Unproven as error:
@@ -203,6 +225,8 @@ class Agent:
         self._knows_own = True
 
     async def _begin_duty(self) -> None:
+        # the rest may take a while
+        self.status.put(epoch=self.ledger.running)
         self.judging.resume()
         assignment = await find_assignment(self.ledger, self.services, self.node.public)
         self.judging.begin(assignment)
@@ -215,6 +239,9 @@ class Agent:
             self.own,
         )
         self._in_force = renewal.in_force
+        if self.own is not None and renewal.in_force is not None:
+            network = self.ledger.genesis_hash
+            keep(self.settings.home, network, self.node.public, self.own, renewal.in_force)
         self.status.put(
             contact={"in_force": describe(renewal.in_force), "wanted": describe(renewal.wanted)},
             contact_why=renewal.why or None,
@@ -227,9 +254,10 @@ class Agent:
         if not is_done:
             return max(poll_s, min(RETRY_S, self.ledger.epoch_ms / 10_000))
         due_ms = self.ledger.started_ms + self.ledger.epoch_ms
-        return max(0.0, (due_ms - now_ms()) / 1000) + poll_s
+        return min(max(0.0, (due_ms - now_ms()) / 1000), MOST_POLLS * poll_s) + poll_s
 
     def _show(self, problem: str) -> None:
+        problem = "; ".join(filter(None, (problem, self._find_lacking(self.ledger.running))))
         if problem and problem != self.status.get("problem"):
             log.warning("not up to date", reason=problem)
         lists: TrustedLists = self.ledger.lists
@@ -272,7 +300,7 @@ class Agent:
     def find_own_faults(self) -> list[str]:
         """Return the faults that the agent sees of its own node."""
         seen = (
-            ("wrong address", bool(self._problems)),
+            ("wrong address", bool(self._problems or self._find_lacking(self.ledger.running))),
             ("clock", bool(self.ledger.clock)),
             ("storage failure", self.settings.expects_pings and self.pings.is_silent),
         )

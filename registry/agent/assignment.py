@@ -9,7 +9,9 @@
 """
 
 import asyncio
-from collections.abc import Iterable
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic as get_time_s
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,7 +25,7 @@ from ledger.rules.quorums import draw_testers, unpack_members
 from ledger.state import epoch_key
 from ledger.types import Epoch, Key, TimeMs
 from registry.addresses import decode_node, encode_node
-from registry.agent.ledger import Ledger, Unproven
+from registry.agent.ledger import Ledger, Unproven, now_ms
 from registry.agent.probes import Target
 from registry.client.services import ServiceRefused, Services
 from registry.client.transport import Unavailable
@@ -39,10 +41,14 @@ AT_A_TIME: Final = 8
 """Nodes whose records are asked for at a time."""
 
 TRIES: Final = 3
-"""How often a node's records are asked for before it is left aside for an epoch."""
+"""How often a node's records are asked for at least before it is left aside for an epoch."""
 
-PAUSE_S: Final = 1.0
-"""Seconds between two tries; a fortieth of an epoch where that is shorter."""
+ASKING: Final = 0.4
+"""Part of an epoch after which they are not asked for any more, so that there is time for tests."""
+
+PAUSE_S: Final = (1.0, 60.0)
+"""Seconds between two tries at least, or a fortieth of an epoch where that is shorter; and at most,
+whatever a busy service asks for."""
 
 CONTROLS: Final = 5
 """Nodes that are asked whether they hear this one, if none of those that it tests does."""
@@ -84,11 +90,16 @@ async def find_assignment(ledger: Ledger, services: Services, node: Key) -> Assi
         return Assignment(epoch, start_ms, roster, (), ())
     drawn = await asyncio.to_thread(draw_assigned, roster, node)
     named = await _ask_for_others(services, node, frozenset(members.keys))
-    found = await _prove_all(ledger, roster, node, epoch, [*drawn, *named])
+    drawn_by_us = frozenset(drawn)
+
+    async def prove(key: Key) -> Target | None:
+        return await find_target(ledger, roster, node, epoch, key)
+
+    found = await _prove_all(ledger, prove, [*drawn, *named], drawn_by_us)
     known = {key: target for key, target in found if target is not None}
     unproven = [key for key, target in found if target is None]
     # what a service names and nobody proves is no duty: it may be an invention
-    missing = tuple(key for key in unproven if key in frozenset(drawn))
+    missing = tuple(key for key in unproven if key in drawn_by_us)
     return Assignment(epoch, start_ms, roster, tuple(known[key] for key in sorted(known)), missing)
 
 
@@ -124,28 +135,44 @@ def _read_named(answer: bytes | ServiceRefused | Unavailable) -> list[Key]:
 
 
 async def _prove_all(
-    ledger: Ledger, roster: Roster, node: Key, epoch: Epoch, keys: Iterable[Key]
+    ledger: Ledger,
+    prove: Callable[[Key], Awaitable[Target | None]],
+    keys: Iterable[Key],
+    surely: frozenset[Key],
 ) -> list[tuple[Key, Target | None]]:
-    """Return who of these is to be tested by a node, with None for those without a proof."""
-    gate = asyncio.Semaphore(AT_A_TIME)
-    pause_s = min(PAUSE_S, ledger.epoch_ms / 40_000)
+    """Return who of these is to be tested, with None for those without a proof.
 
-    async def prove(key: Key) -> tuple[Key, Target | None] | None:
-        why = ""
-        for number in range(TRIES):
-            # services that are busy ask for a pause
-            await asyncio.sleep(pause_s if number else 0)
+    Those who are `surely` to be tested are asked for until `ASKING`; of the others anybody may
+    have said anything, and they hold nobody up for longer than a busy service does.
+    """
+    gate = asyncio.Semaphore(AT_A_TIME)
+    pause_s = min(PAUSE_S[0], ledger.epoch_ms / 40_000)
+    until = get_time_s() + _find_time_s(ledger)
+
+    async def try_again(key: Key) -> tuple[Key, Target | None] | None:
+        for number in itertools.count(1):
             try:
                 async with gate:
-                    target = await find_target(ledger, roster, node, epoch, key)
+                    target = await prove(key)
                 return None if target is None else (key, target)
             except Unproven as error:
-                why = str(error)
-        log.warning("no proof", node=encode_node(key), reason=why)
+                why = error
+            wait_s = min(max(pause_s, why.wait_s), PAUSE_S[1])
+            has_time = get_time_s() + wait_s <= until
+            if number >= TRIES and not (has_time and (key in surely or why.wait_s)):
+                break
+            await asyncio.sleep(wait_s if has_time else pause_s)
+        log.warning("no proof", node=encode_node(key), reason=str(why))
         return key, None
 
-    found = await asyncio.gather(*(prove(key) for key in keys))
+    found = await asyncio.gather(*(try_again(key) for key in keys))
     return [row for row in found if row is not None]
+
+
+def _find_time_s(ledger: Ledger) -> float:
+    """Return the seconds until `ASKING`; a clock that is off does not make them more."""
+    part_ms = ASKING * ledger.epoch_ms
+    return min(part_ms, ledger.started_ms + part_ms - now_ms()) / 1000
 
 
 async def find_target(

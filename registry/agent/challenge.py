@@ -8,7 +8,7 @@
   counts for them: nobody uses up what belongs to another by sending in his name. Sources are
   forgotten, the longest silent first, so memory is bounded.
 - Cookies have no limit: one for each source could be used up in its name, and one for all by who
-  sends most. They cost two hashes or three, and are shorter than what they answer.
+  sends most. They cost three hashes, and are shorter than what they answer.
 - A challenge is sent several times with the same nonce, since datagrams get lost, and at once when
   a cookie comes; of what comes back only an answer that the node's duty key signed counts.
 """
@@ -78,9 +78,14 @@ MOST_COOKIES: Final = 8
 
 IP_PKTINFO: Final = 8
 """Linux's number for it: Python has had the name since 3.14."""
+ANCILLARY_BYTES: Final = socket.CMSG_SPACE(20)
+"""Room for where a datagram went to: an `in6_pktinfo`, the longer one of the two."""
 
 Place: TypeAlias = tuple[str, int]
 """An address and a port: where challenges are answered, or where one came from."""
+
+Ancillary: TypeAlias = list[tuple[int, int, bytes]]
+"""What goes with a datagram from and to the system: level, kind and bytes of each part."""
 
 Monotonic: TypeAlias = Callable[[], float]
 
@@ -249,9 +254,6 @@ class Responder:
         return request if self._identity.admits(request.challenge.epoch) else None
 
 
-Ancillary: TypeAlias = list[tuple[int, int, bytes]]
-
-
 class _Answering:
     """One socket of a responder.
 
@@ -307,17 +309,15 @@ class _Answering:
             return
 
 
-ANCILLARY_BYTES: Final = socket.CMSG_SPACE(20)
-"""Room for where a datagram went to: the longer of the two, an `in6_pktinfo`."""
-
-
 def _find_origin(received: Ancillary) -> Ancillary:
     """Return what has an answer leave from where its challenge went to, by whatever interface."""
     for level, kind, info in received:
         if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            return [(level, kind, info[:16] + bytes(4))]  # address, interface
+            # of address and interface the address
+            return [(level, kind, info[:16] + bytes(4))]
         if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
-            return [(level, kind, bytes(4) + info[4:8] + bytes(4))]  # interface, own, in the packet
+            # of interface, address of this machine and address in the packet the second
+            return [(level, kind, bytes(4) + info[4:8] + bytes(4))]
     return []
 
 

@@ -1,24 +1,31 @@
 """The node's own contact data: what the settings say of it comes into the ledger.
 
+- What was proven last is kept in the home, so that an agent that reaches no service after a restart
+  is still found. A file is SHA-256 of the record ‖ record.
 - What the settings leave out stays as the ledger has it; without any of them nothing is ever sent.
 - What is in force, and the sequence number, are proven. A service's word for the number would let
   it use up all that there are, so the next few after the proven one are tried, and no others.
 """
 
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
+from ledger.codec import U8, Bytes32, Codec, Record, encode
+from ledger.crypto import sha256
+from ledger.errors import Refusal
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import GONE, KeyHistory, Node
 from ledger.messages.tables import CONTACTS, HISTORIES
-from ledger.types import Key
+from ledger.types import Hash, Key
 from registry.agent.ledger import Ledger
 from registry.agent.networks import unpack
 from registry.agent.settings import AgentSettings, parse_version
 from registry.client.services import ServiceRefused, Services
+from registry.files import write_atomically
 from registry.wallet import sign_contact
 
 log = structlog.get_logger()
@@ -27,6 +34,12 @@ SEQUENCES: Final = 3
 """Numbers after the proven one: two changes that came in this epoch, and ours."""
 
 MAX_REPLY_BYTES: Final = 2**14
+
+KEPT: Final = "own"
+"""Name of the file in a home with what was proven last of the node."""
+
+KEPT_VERSION: Final = 1
+MAX_KEPT_BYTES: Final = 2**17
 
 NUMBER_USED: Final = "contact_sequence"
 TAKEN: Final = ("pending", "committed")
@@ -41,6 +54,22 @@ class Renewal(NamedTuple):
     """As the settings have it."""
     why: str = ""
     """What is being done, or why it does not work; nothing if there is nothing to do."""
+
+
+class Kept(Record, frozen=True):
+    """What was proven last of the agent's own node."""
+
+    version: U8
+    """`KEPT_VERSION`."""
+    network: Bytes32
+    """Hash of the genesis file."""
+    key: Bytes32
+    """The node."""
+    node: Node
+    contact: Contact
+
+
+KEPT_NODE: Final[Codec[Kept]] = Codec(Kept, "kept node", MAX_KEPT_BYTES)
 
 
 class _Row(msgspec.Struct):
@@ -132,6 +161,33 @@ async def _send(services: Services, raw: bytes) -> dict[str, str]:
         except (msgspec.ValidationError, ValueError):
             codes[url] = "it answers with something else"
     return {} if "" in codes.values() else codes
+
+
+def keep(home: Path, network: Hash, key: Key, node: Node, contact: Contact) -> None:
+    """Have the home know what was proven. A file that cannot be written stops nothing."""
+    raw = encode(Kept(KEPT_VERSION, network, key, node, contact))
+    try:
+        write_atomically(home / KEPT, sha256(raw) + raw, mode=0o600)
+    except OSError as error:
+        log.warning("contact not kept", reason=str(error))
+
+
+def load_kept(home: Path, network: Hash, key: Key) -> Kept | None:
+    """Return what was proven last; None if nothing of it is there, whole, and this node's."""
+    try:
+        with (home / KEPT).open("rb") as file:
+            data = file.read(MAX_KEPT_BYTES + 33)
+        if sha256(data[32:]) != data[:32]:
+            raise ValueError("it is damaged")
+        kept = KEPT_NODE.decode(data[32:])
+        if (kept.version, kept.network, kept.key) != (KEPT_VERSION, network, key):
+            raise ValueError("it is of another node, network or version")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, Refusal) as error:
+        log.warning("what was kept is not read", file=str(home / KEPT), reason=str(error))
+        return None
+    return kept
 
 
 def describe(contact: Contact | None) -> dict[str, Any] | None:

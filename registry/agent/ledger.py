@@ -34,7 +34,7 @@ from registry.client.cache import ListCache
 from registry.client.checks import read_genesis
 from registry.client.http import Beyond, Fetched, fetch_lists
 from registry.client.proofs import read_record
-from registry.client.services import ServiceRefused, Services
+from registry.client.services import Busy, ServiceRefused, Services
 from registry.client.transport import Unavailable
 
 log = structlog.get_logger()
@@ -54,6 +54,11 @@ AROUND_BYTES: Final = 4_096
 
 class Unproven(WaypostError):
     """No service has proven what was asked; the message says why each did not."""
+
+    def __init__(self, text: str, wait_s: int = 0) -> None:
+        """`wait_s` are the seconds after which the first that is busy may be asked again."""
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 class Forked(WaypostError):
@@ -130,7 +135,8 @@ class Ledger:
     async def refresh(self) -> bool:
         """Take a newer header if some service has one; say whether one did.
 
-        Raises `Unavailable` where none answers, `Refusal` where no header holds, `Forked`.
+        Raises `Unavailable` where none answers, `Refusal` where no header holds, `Forked`, and
+        `Unproven` where some service names a newer one and none has it.
         """
         if self.lists.evidence is not None:
             raise Forked("two final headers contradict each other: ask people whom you know")
@@ -139,9 +145,18 @@ class Ledger:
         if not urls:
             return False
         self.lists.start_update(now_ms())
-        fetched = await asyncio.to_thread(self._fetch, urls)
-        self.clock = fetched.clock
-        return self.running != before
+        left = urls
+        while left:
+            fetched = await asyncio.to_thread(self._fetch, left)
+            self.clock = fetched.clock
+            if self.running != before:
+                return True
+            if fetched.successor is not None:
+                return False
+            # who named a newer header and served the one that is held must not hide the others
+            done = left.index(fetched.source) + 1
+            left = [url for url in left[done:] if url not in fetched.failures]
+        raise Unproven(f"a newer header is named, and nobody has it: {', '.join(urls)}")
 
     def _fetch(self, urls: Sequence[str]) -> Fetched:
         wait_s = self._services.timeout_s
@@ -185,15 +200,17 @@ class Ledger:
         header = self.header
         if header is None:
             raise Unproven("there is no verified header yet")
-        reasons = []
+        reasons, waits = [], []
         for url in list(self._sources):
             try:
                 return read_record(header, table, key, await self._get_proof(url, table, key))
             except (Refusal, ServiceRefused, Unavailable) as error:
                 reasons.append(f"{url}: {error}")
+                waits += [error.wait_s] if isinstance(error, Busy) else []
                 self._sources.sort(key=url.__eq__)
         what = f"{table.name} {key.hex()}".rstrip()
-        raise Unproven(f"nobody proves {what} of epoch {header.epoch}: {'; '.join(reasons)}")
+        why = f"nobody proves {what} of epoch {header.epoch}: {'; '.join(reasons)}"
+        raise Unproven(why, min(waits, default=0))
 
     async def _get_proof(self, url: str, table: Table[R], key: bytes) -> bytes:
         header = self.lists.header

@@ -9,8 +9,9 @@
 """
 
 import asyncio
+import errno
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -28,6 +29,17 @@ MAX_HEAD_BYTES: Final = 4_096
 
 PING: Final = "/ping_test/v1"
 """Path on which a storage server answers a ping."""
+
+LOCAL: Final = frozenset(
+    (
+        *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM),
+        *(errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAFNOSUPPORT),
+    )
+)
+"""What a connection fails with because of this machine: nobody can send what brings these about.
+
+A node that is down must not get away with `ENETUNREACH`, `EHOSTUNREACH` or `EACCES`: ICMP messages
+bring them about too. Where this machine itself has no way, the challenge finds that out."""
 
 BIT_OF: Final = {name: bit for bit, name in FAULTS.items()}
 
@@ -92,7 +104,7 @@ class Visit:
         return await self._heard
 
     async def reach_storage(self) -> Storage:
-        """Return how far one gets with the storage server."""
+        """Return how far one gets with the storage server. Raises `Unroutable`."""
         if self._storage is None:
             port = self.target.contact.storage_port
             reaching = _reach_storage(str(self.address), port, self.prober.wait_s)
@@ -165,13 +177,12 @@ async def check_storage_ping(visit: Visit) -> str:
 
 async def check_router_port(visit: Visit) -> str:
     """The router port takes a TCP connection."""
+    port = visit.target.contact.router_port
     try:
-        async with asyncio.timeout(visit.prober.wait_s):
-            port = visit.target.contact.router_port
-            _, writer = await asyncio.open_connection(str(visit.address), port)
-            writer.close()
+        _, writer = await _connect(str(visit.address), port, visit.prober.wait_s)
     except (OSError, TimeoutError) as error:
         return _name(error)
+    writer.close()
     return ""
 
 
@@ -198,6 +209,9 @@ PROBES: Final = (
 )
 """Everything that a node is tested for. One more is a row here."""
 
+CONNECTS: Final = frozenset(("storage TCP", "router TCP"))
+"""Those of them that find that no TCP connection comes about."""
+
 
 class Looked(NamedTuple):
     """What one look at a node at one address came to."""
@@ -207,14 +221,13 @@ class Looked(NamedTuple):
     findings: tuple[Finding, ...]
     was_heard: bool
     """Whether it answered the challenge."""
+    was_reached: bool
+    """Whether it took some TCP connection."""
 
-    @property
-    def faults(self) -> int:
-        """The bits of `FAULTS` that stand for the findings; 0 for none."""
-        bits = 0
-        for finding in self.findings:
-            bits |= BIT_OF[finding.fault]
-        return bits
+
+def compute_faults(findings: Iterable[Finding]) -> int:
+    """Return the bits of `FAULTS` that stand for findings; 0 for none."""
+    return sum(BIT_OF[fault] for fault in {finding.fault for finding in findings})
 
 
 async def look(prober: Prober, target: Target, address: bytes) -> Looked | None:
@@ -235,7 +248,8 @@ async def look(prober: Prober, target: Target, address: bytes) -> Looked | None:
         for probe, why in zip(PROBES, said, strict=True)
         if why
     )
-    return Looked(4 if len(address) == IPV4_BYTES else 6, findings, was_heard)
+    was_reached = any(probe not in (each.probe for each in findings) for probe in CONNECTS)
+    return Looked(4 if len(address) == IPV4_BYTES else 6, findings, was_heard, was_reached)
 
 
 # ------------------------------------------------------------------------ the storage server
@@ -244,8 +258,7 @@ async def look(prober: Prober, target: Target, address: bytes) -> Looked | None:
 async def _reach_storage(host: str, port: int, wait_s: float) -> Storage:
     """Connect, speak TLS and ping, each within `wait_s` seconds; return how far that went."""
     try:
-        async with asyncio.timeout(wait_s):
-            reader, writer = await asyncio.open_connection(host, port, limit=MAX_HEAD_BYTES)
+        reader, writer = await _connect(host, port, wait_s)
     except (OSError, TimeoutError) as error:
         return Storage(False, why=_name(error))
     try:
@@ -261,6 +274,19 @@ async def _reach_storage(host: str, port: int, wait_s: float) -> Storage:
         return Storage(True, True, why=_name(error))
     finally:
         writer.close()
+
+
+async def _connect(
+    host: str, port: int, wait_s: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a TCP connection. Raises `OSError`, `TimeoutError`, and `Unroutable` for `LOCAL`."""
+    try:
+        async with asyncio.timeout(wait_s):
+            return await asyncio.open_connection(host, port, limit=MAX_HEAD_BYTES)
+    except OSError as error:
+        if error.errno in LOCAL:
+            raise Unroutable(str(error)) from None
+        raise
 
 
 async def _ping(

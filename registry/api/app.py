@@ -1,5 +1,6 @@
 """All of it put together: `make_app` returns the ASGI application of the web process."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import PackageNotFoundError, version
@@ -8,6 +9,8 @@ from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from registry.api import (
@@ -91,7 +94,7 @@ class App:
     ) -> None:
         self._lists = lists
         self._metrics = metrics
-        self._edge = Edge(lists, metrics, limits)
+        self._edge = Edge(lists, metrics, limits, self._tell)
         self.limits = limits
         self.framework = framework
         self.live = live
@@ -106,6 +109,12 @@ class App:
         if found is not None:
             self._metrics.count_request("lists", found.status)
         return found
+
+    async def _tell(self, request: Request, refused: problems.ProblemError) -> Response:
+        """Answer who is turned away as the framework answers the same problem."""
+        handler: Any = self.framework.exception_handlers[problems.ProblemError]
+        answer: Response = await handler(request, refused)
+        return answer
 
     def close(self) -> None:
         """End streams and waiting requests, so that the server can stop."""
@@ -128,14 +137,14 @@ def make_app(
         version=_version(),
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        # their pages load programs from elsewhere
-        docs_url=None,
-        redoc_url=None,
+        # `send_description` answers, and the pages of the framework load programs from elsewhere
+        openapi_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
     )
     for router in ROUTES:
         framework.include_router(router)
+    framework.add_route("/openapi.json", framework.send_description, include_in_schema=False)
     problems.install(framework, ROUTES)
     metrics = WebMetrics()
     lists = Lists(framework, Library(publish), clock)
@@ -146,6 +155,19 @@ def make_app(
 
 class _Framework(FastAPI):
     """FastAPI, whose description tells of the lists and of problems too."""
+
+    _description: Response | None = None
+
+    async def send_description(self, request: Request) -> Response:
+        """Answer with the OpenAPI document, whose bytes are made once."""
+        if self._description is None:
+            made = JSONResponse(self.openapi(), headers={"Cache-Control": "no-cache"})
+            made.headers["ETag"] = f'"{hashlib.sha256(made.body).hexdigest()[:32]}"'
+            self._description = made
+        etag = self._description.headers["ETag"]
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers={"Cache-Control": "no-cache", "ETag": etag})
+        return self._description
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, made once."""

@@ -9,10 +9,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 import structlog
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.limits import Limits
@@ -27,22 +29,38 @@ GROUPS: Final = frozenset(
 ) | {"checkins", "participation", "proofs", "reports", "rules", "transactions", "trust", "verdicts"}
 """Groups of paths below `/v1`, as the metrics name them."""
 
-OTHER_GROUPS: Final = frozenset(("api", "health", "json_rpc", "metrics", "openapi.json", "static"))
-"""Groups of all other paths."""
+OTHER_GROUPS: Final = frozenset(("health", "json_rpc", "metrics", "openapi.json", "static"))
+"""Groups of other paths, by their first name."""
+
+PAGES: Final = frozenset(
+    ("", "accounts", "api", "attestors", "blocks", "epochs", "nodes", "open", "reports", "search")
+) | {"swarms", "transactions", "verify"}
+"""First names of the paths of pages, which are one group."""
 
 UNTIMED: Final = frozenset(("events", "lists"))
 """A stream has no end, and a list takes less than the measurement."""
 
+Tell: TypeAlias = Callable[[Request, ProblemError], Awaitable[Response]]
+"""Makes the answer to who is turned away."""
+
 log = structlog.get_logger()
+
+
+async def tell_program(_request: Request, refused: ProblemError) -> Response:
+    """Answer with the problem itself."""
+    return make_problem(refused.code, refused.values, headers=refused.headers).response()
 
 
 class Edge:
     """An ASGI application round all the others."""
 
-    def __init__(self, app: ASGIApp, metrics: WebMetrics, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: WebMetrics, limits: Limits, tell: Tell = tell_program
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._limits = limits
+        self._tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -64,9 +82,9 @@ class Edge:
                 await self._app(scope, Body(receive, charge), counted)
         except ProblemError as refused:
             # the framework answers its own: this one was not admitted
-            problem = make_problem(refused.code, refused.values, headers=refused.headers)
             await _read_off(Body(receive))
-            await problem.response()(scope, receive, counted)
+            response = await self._tell(Request(scope), refused)
+            await response(scope, receive, counted)
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status == 0:
@@ -82,6 +100,8 @@ def group_of(path: str) -> str:
     _, first, *rest = path.split("/", 3) if path.startswith("/") else ("", "")
     if first == "v1" and rest and rest[0] in GROUPS:
         return rest[0]
+    if first in PAGES and path.startswith("/"):
+        return "pages"
     return first if first in OTHER_GROUPS else "other"
 
 

@@ -32,15 +32,16 @@ COSTS: Final[Mapping[tuple[str, str], int]] = {
     ("GET", "genesis"): 0,
     ("GET", "health"): 0,
     ("GET", "lists"): 0,
-    ("GET", "metrics"): 0,
     ("GET", "openapi.json"): 0,
     ("GET", "static"): 0,
-    # pages, which are made anew each time
-    ("GET", "api"): 4,
+    # pages, which are made anew each time; some look at all nodes, or ask many questions
     ("GET", "other"): 4,
+    ("GET", "pages"): 4,
+    ("GET", "pages of all nodes"): 10,
+    ("GET", "pages of epochs"): 24,
     # each takes a question to the ledger process, or a search
     ("GET", "blocks"): 4,
-    ("GET", "proofs"): 8,
+    ("GET", "proofs"): 2,
     ("GET", "slices"): 2,
     ("GET", "trust"): 8,
     ("POST", "json_rpc"): 4,
@@ -50,7 +51,16 @@ COSTS: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "transactions"): 8,
     ("POST", "verdicts"): 8,
 }
-"""Tokens that a request takes, by method and group of its path."""
+"""Tokens that a request takes, by method and group of its path; see `cost_of`."""
+
+PAGES: Final[Mapping[str, str]] = {
+    "/nodes": "pages of all nodes",
+    "/open": "pages of all nodes",
+    "/search": "pages of all nodes",
+    "/swarms": "pages of all nodes",
+    "/epochs": "pages of epochs",
+}
+"""Pages with a price of their own."""
 
 OTHER_COST: Final = 2
 """Tokens that any other request takes, answered or not."""
@@ -170,6 +180,9 @@ def cost_of(method: str, path: str, group: str) -> int:
         return 0
     if group == "lists" and "/swarm/" in path:
         group = "slices"
+    if group == "pages":
+        is_swarm = path.startswith("/swarms/")
+        group = PAGES.get("/swarms" if is_swarm else path, group)
     return COSTS.get(("GET" if method == "HEAD" else method, group), OTHER_COST)
 
 

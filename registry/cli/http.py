@@ -6,9 +6,14 @@
     ├── Unreachable     nobody answers; says what to start
     └── BadAnswer       what answers is no such service
 
-Every answer is bounded. The HTTP library is imported with the first request.
+Every answer is bounded, in its length and in its time. The HTTP library is imported with the first
+request.
 """
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
@@ -24,6 +29,8 @@ DEFAULT_URL: Final = "http://127.0.0.1:8420"
 TIMEOUT_S: Final = 15.0
 WAIT_S: Final = 75.0
 """For an answer that waits for a block; the service itself waits for 60 s at most."""
+ANSWER_S: Final = 60.0
+"""What a whole answer may take beyond that: the limits above are for each piece of it."""
 
 MAX_ANSWER_BYTES: Final = 2**26
 
@@ -84,6 +91,7 @@ class Service:
         self._client: httpx2.Client | None = None
         self.ahead_ms: int | None = None
         """How far its clock was ahead of this machine's at the newest answer; None if unknown."""
+        self._until: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +99,10 @@ class Service:
     def __exit__(self, *_: object) -> None:
         if self._client is not None:
             self._client.close()
+
+    def give(self, seconds: float) -> None:
+        """Give everything that is asked from now on so many seconds together."""
+        self._until = time.monotonic() + seconds
 
     def get(self, path: str, **parameters: str | int) -> dict[str, Any]:
         """Return the JSON object that answers. Raises `ServiceError`."""
@@ -136,10 +148,17 @@ class Service:
         if self._client is None:
             # No proxies of the environment: the service is mostly on this very machine.
             self._client = httpx2.Client(trust_env=False)
+        whole_s = self._get_limit(timeout_s)
+        piece_s = min(timeout_s, whole_s)
+        # there is a connection, or none, before it would have to be closed
+        timeout = httpx2.Timeout(piece_s, connect=min(TIMEOUT_S, whole_s / 3))
         try:
-            with self._client.stream(
-                method, self.url + path, timeout=timeout_s, **arguments
-            ) as response:
+            with (
+                self._closing_after(self._client, whole_s),
+                self._client.stream(
+                    method, self.url + path, timeout=timeout, **arguments
+                ) as response,
+            ):
                 return self._read(response)
         except httpx2.ConnectError as error:
             raise Unreachable(
@@ -147,11 +166,46 @@ class Service:
                 "network with `waypost devnet`, or name another service with --url"
             ) from None
         except httpx2.TimeoutException:
-            raise Unreachable(f"{self.url} did not answer within {timeout_s:g} s") from None
+            raise Unreachable(f"{self.url} did not answer within {piece_s:.3g} s") from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
             raise Unreachable(f"{self.url!r} is no URL such as {DEFAULT_URL}") from None
         except httpx2.HTTPError as error:
             raise Unreachable(f"{self.url} broke off: {error}") from None
+
+    def _get_limit(self, timeout_s: float) -> float:
+        """Return the seconds that a whole answer may take. Raises `Unreachable` if none is left."""
+        limit_s = timeout_s + ANSWER_S
+        if self._until is None:
+            return limit_s
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise Unreachable(f"{self.url} is too slow: its time is over")
+        return min(limit_s, left_s)
+
+    @contextmanager
+    def _closing_after(self, client: "httpx2.Client", seconds: float) -> Iterator[None]:
+        """Close the connections of a client that is not done by then. Raises `Unreachable`."""
+        is_over = threading.Event()
+
+        def close() -> None:
+            is_over.set()
+            client.close()
+
+        timer = threading.Timer(seconds, close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except Exception:
+            # a connection that is closed under its reader breaks off in more than one way
+            if not is_over.is_set():
+                raise
+            raise Unreachable(f"{self.url} took longer than {seconds:.3g} s to answer") from None
+        finally:
+            timer.cancel()
+            timer.join()
+            if is_over.is_set():
+                self._client = None
 
     def _read(self, response: "httpx2.Response") -> bytes:
         self._note_clock(response.headers.get("date", ""))
@@ -204,14 +258,17 @@ def convert(answer: Any, shape: type[T]) -> T:
 Units: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,19}$")]
 """An amount: atomic units as a decimal string."""
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number that goes into a transaction: one that no record has room for is no answer."""
+
 
 class Network(msgspec.Struct):
     """Of the network's summary what commands work with."""
 
     chain: str
     genesis_hash: str
-    height: int
-    time_ms: int
+    height: Count
+    time_ms: Count
     minimum_fee: Units
 
 
@@ -227,7 +284,7 @@ class Account(msgspec.Struct):
 
     account: str
     balance: Units
-    nonce: int
+    nonce: Count
     stakes: list["Stake"]
     rewards: list["Claimable"]
     claimable: Units

@@ -73,6 +73,8 @@ def sign(
     from registry.drafts import sign_draft, write_draft
     from registry.files import write_durably
 
+    if str(file) == "-":
+        raise typer.BadParameter("name a file: the signatures are added to it")
     keys = KeyFiles(passphrase_file, passphrase_fd)
     with refusals():
         draft = open_draft(file)

@@ -4,9 +4,11 @@ show      what waits for an account, or in a node and for whom
 claim     have it paid to the beneficiary
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 
 from ledger.errors import WaypostError
@@ -27,6 +29,12 @@ app = typer.Typer(no_args_is_help=True)
 
 REFUSED: Final = "refused"
 """State of a claim that the service did not take."""
+
+
+class Signed(msgspec.Struct):
+    """Of a transaction its bytes; None if they are not kept."""
+
+    raw: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$")] | None
 
 
 class NothingToClaim(WaypostError):
@@ -137,6 +145,7 @@ def claim(
         else:
             rows = _claim_all(service, target, seed, wait=wait)
         if wait:
+            _wait_for_all(service, rows)
             rows = [row | _look_up(service, row["hash"]) if row["hash"] else row for row in rows]
         facts = {"network": target.name, "genesis_hash": target.genesis_hash.hex(), "claims": rows}
         emit(facts, output, lambda: _tabulate_claims(rows, target))
@@ -196,6 +205,22 @@ def _claim(
         service, target, seed, lambda wallet, terms: wallet.claim_rewards(terms, key, life), wait
     )
     return {"node": address} | {name: row[name] for name in ("hash", "state", "height", "index")}
+
+
+def _wait_for_all(service: "http.Service", rows: list[dict[str, Any]]) -> None:
+    """Wait for the last claim that was sent, where the last of all was refused.
+
+    To send it again is safe, and waits for its block.
+    """
+    from registry.cli.http import Refused, convert
+
+    sent = [row for row in rows if row["hash"]]
+    if sent and rows[-1]["state"] == REFUSED:
+        known = convert(service.get(f"/v1/transactions/{sent[-1]['hash']}"), Signed)
+        if known.raw is not None:
+            # what became of it is looked up afterwards
+            with suppress(Refused):
+                service.submit(bytes.fromhex(known.raw), wait=True)
 
 
 def _look_up(service: "http.Service", tx_hash: str) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
 import typer
 
-from ledger.errors import WaypostError
+from ledger.errors import Refusal, WaypostError
+from registry.amounts import format_amount
 from registry.cli.http import (
     Account,
     BadAnswer,
+    Count,
     Network,
     Refused,
     Rules,
@@ -67,16 +69,15 @@ class Target(NamedTuple):
 
 
 def get_target(service: Service, genesis: Path | None) -> Target:
-    """Return the network of a service. Raises `WrongNetwork` if a genesis file says otherwise."""
+    """Return the network of a service. Raises `ServiceError`.
+
+    Raises `WrongNetwork` if a genesis file says otherwise, and `BadAnswer` for parameters that no
+    network can have: the fee that is signed is one of them.
+    """
     from ledger.crypto import sha256
-    from ledger.genesis import load_genesis
-    from ledger.params import Params
 
     network = convert(service.get("/v1/network"), Network)
     raw = service.get_bytes("/v1/genesis") if genesis is None else genesis.read_bytes()
-    parsed = load_genesis(raw)
-    rules = convert(service.get("/v1/rules"), Rules)
-    in_force = {row.name: int(row.value) for row in rules.parameters if row.name in Params._fields}
     if sha256(raw).hex() != network.genesis_hash:
         if genesis is None:
             raise BadAnswer(f"{service.url} names one genesis and gives another")
@@ -84,14 +85,30 @@ def get_target(service: Service, genesis: Path | None) -> Target:
             f"{service.url} serves the network {network.chain} with the genesis "
             f"{network.genesis_hash}, {genesis} is {sha256(raw).hex()}"
         )
+    rules = convert(service.get("/v1/rules"), Rules)
+    try:
+        name, params = _read_rules(raw, rules)
+    except Refusal as refusal:
+        raise BadAnswer(f"{service.url} names rules that no network has: {refusal}") from None
+    if int(network.minimum_fee) != params.minimum_fee:
+        raise BadAnswer(
+            f"{service.url} asks for a fee of {format_amount(int(network.minimum_fee))}, the rules "
+            f"for {format_amount(params.minimum_fee)}: ask again if they have just changed"
+        )
     return Target(
-        parsed.name.decode(),
-        sha256(raw),
-        Params(*parsed.params)._replace(**in_force),
-        network.height,
-        network.time_ms,
-        int(network.minimum_fee),
+        name, sha256(raw), params, network.height, network.time_ms, int(network.minimum_fee)
     )
+
+
+def _read_rules(genesis: bytes, rules: Rules) -> tuple[str, "Params"]:
+    """Return a network's name and the parameters in force. Raises `Refusal`."""
+    from ledger.genesis import load_genesis
+    from ledger.params import Params, validate_params
+
+    parsed = load_genesis(genesis)
+    in_force = {row.name: int(row.value) for row in rules.parameters if row.name in Params._fields}
+    params = Params(*parsed.params)._replace(**in_force)
+    return parsed.name.decode(), validate_params(params)
 
 
 def send_paid(
@@ -101,7 +118,10 @@ def send_paid(
     make: Callable[["Wallet", "Terms"], bytes],
     wait: bool,
 ) -> dict[str, Any]:
-    """Send the transaction that `make` signs with a seed's account; return what became of it."""
+    """Send the transaction that `make` signs with a seed's account.
+
+    Returns what became of it, with the `fee` that it paid.
+    """
     from ledger.crypto import sha256
     from registry.keystore import derive
     from registry.wallet import Wallet
@@ -115,10 +135,10 @@ def send_paid(
             terms = terms._replace(nonce=terms.nonce + 1)
             continue
         try:
-            return send(service, raw, wait)
+            return send(service, raw, wait) | {"fee": str(terms.fee)}
         except Refused as refused:
-            expected = refused.values.get("expected")
-            if refused.code != "nonce_used" or type(expected) is not int or expected <= terms.nonce:
+            expected = get_expected_nonce(refused)
+            if expected is None or expected <= terms.nonce:
                 raise
             # its transactions that wait for a block are not in the account's nonce
             terms = terms._replace(nonce=expected)
@@ -138,6 +158,13 @@ def get_terms(
     return Terms(convert(answer, Account).nonce, target.minimum_fee, expiry)
 
 
+def get_expected_nonce(refused: Refused) -> int | None:
+    """Return the nonce that would be taken; None if that is not what was wrong."""
+    if refused.code != "nonce_used" or "expected" not in refused.values:
+        return None
+    return convert(refused.values["expected"], Count)
+
+
 def send(service: Service, raw: bytes, wait: bool) -> dict[str, Any]:
     """Send a transaction; return what became of it. Raises `StillPending`."""
     row = service.submit(raw, wait)
@@ -151,15 +178,18 @@ def send(service: Service, raw: bytes, wait: bool) -> dict[str, Any]:
 def emit_sent(
     row: dict[str, Any], output: Output, what: str, target: Target | None = None, **facts: Any
 ) -> None:
-    """Print what became of a transaction; `what` says what it does."""
+    """Print what became of a transaction; `what` says what it does. A `fee` is in atomic units."""
     network = (
         {}
         if target is None
         else {"network": target.name, "genesis_hash": target.genesis_hash.hex()}
     )
-    value = network | facts | {name: row[name] for name in ("hash", "state", "height", "index")}
+    paid = {"fee": row["fee"]} if "fee" in row else {}
+    sent = {name: row[name] for name in ("hash", "state", "height", "index")}
+    value = network | facts | paid | sent
     is_committed = row["state"] == "committed"
     where = f"in block {row['height']}" if is_committed else "waits for a block"
     named = [(name.replace("_", " "), text) for name, text in network.items()]
+    named += [("fee", format_amount(int(fee))) for fee in paid.values()]
     shown = align([*named, ("hash", row["hash"])])
     emit(value, output, f"{what}: {where}\n{shown}")

@@ -24,7 +24,7 @@ from registry.cli.arguments import (
     parse_share,
     parse_version,
 )
-from registry.cli.findings import Finding, bad, doubt, ok
+from registry.cli.findings import Finding, bad, doubt, is_bad, ok
 from registry.cli.preflight import (
     Looked,
     Summary,
@@ -179,7 +179,12 @@ def settle_service(setup: Setup) -> list[Finding]:
         *check_service(service, setup.summary, now_ms()),
         *check_clock(service.ahead_ms),
     ]
-    setup.target = get_target(service, None)
+    if is_bad(findings):
+        setup.target = get_target(service, None)
+        return findings
+    # what was compared here is compared again with what is signed
+    setup.genesis = setup.genesis if meant is None else where
+    setup.target = get_target(service, setup.genesis)
     return findings
 
 

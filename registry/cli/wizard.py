@@ -348,7 +348,7 @@ def _abandoning(state: Setup) -> Iterator[None]:
 def _sign(state: Setup) -> Prepared:
     """Open the key files, and sign the registration."""
     from ledger.transactions import WIRE
-    from registry.cli.sending import get_target, get_terms
+    from registry.cli.sending import WrongNetwork, get_target, get_terms
     from registry.drafts import describe
     from registry.keystore import derive
     from registry.wallet import Wallet, sign_registration
@@ -360,7 +360,10 @@ def _sign(state: Setup) -> Prepared:
     node, payer = state.keys.load(answers.node), state.keys.load(answers.operator)
     for option, seed in (("node", node), ("operator", payer)):
         _check_same(state, option, seed)
+    looked_at = state.network.genesis_hash
     state.target = target = get_target(state.service, state.genesis)
+    if target.genesis_hash != looked_at:
+        raise WrongNetwork(f"{state.service.url} serves another network than when it was looked at")
     life = get_next_life(state.service, state.roles["node"]["node"])
     owner = derive(payer, "account")
     terms = agree(target, life, owner.public, answers.fee, answers.reserve, answers.contact)
@@ -383,13 +386,13 @@ def _check_same(state: Setup, option: str, seed: bytes) -> None:
 def _send(state: Setup, prepared: Prepared, wait: bool) -> dict[str, Any] | None:
     """Send what was signed; None if another transaction of the account came first."""
     from registry.cli.http import Refused
-    from registry.cli.sending import send
+    from registry.cli.sending import get_expected_nonce, send
 
     try:
         return send(state.service, prepared.tx.raw, wait)
     except Refused as refused:
-        expected = refused.values.get("expected")
-        if refused.code != "nonce_used" or type(expected) is not int:
+        expected = get_expected_nonce(refused)
+        if expected is None:
             raise
         state.nonce = expected
         return None

@@ -2,6 +2,7 @@
 has to be proven goes through `registry.client.trusted` and `registry.client.proofs`.
 
     Unavailable         no service gave an answer of its own
+    Busy                of these: it said that it cannot answer now
     ServiceRefused      a service answered with a problem: its code, its text, its values
 
 - Services are asked in turn, the one that answered last first. A problem makes `get` ask the next
@@ -12,6 +13,7 @@ has to be proven goes through `registry.client.trusted` and `registry.client.pro
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -35,6 +37,9 @@ MAX_EVENT_BYTES: Final = 2**16
 BUSY_STATUSES: Final = (429, *range(500, 600))
 """Statuses by which a service says that it cannot answer now, whatever else it says."""
 
+SECONDS: Final = re.compile(r"[0-9]{1,6}")
+"""What `Retry-After` says, where it is no date."""
+
 Parameter: TypeAlias = str | int
 
 
@@ -46,6 +51,15 @@ class ServiceRefused(WaypostError):
         self.code = code
         self.detail = detail
         self.values = values
+
+
+class Busy(Unavailable):
+    """A service says that it cannot answer now."""
+
+    def __init__(self, text: str, wait_s: int) -> None:
+        """`wait_s` are the seconds after which to ask again, 0 where it does not say."""
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 class Event(NamedTuple):
@@ -232,7 +246,7 @@ class Services:
             raise Unavailable(f"it did not answer: {_reason(error)}") from None
         if response.is_success and "content-encoding" not in response.headers:
             return bytes(body)
-        raise _read_failure(response.status_code, bytes(body))
+        raise _read_failure(response, bytes(body))
 
     def _open(self) -> "httpx2.AsyncClient":
         import httpx2
@@ -267,14 +281,17 @@ def _read_json(body: bytes) -> Any:
         raise Unavailable("it answers with no JSON: is it a Waypost service?") from None
 
 
-def _read_failure(status: int, body: bytes) -> ServiceRefused | Unavailable:
+def _read_failure(response: "httpx2.Response", body: bytes) -> ServiceRefused | Unavailable:
     """Return what an answer that is no success means."""
+    status = response.status_code
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Unavailable(f"it answers {status} without a reason: is it a Waypost service?")
     if status in BUSY_STATUSES:
-        return Unavailable(f"it answers {status}: {problem.detail}")
+        after = response.headers.get("retry-after", "")
+        wait_s = int(after) if SECONDS.fullmatch(after) else 0
+        return Busy(f"it answers {status}: {problem.detail}", wait_s)
     return ServiceRefused(problem.type, problem.detail, problem.values)
 
 

@@ -181,7 +181,9 @@ class Upstream:
             raise Failed("the verified list has expired, or there was a fork: see the agent's log")
         header, held = trusted.header, self._list
         if held is not None and held.list_hash == header.list_hash:
-            return held
+            # the same list is that of the newer header too, and no older than it
+            self._list = held._replace(epoch=header.epoch)
+            return self._list
         if trusted.needs_list:
             if held is None or header.epoch > held.epoch + MAX_LISTS_BEHIND:
                 raise Failed(f"the list of epoch {header.epoch} was not fetched yet")

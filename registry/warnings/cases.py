@@ -18,11 +18,15 @@ from registry.warnings.facts import (
     Proven,
     Rules,
     Seen,
+    Verdict,
     Versions,
 )
 
 LAST_SHARE: Final = 20
 """Where an hour is much of the credit, the last hour is a twentieth of the most there can be."""
+
+FAULT_EPOCHS: Final = 2
+"""What testers found holds for so many epochs more: an active node that passes gets no verdict."""
 
 BEHIND_BLOCKS: Final = 12
 BEHIND_MS: Final = 60_000
@@ -62,6 +66,8 @@ class Past(msgspec.Struct, frozen=True):
     """Since when what the service says differs from what is proven."""
     disputed_from_ms: int | None = None
     """Since when services contradict each other."""
+    failing: tuple[int, int] = (0, 0)
+    """First and last epoch of the newest run of failing verdicts, if the newest one failed."""
 
 
 class NodeCase(NamedTuple):
@@ -84,6 +90,15 @@ class NodeCase(NamedTuple):
     """What is proven of it; None without a genesis file, and before a list is verified."""
     proves: bool = False
     """Whether there is a genesis file to prove anything from."""
+    witness: str = ""
+    """URL of the service whose word on its agent counts; empty where only one is asked."""
+
+    @property
+    def failure(self) -> Verdict | None:
+        """The newest verdict, if it failed and is too new for its faults to be mended for sure."""
+        newest = None if self.facts is None else self.facts.newest_failure
+        is_old = newest is not None and newest.epoch + FAULT_EPOCHS < self.network.epoch
+        return None if is_old else newest
 
     @property
     def last_hour_ms(self) -> int:
@@ -183,8 +198,26 @@ def remember(case: NodeCase) -> Past | None:
         agent_faults=_newest_faults(facts, past),
         ended_life=ended,
         was_refunded=refunded,
+        failing=_find_run(facts, past),
         **_doubts(case),
     )
+
+
+def _find_run(facts: NodeFacts, past: Past | None) -> tuple[int, int]:
+    """Return first and last epoch of the run of failing verdicts that goes on; zeros if none does.
+
+    Services show the newest verdicts only: where it began before these is remembered.
+    """
+    newest = facts.newest_failure
+    if newest is None:
+        return 0, 0
+    first = newest.epoch
+    for verdict in facts.verdicts:
+        if not verdict.failed or verdict.epoch + FAULT_EPOCHS < first:
+            break
+        first = min(first, verdict.epoch)
+    known = past.failing if past is not None and past.life == facts.life else (0, 0)
+    return min(first, known[0]) if known[1] >= first else first, newest.epoch
 
 
 def _newest_faults(facts: NodeFacts, past: Past | None) -> tuple[str, ...]:

@@ -121,12 +121,12 @@ def find_deregistered(case: NodeCase) -> Finding | None:
 
 def find_wrong_address(case: NodeCase) -> Finding | None:
     """Testers did not find it where the ledger says."""
-    failure = case.facts.newest_failure if _is_tested(case) and case.facts else None
-    if case.facts is None or failure is None or WRONG_ADDRESS not in failure.faults:
+    facts, past, failure = case.facts, case.past, case.failure if _is_tested(case) else None
+    if facts is None or past is None or failure is None or WRONG_ADDRESS not in failure.faults:
         return None
     return Finding(
-        f"{case.facts.life} {case.facts.contact}",
-        f"in epoch {failure.epoch} nobody answered as this node at {case.facts.contact}",
+        f"{facts.life} {facts.contact} {past.failing[0]}",
+        f"in epoch {failure.epoch} nobody answered as this node at {facts.contact}",
         FAULT_STEPS[WRONG_ADDRESS],
     )
 
@@ -134,14 +134,20 @@ def find_wrong_address(case: NodeCase) -> Finding | None:
 def find_outdated(case: NodeCase) -> Finding | None:
     """Testers, or its own agent, say that a program of it is too old."""
     facts, past = case.facts if _is_tested(case) else None, case.past
-    if facts is None:
+    if facts is None or past is None:
         return None
-    failure = facts.newest_failure
+    failure = case.failure
     is_judged = failure is not None and OUTDATED in failure.faults
-    if not is_judged and (past is None or OUTDATED not in past.agent_faults):
+    is_admitted = OUTDATED in past.agent_faults
+    if not is_judged and not is_admitted:
         return None
-    who = "its testers say" if is_judged else "its own agent says"
-    return Finding(f"{facts.life}", f"{who} that a program of it is too old", FAULT_STEPS[OUTDATED])
+    who = "its testers say" if is_judged else f"its own agent says{_cite(case)}"
+    return Finding(
+        # what its agent says goes on through runs of failures
+        f"{facts.life}" if is_admitted else f"{facts.life} {past.failing[0]}",
+        f"{who} that a program of it is too old",
+        FAULT_STEPS[OUTDATED],
+    )
 
 
 # -------------------------------------------------------------------------------- its own agent
@@ -160,7 +166,8 @@ def find_silent(case: NodeCase) -> Finding | None:
     last = "none is known" if known is None else f"the last one came {format_time(known)}"
     return Finding(
         f"{facts.life}",
-        f"its agent has not checked in for {format_duration(case.now_ms - since)}: {last}",
+        f"its agent has not checked in for {format_duration(case.now_ms - since)}: "
+        f"{last}{_cite(case)}",
         "see that `waypost agent` runs beside the node and reaches the services; without it the "
         "node fails its tests",
     )
@@ -175,7 +182,7 @@ def find_agent_faults(case: NodeCase) -> Finding | None:
     steps = [FAULT_STEPS[fault] for fault in past.agent_faults if fault in FAULT_STEPS]
     return Finding(
         f"{facts.life} {faults}",
-        f"its own agent sees: {faults}",
+        f"its own agent sees: {faults}{_cite(case)}",
         "; ".join(steps) or "look into the log of the agent",
     )
 
@@ -361,6 +368,11 @@ def _is_tested(case: NodeCase) -> bool:
 def _threatened(case: NodeCase, state: int) -> tuple[NodeFacts | None, Removal | None]:
     facts = _in_state(case, state)
     return facts, None if facts is None else facts.removal
+
+
+def _cite(case: NodeCase) -> str:
+    """Say whose word it is what an agent said, since nothing proves that."""
+    return f" (by {case.witness})" if case.witness else ""
 
 
 def _tell_failure(facts: NodeFacts) -> str:

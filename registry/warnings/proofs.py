@@ -1,11 +1,13 @@
 """What is proven of nodes: their records at the end of an epoch whose list is final.
 
 Headers are fetched and verified from the genesis file on, as every client does it; what was
-verified is kept, so that no service leads back to an older one.
+verified is kept, so that no service leads back to an older one. Services that claim a newer header
+than the one that came are asked too, so that one alone hides nothing.
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,13 +22,19 @@ from registry.client import TrustedLists
 from registry.client.cache import ListCache
 from registry.client.http import fetch_lists
 from registry.client.proofs import read_record
-from registry.client.services import ServiceRefused, Services
+from registry.client.services import Busy, ServiceRefused, Services
 from registry.client.transport import Unavailable
 from registry.warnings.facts import Proven, Unreadable, read
 
 WAIT_S: Final = 5.0
 TOTAL_S: Final = 20.0
 """Seconds without a byte, and for all, that a source has for a header with its path."""
+
+PROVE_S: Final = 60.0
+"""Seconds of a round in which services may be asked for proofs."""
+
+PAUSE_S: Final = 1.0
+"""Seconds after which those that were asked too much are asked again."""
 
 log = structlog.get_logger()
 
@@ -44,6 +52,7 @@ class Prover:
         self._cache = ListCache(folder, genesis)
         self._services = services
         self._proven: dict[str, Proven] = {}
+        self._was_busy = False
         self.refused = ""
         """Code of what is wrong with the lists; empty if nothing is."""
 
@@ -52,14 +61,17 @@ class Prover:
         """SHA-256 of the genesis file, as hex."""
         return self._trusted.genesis_hash.hex()
 
-    async def update(self, now_ms: int, newest: int | None) -> None:
-        """Verify the newest final header, if one of an epoch after the held one is said to be."""
+    async def update(self, now_ms: int, newest: Mapping[str, int]) -> None:
+        """Verify the newest final header, if a service claims one of an epoch after the held one.
+
+        `newest` is the epoch that each service claims, by its URL.
+        """
         self._trusted.start_update(now_ms)
-        held = -1 if self._trusted.is_empty else self._trusted.header.epoch
-        if self._trusted.evidence is not None or newest is None or newest <= held:
+        held = self._epoch
+        if self._trusted.evidence is not None or max(newest.values(), default=-1) <= held:
             return
         try:
-            await asyncio.to_thread(self._fetch)
+            await asyncio.to_thread(self._fetch_newer, newest)
         except Refusal as refusal:
             self.refused = refusal.code
             log.warning("lists refused", why=str(refusal))
@@ -67,12 +79,32 @@ class Prover:
             log.info("no list", why=str(error))
         else:
             self.refused = ""
-        if not self._trusted.is_empty and self._trusted.header.epoch != held:
+        if self._epoch != held:
             self._proven.clear()
 
-    def _fetch(self) -> None:
+    @property
+    def _epoch(self) -> int:
+        return -1 if self._trusted.is_empty else self._trusted.header.epoch
+
+    def _fetch_newer(self, newest: Mapping[str, int]) -> None:
+        """Fetch; where nothing newer comes, a fresh header ended that: ask those named after it."""
+        urls, held = self._services.urls, self._epoch
+        self._fetch(urls)
+        for start in range(1, len(urls)):
+            claims = [newest.get(url, -1) for url in urls[start:]]
+            if self._epoch != held or max(claims) <= held:
+                return
+            try:
+                self._fetch(urls[start:])
+            except (Refusal, Unavailable) as error:
+                if self._trusted.evidence is not None:
+                    raise
+                # the lists that came before hold: who claims more cannot show it
+                log.info("no newer list", why=str(error))
+
+    def _fetch(self, urls: Sequence[str]) -> None:
         fetch_lists(
-            self._services.urls,
+            urls,
             self._trusted,
             self._cache,
             want_list=False,
@@ -84,12 +116,24 @@ class Prover:
         """Return what is proven of nodes at the end of the held header's epoch, where it can be."""
         if self._trusted.is_empty or self._trusted.evidence is not None:
             return {}
-        for address in addresses:
-            if address not in self._proven:
-                proven = await self._prove(decode_node(address))
-                if proven is not None:
-                    self._proven[address] = proven
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROVE_S):
+                while await self._prove_missing(addresses):
+                    await asyncio.sleep(PAUSE_S)
         return {address: self._proven[address] for address in addresses if address in self._proven}
+
+    async def _prove_missing(self, addresses: Sequence[str]) -> bool:
+        """Prove what was not; say whether more may be proven a little later."""
+        is_left = False
+        for address in addresses:
+            if address in self._proven:
+                continue
+            self._was_busy = False
+            proven = await self._prove(decode_node(address))
+            if proven is not None:
+                self._proven[address] = proven
+            is_left |= proven is None and self._was_busy
+        return is_left
 
     async def _prove(self, key: bytes) -> Proven | None:
         header = self._trusted.header
@@ -115,5 +159,6 @@ class Prover:
                 data = bytes.fromhex(read(answer, _Proof).proof)
                 return (read_record(header, table, key, data),)
             except (ServiceRefused, Unavailable, Unreadable, Refusal) as error:
+                self._was_busy |= isinstance(error, Busy) and error.wait_s > 0
                 log.info("no proof", service=url, why=str(error))
         return None

@@ -2,7 +2,7 @@
 
 - Services are listened to in the order in which they were named: the first one that is of the right
   network and not behind says what holds. The others are compared with it.
-- A check-in counts whichever service has it.
+- A check-in counts whichever service has it, but not one of the future.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from registry.warnings.table import NEWS
 from registry.warnings.watch import MAX_NODES, Answers
 
 MAX_AHEAD_MS: Final = 300_000
-"""A block from further ahead than this makes no other service late."""
+"""A block from further ahead makes no other service late, and such a check-in does not count."""
 
 
 class Proofs(NamedTuple):
@@ -80,6 +80,17 @@ def choose(answers: Answers, genesis_hash: str, now_ms: int) -> str:
         if newest_ms - behind_ms(network) <= network.time_ms <= now_ms + MAX_AHEAD_MS:
             return url
     return next(iter(fit), "")
+
+
+def list_final(answers: Answers, genesis_hash: str) -> dict[str, int]:
+    """Return the epoch of the newest final list that each service of a network claims, by URL."""
+    return {
+        url: seen.network.latest_final.epoch
+        for url, seen in answers.items()
+        if isinstance(seen, Seen)
+        and seen.network.genesis_hash == genesis_hash
+        and seen.network.latest_final is not None
+    }
 
 
 def _newest_ms(answers: Answers, genesis_hash: str, now_ms: int) -> int:
@@ -170,10 +181,11 @@ def _make_node_cases(
         is_new = address not in memory.nodes and address not in settings.node
         if is_new and len(memory.nodes) >= MAX_NODES:
             continue  # a service that makes nodes up fills no memory
+        witness = _find_witness(address, source, answers, now_ms)
         case = NodeCase(
             address=address,
             now_ms=now_ms,
-            facts=facts and _take_check_in(facts, answers),
+            facts=facts and _take_check_in(facts, answers, witness),
             past=memory.nodes.get(address),
             network=seen.network,
             rules=seen.rules,
@@ -182,6 +194,7 @@ def _make_node_cases(
             claims=_list_claims(address, source, answers),
             proven=proofs.proven.get(address),
             proves=proofs.is_on,
+            witness=witness if len(answers) > 1 else "",
         )
         past = remember(case)
         if past is not None:
@@ -189,15 +202,30 @@ def _make_node_cases(
         yield case._replace(past=past)
 
 
-def _take_check_in(facts: NodeFacts, answers: Answers) -> NodeFacts:
-    """Return a node with the newest check-in that a service has of it."""
-    newest = facts
-    for answer in answers.values():
-        other = answer.nodes.get(facts.key) if isinstance(answer, Seen) else None
-        if other is not None and (other.checked_in_ms or 0) > (newest.checked_in_ms or 0):
-            newest = other
+def _find_witness(address: str, source: str, answers: Answers, now_ms: int) -> str:
+    """Return the URL of the service with a node's newest check-in; empty if none has one.
+
+    Its time is what an agent signed, but the signature is not shown: one from the future would
+    hide for ever that the agent is silent.
+    """
+    times = {}
+    for url in dict.fromkeys([source, *answers]):
+        answer = answers[url]
+        facts = answer.nodes.get(address) if isinstance(answer, Seen) else None
+        time_ms = None if facts is None else facts.checked_in_ms
+        if time_ms is not None and time_ms <= now_ms + MAX_AHEAD_MS:
+            times[url] = time_ms
+    return max(times, key=times.__getitem__, default="")
+
+
+def _take_check_in(facts: NodeFacts, answers: Answers, witness: str) -> NodeFacts:
+    """Return a node with the check-in that a service has of it, or with none."""
+    answer = answers.get(witness)
+    newest = answer.nodes.get(facts.key) if isinstance(answer, Seen) else None
     return msgspec.structs.replace(
-        facts, checked_in_ms=newest.checked_in_ms, agent_faults=newest.agent_faults
+        facts,
+        checked_in_ms=newest.checked_in_ms if newest else None,
+        agent_faults=newest.agent_faults if newest else None,
     )
 
 

@@ -23,7 +23,7 @@ from registry.warnings.messages import Message
 from registry.warnings.metrics import Gauges, serve
 from registry.warnings.outbox import Outbox, Standing
 from registry.warnings.proofs import Prover
-from registry.warnings.rounds import Outcome, Proofs, choose, list_watched, play
+from registry.warnings.rounds import Outcome, Proofs, choose, list_final, list_watched, play
 from registry.warnings.settings import WarnSettings
 from registry.warnings.watch import Answers, ask_all
 
@@ -93,8 +93,7 @@ class Warner:
         seen = answers.get(choose(answers, prover.genesis_hash, now_ms))
         if not isinstance(seen, Seen):
             return Proofs(is_on=True, refused=prover.refused)
-        final = seen.network.latest_final
-        await prover.update(now_ms, None if final is None else final.epoch)
+        await prover.update(now_ms, list_final(answers, prover.genesis_hash))
         return Proofs(await prover.prove(list(seen.nodes)), True, prover.refused)
 
     async def run(self) -> None:

@@ -94,23 +94,35 @@ log = structlog.get_logger()
 
 
 def install(framework: FastAPI, live: Live) -> None:
-    """Have the pages served beside the API, and what is not there told as a page to browsers."""
+    """Have the pages served beside the API.
+
+    What is not there, and who asks for too much, is told as a page to browsers.
+    """
     site = Site(live)
     described = Page("/api", "API", "api.html", reference.make_view(framework))
     for page in (*PAGES, described):
         framework.add_route(page.path, site.answer(page), include_in_schema=False)
     framework.add_route(f"{PREFIX}{{name:path}}", site.send_asset, include_in_schema=False)
-    tell_problem: Any = framework.exception_handlers[HTTPException]
+    handlers: dict[Any, Any] = framework.exception_handlers
+    tell_http, tell_problem = handlers[HTTPException], handlers[ProblemError]
 
-    async def tell(request: Request, error: Exception) -> Response:
+    async def tell_of_path(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == HTTPStatus.NOT_FOUND and is_for_people(request):
             what = f"page {request.url.path}"
             return site.refuse(request, ProblemError("not_found", what=what))
+        problem: Response = await tell_http(request, error)
+        return problem
+
+    async def tell_of_share(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        if error.code == "too_many_requests" and is_for_people(request):
+            return site.refuse(request, error)
         problem: Response = await tell_problem(request, error)
         return problem
 
-    framework.add_exception_handler(HTTPException, tell)
+    framework.add_exception_handler(HTTPException, tell_of_path)
+    framework.add_exception_handler(ProblemError, tell_of_share)
 
 
 def is_for_people(request: Request) -> bool:
@@ -149,11 +161,11 @@ class Site:
     def refuse(self, request: Request, error: Exception) -> Response:
         """Return the page that says why there is none."""
         refused = _name(error, self._live)
-        shown = {"title": refused.title, "refused": refused, "retry_s": RETRY_S}
+        shown = {"title": refused.title, "refused": refused}
         response = self._render(request, "refused.html", shown, refused.status)
         response.headers["Cache-Control"] = "no-store"
-        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers["Retry-After"] = str(RETRY_S)
+        if refused.retry_s is not None:
+            response.headers["Retry-After"] = str(refused.retry_s)
         return response
 
     def _render(
@@ -222,6 +234,8 @@ class Refused(NamedTuple):
     title: str
     text: str
     advice: str
+    retry_s: int | None = None
+    """Seconds after which the page asks again by itself."""
 
 
 def _name(error: Exception, live: Live) -> Refused:
@@ -240,7 +254,9 @@ def _name(error: Exception, live: Live) -> Refused:
         return _name_silence(live)
     title, text, advice = _TEXTS[code]
     told = text.format(**values)
-    return Refused(SERVICE_PROBLEMS[code].status, title, told[:1].upper() + told[1:], advice)
+    status = SERVICE_PROBLEMS[code].status
+    retry_s: Any = RETRY_S if code == "busy" else values.get("seconds")
+    return Refused(status, title, told[:1].upper() + told[1:], advice, retry_s)
 
 
 def _name_silence(live: Live) -> Refused:
@@ -249,9 +265,9 @@ def _name_silence(live: Live) -> Refused:
         height = live.newest.view.height
     except Lost:
         text = "The service has just started and waits for its ledger."
-        return Refused(503, "The service is starting", text, advice)
+        return Refused(503, "The service is starting", text, advice, RETRY_S)
     text = f"The ledger does not answer. What is known here stands at height {height:,}."
-    return Refused(503, "The ledger does not answer", text, advice)
+    return Refused(503, "The ledger does not answer", text, advice, RETRY_S)
 
 
 _TEXTS: Final = {
@@ -261,6 +277,11 @@ _TEXTS: Final = {
         "Too much to do",
         "The service has as much to do as it takes.",
         "This page asks again by itself in a few seconds.",
+    ),
+    "too_many_requests": (
+        "Too many requests",
+        "Your address has asked for more than its share, and can ask again in {seconds} s.",
+        "This page asks again by itself then.",
     ),
     "height_gone": (
         "These pages are gone",

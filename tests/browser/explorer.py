@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from tests.registry.api.processes import LedgerProcess, Web, folder
 from tests.registry.web.explored import Explored
@@ -58,10 +58,10 @@ class ExploredProcess(LedgerProcess):
 
 
 @contextlib.contextmanager
-def serving(start_ms: int | None = None) -> Iterator[Served]:
-    """The service, on any free port of this machine. `start_ms` is when its network began."""
+def serving(start_ms: int | None = None, **changed: int) -> Iterator[Served]:
+    """The service, on any free port of this machine, over a network as `Explored` makes it."""
     with folder() as place:
-        ledger = Explored(place / "publish", start_ms)
+        ledger = Explored(place / "publish", start_ms, **changed)
         process = ExploredProcess(place / "s", ledger)
         process.run(ledger.start())
         # whoever subscribes from now on is greeted with what there is
@@ -115,6 +115,7 @@ def tampering(url: str, change: Callable[[str, bytes], bytes]) -> Iterator[str]:
 @contextlib.contextmanager
 def browsing() -> Iterator[Browser]:
     """Chromium; the test is skipped if there is none."""
+    expect.set_options(timeout=PATIENCE_MS)
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         quiet = [word for word in QUIET if word != "--headless=new"]

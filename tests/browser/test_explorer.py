@@ -6,7 +6,6 @@ Pictures of all pages are written to the folder `WAYPOST_SCREENSHOTS`, for peopl
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -17,15 +16,12 @@ from registry.web.pages import MENU, PAGES
 from tests.browser.explorer import (
     SIZES,
     Served,
-    browsing,
     overflow_of,
     screenshots,
     serving,
-    tampering,
     watching,
 )
 from tests.registry.web.explored import EPOCH_MS, EPOCHS, key_of
-from tests.web.programs import find_browser
 
 NODE: Final = f"/nodes/{encode_node(key_of('town 2'))}"
 
@@ -54,20 +50,6 @@ SHOWN: Final = {
     "transaction": "a link of block 2",
 }
 """Each page with something on it, by the name of its picture."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    find_browser()
-    with browsing() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def served(browser: Browser) -> Iterator[Served]:
-    """The service; tests go on with its network, and ask for nothing that a block changes."""
-    with serving() as made:
-        yield made
 
 
 def path_of(served: Served, name: str) -> str:
@@ -319,118 +301,3 @@ def test_a_screen_reader_finds_its_way(served: Served, browser: Browser) -> None
         assert page.locator(".plot[aria-hidden=true]").count() == 2
         page = watched.open("/swarms")
         expect(page.get_by_role("img", name=re.compile("The ring.*swarms"))).to_be_visible()
-
-
-# ---- The list, verified by the browser ----
-
-
-def test_a_good_list_is_verified(served: Served, browser: Browser) -> None:
-    with watching(browser, served.url) as watched:
-        page = watched.open("/verify")
-        expect(page.locator("#verify")).to_have_attribute("data-state", "good")
-        steps = page.locator(".steps li")
-        expect(steps).to_have_count(4)
-        expect(steps.nth(1)).to_contain_text("3 of 3 attestors signed")
-        expect(steps.nth(2)).to_contain_text(re.compile(r"3\d nodes in 4 swarms"))
-        # the words that the browser made are those that the page shows
-        words = page.locator("#fingerprint li").all_text_contents()
-        expect(steps.nth(3)).to_have_text(f"Fingerprint: {' '.join(words)}")
-        # what it has come to is kept, and gone on from
-        kept = page.evaluate("Object.keys(localStorage)")
-        assert [name for name in kept if name.startswith("waypost.anchor.")]
-        page = watched.open("/verify")
-        expect(page.locator("#verify")).to_have_attribute("data-state", "good")
-
-
-def test_only_the_network_that_somebody_trusts_is_verified(
-    served: Served, browser: Browser
-) -> None:
-    with watching(browser, served.url) as watched:
-        page = watched.open("/verify")
-        expect(page.locator("#verify")).to_have_attribute("data-state", "good")
-        page.get_by_label("Hash of the genesis file").fill("5f" * 32)
-        page.get_by_role("button", name="Verify again").click()
-        expect(page.locator("#verify")).to_have_attribute("data-state", "bad")
-        expect(page.locator(".result")).to_contain_text("belongs to another network")
-        # it is still trusted on the page of the network
-        page = watched.open("/")
-        expect(page.locator(".result")).to_contain_text("belongs to another network")
-        page = watched.open("/verify")
-        page.get_by_label("Hash of the genesis file").fill(served.ledger.network.hash.hex().upper())
-        page.get_by_role("button", name="Verify again").click()
-        expect(page.locator("#verify")).to_have_attribute("data-state", "good")
-        expect(page.locator(".steps li").first).to_contain_text("it is the one that you trust")
-
-
-def test_a_browser_that_cannot_check_says_so(served: Served, browser: Browser) -> None:
-    """As one that shows a page over plain http: from another machine."""
-    with watching(browser, served.url) as watched:
-        gone = "Object.defineProperty(crypto, 'subtle', { value: undefined })"
-        watched.page.add_init_script(gone)
-        page = watched.open("/verify")
-        expect(page.locator("#verify")).to_have_attribute("data-state", "bad")
-        expect(page.locator(".result")).to_contain_text("cannot check signatures here")
-        expect(page.locator(".steps li").last).to_contain_text("could not be checked")
-
-
-def flip(body: bytes, at: int) -> bytes:
-    """The same with one bit changed."""
-    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
-
-
-TAMPERED: Final = {
-    "a node of the list": (r"/v1/lists/\d+/full", 40, "List of nodes", "bad_list|not the one"),
-    "a signature": (r"/v1/lists/latest", 380, "Signed header", "forged or damaged"),
-    "the hash of the list": (r"/v1/lists/latest", 90, "Signed header", "forged|damaged|Others"),
-    "the genesis file": (r"/v1/genesis", 60, "Genesis file|Signed header", "Not verified"),
-}
-"""What is changed on the way, where, which step fails, and with which words."""
-
-
-@pytest.mark.parametrize("name", TAMPERED)
-def test_a_tampered_list_is_not(served: Served, browser: Browser, name: str) -> None:
-    path, at, step, words = TAMPERED[name]
-
-    def change(asked: str, body: bytes) -> bytes:
-        return flip(body, at) if re.fullmatch(path, asked) else body
-
-    with (
-        tampering(served.url, change) as url,
-        watching(browser, url) as watched,
-    ):
-        page = watched.open("/verify")
-        expect(page.locator("#verify")).to_have_attribute("data-state", "bad")
-        result = str(page.locator(".result").text_content())
-        assert result.startswith("Not verified.")
-        assert re.search(step, result)
-        assert re.search(words, result)
-        expect(page.locator(".steps li").last).to_contain_text("does not hold")
-        page.screenshot(path=screenshots() / f"tampered-{at}.png")
-        # the proxy has no stream
-        watched.errors = [error for error in watched.errors if "503" not in error]
-
-
-def test_the_same_list_through_an_honest_proxy_holds(served: Served, browser: Browser) -> None:
-    """It is the changed byte that fails, not the proxy."""
-    with (
-        tampering(served.url, lambda _path, body: body) as url,
-        watching(browser, url) as watched,
-    ):
-        page = watched.open("/verify")
-        expect(page.locator("#verify")).to_have_attribute("data-state", "good")
-        watched.errors = [error for error in watched.errors if "503" not in error]
-
-
-def test_words_that_are_not_those_of_the_list_are_found(served: Served, browser: Browser) -> None:
-    def change(asked: str, body: bytes) -> bytes:
-        if asked != "/verify":
-            return body
-        return re.sub(rb"<li>[a-z]+</li>", b"<li>zebra</li>", body, count=1)
-
-    with (
-        tampering(served.url, change) as url,
-        watching(browser, url) as watched,
-    ):
-        page = watched.open("/verify")
-        expect(page.locator(".result")).to_contain_text("The words on this page are not those")
-        watched.errors = [error for error in watched.errors if "503" not in error]

@@ -1,4 +1,4 @@
-"""The challenge port of a real agent, under what is no challenge and under far too many."""
+"""The challenge port of a real agent: what is no challenge, far too many, others' names."""
 
 import asyncio
 import json
@@ -19,14 +19,17 @@ from ledger.codec import encode
 from ledger.crypto import sha256
 from ledger.messages.challenges import (
     ANSWER,
+    COOKIE,
+    COOKIE_BYTES,
     MAX_ANSWER_BYTES,
+    MAX_COOKIE_BYTES,
     MAX_REQUEST_BYTES,
-    PADDING,
+    NO_COOKIE,
     Challenge,
     ChallengeRequest,
     encode_challenge,
 )
-from registry.agent.challenge import SOURCES, Asked, ask
+from registry.agent.challenge import SOURCE_BURST, SOURCES, TOTAL_BURST, Asked, ask
 from registry.keystore import derive, save_insecure_seed
 from tests.factory import make_genesis, public
 from tests.registry.factory import in_loop, seed_of
@@ -130,19 +133,24 @@ def untimely(draw: random.Random) -> bytes:
 
 
 def outdated(draw: random.Random) -> bytes:
-    return encode(ChallengeRequest(draw.randint(2, 255), challenge(), PADDING))
+    return encode(ChallengeRequest(draw.randint(2, 255), challenge(), NO_COOKIE))
 
 
 def honest(draw: random.Random) -> bytes:
     return encode_challenge(challenge(nonce=draw.randbytes(32)))
 
 
+def forged(draw: random.Random) -> bytes:
+    return encode_challenge(challenge(nonce=draw.randbytes(32)), draw.randbytes(COOKIE_BYTES))
+
+
 FLOODS: Final = {
-    make.__name__: make for make in (random_bytes, mutated, misdirected, untimely, outdated, honest)
+    make.__name__: make
+    for make in (random_bytes, mutated, misdirected, untimely, outdated, honest, forged)
 }
 
 
-WELL_FORMED: Final = ("mutated", "honest")
+WELL_FORMED: Final = ("mutated", "honest", "forged")
 """Floods in which something is a challenge: a bit of a nonce may be any."""
 
 
@@ -156,11 +164,126 @@ async def test_a_flood_leaves_an_honest_tester_his_answer(flooded: Flooded, name
     assert await flooded.answers()
     assert flooded.process.poll() is None
     assert flooded.memory - before < GROWTH
-    # nothing that came back is longer than what it answers, and only what is well-formed got any
-    assert all(len(answer) <= MAX_ANSWER_BYTES < MAX_REQUEST_BYTES for answer in got)
+    got += await asyncio.to_thread(send_slowly, flooded.port, datagrams[:40])
+    # nothing was signed, and only what is well-formed got a cookie: shorter than what it answers
     assert bool(got) is (name in WELL_FORMED)
     for answer in got:
+        assert len(answer) < MAX_COOKIE_BYTES < MAX_ANSWER_BYTES
+        COOKIE.decode(answer)
+
+
+@in_loop
+async def test_a_flood_from_where_it_says_leaves_an_honest_tester_his_answer(
+    flooded: Flooded,
+) -> None:
+    before = flooded.memory
+    got = await asyncio.to_thread(send_with_cookies, flooded.port, SOURCES + 500)
+    assert await flooded.answers()
+    assert flooded.process.poll() is None
+    assert flooded.memory - before < GROWTH
+    # it is answered as far as the limits go
+    assert len(got) > TOTAL_BURST // 4
+    for answer in got:
+        assert len(answer) <= MAX_ANSWER_BYTES < MAX_REQUEST_BYTES
         ANSWER.decode(answer)
+
+
+@in_loop
+async def test_a_flood_in_the_names_of_testers_leaves_them_their_answers(
+    flooded: Flooded,
+) -> None:
+    draw = random.Random("testers")
+    flood = [draw.choice((honest, forged))(draw) for _ in range(int(SOURCE_BURST) + 5)]
+    for n in range(1, 21):
+        tester = Named(f"127.0.9.{n}", flooded.port)
+        assert await asyncio.to_thread(tester.is_answered_under, flood), tester.host
+        tester.close()
+    assert flooded.process.poll() is None
+
+
+class Named:
+    """A source that is somebody's, whose name an attacker may use and whose mail he cannot read."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self._port = port
+        self._sock = self._bind(0)
+        self._sock.connect(("127.0.0.1", port))
+        self._sock.settimeout(1)
+
+    def close(self) -> None:
+        """Leave."""
+        self._sock.close()
+
+    def _bind(self, port: int) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((self.host, port))
+        return sock
+
+    def is_named_by(self, datagrams: list[bytes]) -> None:
+        """Send datagrams from its address: from its own port, then from another one."""
+        for port in (self._sock.getsockname()[1], 0):
+            # what comes back goes to the socket that is connected
+            with self._bind(port) as forging:
+                for datagram in datagrams:
+                    forging.sendto(datagram, ("127.0.0.1", self._port))
+
+    def is_answered_under(self, flood: list[bytes]) -> bool:
+        """Whether it is answered in ten tries, each behind all of a flood in its name."""
+        cookie = NO_COOKIE
+        for _ in range(10):
+            self.is_named_by(flood)
+            heard = self._ask(challenge(), cookie)
+            if heard is not None and len(heard) > MAX_COOKIE_BYTES:
+                return ANSWER.decode(heard).nonce == challenge().nonce
+            cookie = cookie if heard is None else COOKIE.decode(heard).cookie
+        return False
+
+    def _ask(self, asked: Challenge, cookie: bytes) -> bytes | None:
+        """Ask once; return what comes for this challenge and no other."""
+        self._sock.send(encode_challenge(asked, cookie))
+        try:
+            while True:
+                heard = self._sock.recv(MAX_REQUEST_BYTES)
+                if asked.nonce in heard:
+                    return heard
+        except TimeoutError:
+            return None
+
+
+def send_slowly(port: int, datagrams: list[bytes]) -> list[bytes]:
+    """Send datagrams one by one, with time for an answer to each; return those that came."""
+    got: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.05)
+        for datagram in datagrams:
+            sock.sendto(datagram, ("127.0.0.1", port))
+            try:
+                got.append(sock.recv(65_536))
+            except TimeoutError:
+                continue
+    return got
+
+
+def send_with_cookies(port: int, sources: int) -> list[bytes]:
+    """Ask with a cookie from many addresses, and go on with it; return the answers that came."""
+    got: list[bytes] = []
+    for source in range(sources):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((f"127.{70 + source // 65_536}.{source // 256 % 256}.{source % 256}", 0))
+            sock.connect(("127.0.0.1", port))
+            sock.settimeout(1)
+            try:
+                sock.send(encode_challenge(challenge()))
+                cookie = COOKIE.decode(sock.recv(MAX_REQUEST_BYTES)).cookie
+                for _ in range(3):
+                    sock.send(encode_challenge(challenge(), cookie))
+                sock.settimeout(0.02)
+                got.append(sock.recv(MAX_REQUEST_BYTES))
+            except TimeoutError:
+                continue
+    return got
 
 
 def send_from_many(port: int, datagrams: list[bytes], count: int) -> list[bytes]:

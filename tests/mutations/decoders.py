@@ -34,13 +34,16 @@ from ledger.merkle import SparseProof
 from ledger.messages.blocks import BLOCK
 from ledger.messages.challenges import (
     ANSWER,
+    COOKIE,
     REQUEST,
     Challenge,
     answer_challenge,
     encode_challenge,
+    encode_cookie,
 )
 from ledger.messages.checkins import SIGNED_CHECK_IN, CheckIn, SignedCheckIn
 from ledger.messages.contact import Version
+from ledger.messages.duty import Vote
 from ledger.messages.entries import unpack_columns
 from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
@@ -58,9 +61,11 @@ from ledger.messages.state import (
 )
 from ledger.messages.tables import (
     ABSENCES,
+    CONTACTS,
     EXITS,
     FAILING,
     NEW_KEYS,
+    NODES,
     PAYOUTS,
     PUNISHED,
     SUCCESSION,
@@ -72,6 +77,8 @@ from ledger.messages.tables import (
 from ledger.messages.transactions import Report, Signer, Transfer
 from ledger.offences import list_equivocation, vote_equivocation
 from ledger.transactions import TX_KINDS, WIRE
+from registry.agent.contact import KEPT_NODE, Kept
+from registry.agent.votes import BATCH, Batch
 from registry.client import TrustedLists
 from registry.client.checks import read_genesis
 from registry.drafts import BadDraft, draft_paid, read_draft, write_draft
@@ -182,6 +189,7 @@ LEDGER: Final[dict[str, Decoder]] = {
     },
     "block": of_codec(encode(NETWORK.blocks[-1]), BLOCK),
     "challenge": of_codec(encode_challenge(CHALLENGE), REQUEST),
+    "cookie for a challenge": of_codec(encode_cookie(CHALLENGE, bytes(range(16))), COOKIE),
     "answer to a challenge": of_codec(
         answer_challenge(NETWORK.hash, pair_of(public("node")), CHALLENGE, 2**40, Version(1, 0, 0)),
         ANSWER,
@@ -302,6 +310,16 @@ def order_of(kind: str) -> OrderFile:
 SIGNED: Final = order_of("set_params")
 
 PAYMENT: Final = Transfer(public("bob"), 5)
+KEPT: Final = Kept(
+    1,
+    NETWORK.hash,
+    public("node"),
+    NETWORK.state.one(NODES, public("node")),
+    NETWORK.state.one(CONTACTS, public("node")),
+)
+BALLOT: Final = Batch(
+    1, NETWORK.hash, public("alice"), 7, (Vote(7, b"\1" * 32, 1, 0), Vote(7, b"\2" * 32, 2, 5))
+)
 DRAFT: Final = draft_paid("test-net", NETWORK.hash, public("alice"), (0, 1, 9), PAYMENT)
 """One that nobody has signed."""
 
@@ -359,6 +377,8 @@ FILES: Final[dict[str, Decoder]] = {
     "order of a successor": order_row("set_successor"),
     "inheritance": of_codec(LEFT, INHERITANCE_FILE),
     "inheritance of a network": Decoder(LEFT, begin_with),
+    "batch of votes": of_codec(encode(BALLOT), BATCH),
+    "kept node": of_codec(encode(KEPT), KEPT_NODE),
     "draft": Decoder(write_draft(DRAFT), read_draft, BadDraft),
     "key file": Decoder(KEY_FILE, lambda raw: open_key_file(raw, PASSPHRASE), BadKeyFile),
     "insecure key file": Decoder(write_insecure(bytes(32)), open_key_file, BadKeyFile),

@@ -2,8 +2,9 @@
  * Verifies the newest final list in this browser, and says in words what held and what did not.
  *
  * Everything is fetched anew and believed only as far as `waypost.js` proves it. How far this
- * browser had come is kept, so that nobody takes it back; the hash of a genesis file that somebody
- * trusts is kept too. The twelve words are made here, and have to be those that the page shows.
+ * browser had come is kept, so that nobody takes it back; so are the hash of the genesis file that
+ * was verified last, and what somebody typed: the hash that he trusts, a fingerprint that he got.
+ * The twelve words are made here, and have to be those that the page shows.
  */
 
 import { Refusal, TrustedLists, fromHex, readEpoch, toHex } from "./waypost.js";
@@ -11,9 +12,14 @@ import { Refusal, TrustedLists, fromHex, readEpoch, toHex } from "./waypost.js";
 const MOST = { genesis: 2 ** 26, header: 1946, path: 2 ** 22, list: 18_000_000 };
 const TIMEOUT_MS = 60_000;
 const WORDS_SHA256 = "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda";
-const TRUSTED = "waypost.genesis";
+
+/** What is kept, beside an anchor for each genesis file. */
+const TRUSTED = "waypost.genesis"; // the hash that somebody typed
+const VOUCHED = "waypost.words"; // the fingerprint that somebody typed, as he typed it
+const SEEN = "waypost.seen"; // the hash of the genesis file of the list that was verified last
 
 const box = document.querySelector("#verify");
+const form = box.querySelector("form"); // on one of the pages
 
 /** What this browser keeps; a private window may keep nothing, and says so by throwing. */
 const store = {
@@ -54,17 +60,40 @@ async function fetchBytes(url, most) {
 
 const sha256 = async (bytes) => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 
-/** Twelve words for 16 bytes: 128 bits and four bits of their SHA-256, eleven to a word. */
-async function wordsOf(bytes) {
+const checkOf = async (bytes) => BigInt((await sha256(bytes))[0] >> 4);
+
+async function fetchWords() {
   const file = await fetchBytes(box.dataset.words, 2 ** 15);
   if (toHex(await sha256(file)) !== WORDS_SHA256)
     throw new Error("the list of words is another one");
-  const words = new TextDecoder().decode(file).trim().split("\n");
-  const check = (await sha256(bytes))[0] >> 4;
-  let bits = (BigInt(`0x${toHex(bytes)}`) << 4n) | BigInt(check);
+  return new TextDecoder().decode(file).trim().split("\n");
+}
+
+/** Twelve words for 16 bytes: 128 bits and four bits of their SHA-256, eleven to a word. */
+async function wordsOf(bytes) {
+  const words = await fetchWords();
+  let bits = (BigInt(`0x${toHex(bytes)}`) << 4n) | (await checkOf(bytes));
   const found = [];
   for (let n = 0; n < 12; n++, bits >>= 11n) found.unshift(words[Number(bits & 2047n)]);
   return found;
+}
+
+/** The fingerprint that somebody typed, in hexadecimal: 32 digits, or the twelve words for them. */
+async function readFingerprint(text) {
+  const digits = text.replaceAll(" ", "");
+  if (/^[0-9a-f]{32}$/.test(digits)) return digits;
+  const typed = text.split(" ");
+  if (typed.length !== 12)
+    throw new Failure("A fingerprint has twelve words, or 32 hexadecimal digits.");
+  const words = await fetchWords();
+  const places = typed.map((word) => words.indexOf(word));
+  const unknown = places.indexOf(-1);
+  if (unknown !== -1) throw new Failure(`No fingerprint has the word "${typed[unknown]}".`);
+  const bits = places.reduce((all, place) => (all << 11n) | BigInt(place), 0n);
+  const bytes = fromHex((bits >> 4n).toString(16).padStart(32, "0"));
+  if ((bits & 15n) !== (await checkOf(bytes)))
+    throw new Failure("One of the words is another one, or they stand in another order.");
+  return toHex(bytes);
 }
 
 // ---- Verifying ----
@@ -86,6 +115,8 @@ async function checkGenesis(work) {
       `This service belongs to another network: its genesis file has the hash ${work.hash}, ` +
         `and you trust ${trusted}.`,
     );
+  const seen = store.get(SEEN);
+  if (!trusted && seen && seen !== work.hash) throw new OtherNetwork(work.hash, seen);
   work.lists = await TrustedLists.start(file, Date.now());
   if (trusted) return "it is the one that you trust.";
   const start = work.hash.slice(0, 16);
@@ -96,6 +127,8 @@ async function checkHeader(work) {
   const { lists } = work;
   const kept = store.get(`waypost.anchor.${work.hash}`);
   if (kept) await lists.resume(fromHex(kept));
+  const vouched = store.get(VOUCHED);
+  if (vouched) lists.vouch(await readFingerprint(vouched));
   const header = await fetchBytes("/v1/lists/latest", MOST.header);
   const epoch = readEpoch(header);
   let path;
@@ -103,7 +136,12 @@ async function checkHeader(work) {
     const from = lists.header ? `?from=${lists.header.epoch}` : "";
     path = await fetchBytes(`/v1/trust/${epoch}${from}`, MOST.path);
   }
-  await lists.update(header, path);
+  try {
+    await lists.update(header, path);
+  } catch (error) {
+    if (error.code === "trust_expired") throw new Missing(epoch, vouched);
+    throw error;
+  }
   const { signed, seats } = lists.signers;
   const alone = lists.isSingleSigner ? " One attestor alone can sign: you trust it." : "";
   return `epoch ${epoch}, ${signed} of ${seats} attestors signed, which is enough.${alone}`;
@@ -133,6 +171,32 @@ async function checkFingerprint(work) {
 /** Something does not hold, and the message says so to people. */
 class Failure extends Error {}
 
+/** The genesis file is another one than before: that is for a person to judge. */
+class OtherNetwork extends Failure {
+  constructor(hash, seen) {
+    super(
+      `The genesis file of this service has the hash ${hash}, and the list that this browser ` +
+        `verified before belonged to ${seen}. A network that was founded anew has another one, ` +
+        "and so has a service that deceives you: accept it only if you know why it changed.",
+    );
+    this.hash = hash;
+  }
+}
+
+/** Nothing is wrong, but too much time has passed to go on without the word of a person. */
+class Missing extends Error {
+  constructor(epoch, vouched) {
+    const why = vouched
+      ? `The fingerprint that was entered is not that of the list of epoch ${epoch}.`
+      : "Too much time has passed since what this browser knows of the network: those who signed " +
+        "then may have left, and could sign anything.";
+    super(
+      `${why} What is missing is the fingerprint of the list of epoch ${epoch}, from somebody ` +
+        "whom you trust or from another service; this page cannot vouch for itself.",
+    );
+  }
+}
+
 /** What the codes of the module mean; others are shown as they are. */
 const MEANINGS = {
   bad_genesis: "The genesis file is damaged.",
@@ -148,8 +212,6 @@ const MEANINGS = {
   bad_signature: "A signature on it is forged or damaged.",
   bad_history: "It does not continue the history of this network.",
   from_the_future: "It is of a time that has not come: is the clock of this machine right?",
-  trust_expired:
-    "It is too long after what this browser knows: compare the fingerprint with somebody.",
   list_expired:
     "It has expired: the service offers an old list, or the clock of this machine is wrong.",
   bad_list:
@@ -169,13 +231,15 @@ function explain(error) {
   return `It could not be fetched or read: ${error.message}.`;
 }
 
-let isRunning = false;
+let [isRunning, isAskedAgain] = [false, false];
 
 async function run() {
+  isAskedAgain = isRunning;
   if (isRunning) return;
   isRunning = true;
   const steps = box.querySelector(".steps");
   steps.replaceChildren();
+  offer();
   show("busy", "Verifying…");
   const work = {};
   let name;
@@ -185,18 +249,64 @@ async function run() {
       addStep(steps, `${title}: ${await step(work)}`);
     }
     const { epoch } = work.lists.header;
+    store.set(SEEN, work.hash);
     show(
       "good",
       `Verified in this browser: the list of epoch ${epoch} is the one that the attestors signed.`,
     );
   } catch (error) {
-    const isWrong = error instanceof Refusal || error instanceof Failure;
-    addStep(steps, `${name}: ${isWrong ? "does not hold" : "could not be checked"}.`);
-    show("bad", `Not verified. ${name}: ${explain(error)}`);
+    addStep(steps, `${name}: ${outcomeOf(error)}.`);
+    if (error instanceof Missing) show("missing", `Not verified yet. ${error.message}`);
+    else show("bad", `Not verified. ${name}: ${explain(error)}`);
+    offer(error);
   } finally {
     isRunning = false;
   }
+  if (isAskedAgain) run();
 }
+
+function outcomeOf(error) {
+  if (error instanceof Missing) return "needs a fingerprint";
+  if (error instanceof OtherNetwork) return "is another one than before";
+  const isWrong = error instanceof Refusal || error instanceof Failure;
+  return isWrong ? "does not hold" : "could not be checked";
+}
+
+const OFFERS = [
+  [Missing, "Enter the fingerprint", () => form.elements.words.focus()],
+  [
+    OtherNetwork,
+    "Accept the other genesis file",
+    ({ hash }) => {
+      store.set(SEEN, hash);
+      run();
+    },
+  ],
+];
+
+/** Offer what a person can do about it: here where the form is, else a link to there. */
+function offer(error) {
+  const next = box.querySelector(".next");
+  next.replaceChildren();
+  for (const [kind, text, act] of OFFERS)
+    if (error instanceof kind)
+      next.append(form ? makeButton(text, () => act(error)) : makeLink());
+  next.hidden = !next.hasChildNodes();
+}
+
+function makeLink() {
+  const link = document.createElement("a");
+  [link.href, link.textContent] = ["/verify", "Go on at Verify"];
+  return link;
+}
+
+function makeButton(text, act) {
+  const button = document.createElement("button");
+  [button.type, button.textContent] = ["button", text];
+  button.addEventListener("click", act);
+  return button;
+}
+
 
 function addStep(steps, text) {
   const item = document.createElement("li");
@@ -204,30 +314,44 @@ function addStep(steps, text) {
   steps.append(item);
 }
 
+const NOTES = { good: "good", missing: "warn", bad: "bad" };
+
 function show(state, text) {
   box.dataset.state = state;
   const result = box.querySelector(".result");
-  result.className = `result note ${{ good: "good", bad: "bad" }[state] ?? ""}`.trim();
+  result.className = `result note ${NOTES[state] ?? ""}`.trim();
   result.textContent = text;
 }
 
-// ---- The genesis file that somebody trusts ----
+// ---- What somebody types ----
 
-const form = box.querySelector("form");
 if (form) {
-  const input = form.elements.genesis;
-  input.value = store.get(TRUSTED) ?? "";
-  form.addEventListener("submit", (event) => {
+  const { genesis, words } = form.elements;
+  genesis.value = store.get(TRUSTED) ?? "";
+  words.value = store.get(VOUCHED) ?? "";
+  for (const input of [genesis, words])
+    input.addEventListener("input", () => input.setCustomValidity(""));
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const hash = input.value.trim().toLowerCase();
-    const isGood = hash === "" || /^[0-9a-f]{64}$/.test(hash);
-    input.setCustomValidity(isGood ? "" : "A hash has 64 hexadecimal digits.");
+    const [hash, print] = [read(genesis), read(words)];
+    const isHash = hash === "" || /^[0-9a-f]{64}$/.test(hash);
+    genesis.setCustomValidity(isHash ? "" : "A hash has 64 hexadecimal digits.");
+    words.setCustomValidity(print && (await faultOf(print)));
     if (!form.reportValidity()) return;
-    if (hash) store.set(TRUSTED, hash);
-    else store.remove(TRUSTED);
+    keep(TRUSTED, hash);
+    keep(VOUCHED, print);
     run();
   });
-  input.addEventListener("input", () => input.setCustomValidity(""));
+}
+
+const read = (input) => input.value.trim().toLowerCase().split(/\s+/).join(" ");
+
+/** What is wrong with a fingerprint; nothing if it is one. */
+const faultOf = (text) => readFingerprint(text).then(() => "", explain);
+
+function keep(name, value) {
+  if (value) store.set(name, value);
+  else store.remove(name);
 }
 
 document.addEventListener("waypost:list", run);

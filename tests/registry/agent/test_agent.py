@@ -1,8 +1,9 @@
 """One agent in this process: what it holds, what it says, and with which key it signs."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from ledger.errors import Fault, Refusal
 from ledger.messages.contact import Version
+from ledger.messages.tables import CONTACTS, NODES
 from ledger.state import epoch_key
 from registry.agent import agent as module
 from registry.agent.agent import Agent, find_timeout_s, read_version
@@ -23,9 +25,9 @@ from registry.files import write_durably
 from registry.home import GENESIS
 from registry.keystore import BadKeyFile, derive, save_insecure_seed
 from registry.oxenmq.addresses import BadAddress
-from registry.watermarks import WatermarksInUse
-from tests.factory import keys
-from tests.registry.agent.served import Town, Witness, key_of, serve_town
+from registry.watermarks import SignerRefuses, WatermarksInUse
+from tests.factory import EPOCH_MS, keys, make_contact
+from tests.registry.agent.served import Town, key_of, serve_town
 from tests.registry.factory import eventually, in_loop, seed_of, short_folder
 from tests.registry.oxenmq_client import OxenClient
 from tests.registry.small_service import problem, running, said
@@ -37,7 +39,7 @@ NOBODY: Final = "http://127.0.0.1:1"
 class Scene:
     """A home with its files, and a service."""
 
-    def __init__(self, folder: Path, witness: Witness) -> None:
+    def __init__(self, folder: Path, witness: Any) -> None:
         self.folder = folder
         self.witness = witness
         save_insecure_seed(folder / "node.json", SEED)
@@ -95,7 +97,7 @@ async def test_before_it_is_registered_it_answers_and_waits(scene: Scene) -> Non
 
     running = asyncio.create_task(agent.run())
     await eventually(
-        lambda: (scene.folder / "status.json").exists() and scene.status.get("contact_why")
+        lambda: (scene.folder / "status.json").exists() and scene.status.get("no_votes")
     )
     await eventually(lambda: scene.status.get("check_in"))
     assert await heard()
@@ -131,7 +133,8 @@ async def test_what_nobody_proves_is_asked_for_again(
     scene.witness.answers[path] = problem("state_not_kept", 404)
 
     def come_to_itself() -> bool:
-        if "nobody proves" in (agent.status.get("problem") or ""):
+        if path in scene.witness.answers and agent.status.get("problem"):
+            assert "nobody proves" in agent.status.get("problem")
             # that the node is not registered is not proven either
             assert agent.status.get("contact_why") is None
             scene.witness.answers.pop(path, None)
@@ -186,6 +189,138 @@ async def test_it_signs_with_the_duty_key_that_the_ledger_has(scene: Scene) -> N
     agent.own = replace(row, duty_key=keys("somebody else").public, keys_epoch=0)
     assert agent.pair_of(5) == new
     await agent.close()
+
+
+class Ours(Town):
+    """A town in which the agent's node is active too, with contact data and a duty key."""
+
+    def __init__(self, port: int, duty_key: bytes) -> None:
+        super().__init__()
+        rows = self.network.state
+        key, row = derive(SEED, "node").public, rows.one(NODES, key_of(0))
+        self.contact = make_contact(ipv4=bytes((127, 0, 0, 1)), storage_port=port)
+        self.row = replace(row, duty_key=duty_key, former_duty_key=duty_key, keys_epoch=0)
+        self.network.checking = False
+        self.network.rewrite({NODES.letter + key: self.row, CONTACTS.letter + key: self.contact})
+        self.end_epoch()
+
+
+@contextmanager
+def at_home(folder: Path, duty_key: bytes) -> Iterator[Scene]:
+    """A town with the agent's node in it, which has that duty key."""
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with running(serve_town(Ours(port, duty_key))) as witness:
+        yield Scene(folder, witness)
+
+
+async def is_heard(agent: Agent, epoch: int) -> bool:
+    """Whether a challenge at its contact data is answered under its duty key."""
+    town = agent.ledger.genesis_hash
+    ((host, port),) = agent.responder.places
+    duty_key = derive(SEED, "duty").public
+    asked = Asked(town, agent.node.public, duty_key, ip_address(host), port)
+    return await ask(asked, key_of(0), epoch, 5) is not None
+
+
+@in_loop
+async def test_after_a_restart_without_services_it_is_found_where_it_was(tmp_path: Path) -> None:
+    with at_home(tmp_path, derive(SEED, "duty").public) as scene:
+        town = scene.witness.town
+        agent = Agent(scene.settings(), {})
+        await run_until(agent, lambda: agent.status.get("contact"))
+        assert agent.status.get("problem") is None
+    agent = Agent(scene.settings(services=[NOBODY]), {})
+    assert agent.own == town.row
+    running = asyncio.create_task(agent.run())
+    await eventually(lambda: agent.status.get("problem"))
+    assert agent.responder.places == [("127.0.0.1", town.contact.storage_port)]
+    assert await is_heard(agent, 2)
+    running.cancel()
+    await asyncio.wait([running])
+    # of another network, or for another node, it says nothing
+    save_insecure_seed(tmp_path / "other.json", seed_of("other"))
+    other = Agent(scene.settings(node=tmp_path / "other.json"), {})
+    assert (other.own, other._in_force) == (None, None)
+    await other.close()
+
+
+@in_loop
+async def test_a_duty_key_that_is_not_here_is_said_and_nothing_is_signed(tmp_path: Path) -> None:
+    lost = derive(seed_of("lost"), "duty").public
+    with at_home(tmp_path, lost) as scene:
+        scene.witness.answers["POST /v1/checkins"] = said({})
+        agent = Agent(scene.settings(check_in_s=1), {})
+        found: dict[str, Any] = {}
+
+        def is_told() -> bool:
+            found.update(scene.status if scene.status.get("problem") else {})
+            return (found.get("check_in") or {}).get("faults") == ["wrong address"]
+
+        (tmp_path / "status.json").write_text("{}")
+        await run_until(agent, is_told)
+        assert found["check_in"]["faults"] == ["wrong address"]
+        assert lost.hex() in found["problem"]
+        assert "`duty`" in found["problem"]
+        assert found["state"] == "active"
+        with pytest.raises(SignerRefuses, match=lost.hex()):
+            agent.voting_pair_of(2)
+        # with it, all is well
+        save_insecure_seed(tmp_path / "new.json", seed_of("lost"))
+        agent = Agent(scene.settings(duty=tmp_path / "new.json"), {})
+        await run_until(agent, lambda: agent.status.get("state") == "active")
+        assert agent.status.get("problem") is None
+        assert agent.find_own_faults() == []
+        assert agent.voting_pair_of(2).public == lost
+
+
+@in_loop
+async def test_votes_are_not_decided_without_the_duty_key(tmp_path: Path) -> None:
+    with at_home(tmp_path, derive(seed_of("lost"), "duty").public) as scene:
+        agent = Agent(scene.settings(), {})
+        await agent.ledger.refresh()
+        await agent._look_up()
+        ballot = agent.judging._ballot
+        with pytest.raises(SignerRefuses, match="in no key file"):
+            ballot.check(2)
+        with pytest.raises(SignerRefuses, match="in no key file"):
+            ballot.decide(9, [])
+        await agent.close()
+    assert not list(tmp_path.glob("votes/*"))
+    assert not [path for path in tmp_path.glob("watermarks/**/*") if "votes" in path.name]
+
+
+@in_loop
+async def test_it_asks_again_whatever_its_clock_says(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = Agent(scene.settings(), {})
+    poll_s = EPOCH_MS / 1000 / module.POLLS
+    # it knows of nothing yet, so nothing is done
+    assert agent._find_pause_s(is_done=False) == max(poll_s, EPOCH_MS / 10_000)
+    await agent.ledger.refresh()
+    due_ms = agent.ledger.started_ms + EPOCH_MS
+    for ahead_ms, polls in ((-86_400_000, 5.0), (-round(2 * poll_s * 1000), 3.0), (86_400_000, 1)):
+        monkeypatch.setattr(module, "now_ms", lambda at=due_ms + ahead_ms: at)
+        assert agent._find_pause_s(is_done=True) == pytest.approx(polls * poll_s)
+    await agent.close()
+
+
+@in_loop
+async def test_while_no_epoch_runs_nothing_is_done(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = Agent(scene.settings(services=[NOBODY]), {})
+    asked = []
+
+    def note(*, is_done: bool) -> float:
+        asked.append(is_done)
+        return 0.01
+
+    monkeypatch.setattr(agent, "_find_pause_s", note)
+    await run_until(agent, lambda: len(asked) > 1)
+    assert not any(asked)
 
 
 @in_loop

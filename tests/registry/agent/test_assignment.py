@@ -1,5 +1,7 @@
 """Whom an agent tests: what the ledger proves, and what no service can add, change or hide."""
 
+import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,8 @@ from ledger.types import Key
 from registry.addresses import encode_node
 from registry.agent import assignment as assignment_module
 from registry.agent.assignment import (
+    ASKING,
+    TRIES,
     Assignment,
     draw_assigned,
     find_assignment,
@@ -256,6 +260,88 @@ async def test_a_service_that_is_busy_for_a_while_is_asked_again(make: Make) -> 
 
     witness.answers[name] = busy_once
     assert await agent.find(key_of(0)) == honest
+
+
+def give_way(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let an epoch begin now, on which nobody waits; return the pauses between tries."""
+    pauses: list[float] = []
+    passed_s = [0.0]
+    real = asyncio.sleep
+
+    async def sleep(seconds: float, *_: Any) -> None:
+        pauses.append(seconds)
+        passed_s[0] += seconds
+        await real(0)
+
+    monkeypatch.setattr(agent.ledger, "epoch_ms", 1_800_000)
+    monkeypatch.setattr(assignment_module, "PAUSE_S", (30.0, 60.0))
+    monkeypatch.setattr(assignment_module, "now_ms", lambda: agent.ledger.started_ms)
+    monkeypatch.setattr(assignment_module, "get_time_s", lambda: passed_s[0])
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return pauses
+
+
+@in_loop
+async def test_a_service_that_limits_its_clients_is_waited_for(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a dozen times it has no tokens left, and says when it will have some."""
+    agent = await make()
+    (witness,) = agent.witnesses
+    honest = await agent.find(key_of(0))
+    pauses = give_way(agent, monkeypatch)
+    left = itertools.count(15, -1)
+    limited = problem("too_many_requests", 429)._replace(headers={"retry-after": "40"})
+    name = f"GET /v1/proofs/contacts/{honest.targets[0].node.hex()}"
+
+    def limit(asked: Any) -> Any:
+        if next(left) > 0:
+            return limited
+        del witness.answers[name]
+        return witness.find(asked)
+
+    witness.answers[name] = limit
+    assert await agent.find(key_of(0)) == honest
+    assert pauses == [40] * 15
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause_s"),
+    [
+        (problem("state_not_kept", 404), 30.0),
+        (problem("busy", 503)._replace(headers={"retry-after": "86400"}), 60.0),
+    ],
+    ids=["it has none", "it asks for a day"],
+)
+@in_loop
+async def test_who_is_drawn_is_asked_for_until_there_has_to_be_time_for_tests(
+    make: Make, monkeypatch: pytest.MonkeyPatch, answer: Any, pause_s: float
+) -> None:
+    agent = await make()
+    (witness,) = agent.witnesses
+    honest = await agent.find(key_of(0))
+    pauses = give_way(agent, monkeypatch)
+    missing = honest.targets[0].node
+    witness.answers[f"GET /v1/proofs/nodes/{missing.hex()}"] = answer
+    assignment = await agent.find(key_of(0))
+    assert assignment.unproven == (missing,)
+    assert assignment.targets == honest.targets[1:]
+    assert set(pauses) == {pause_s}
+    assert sum(pauses) == ASKING * 1_800
+
+
+@in_loop
+async def test_a_node_that_only_services_name_holds_nobody_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await make()
+    (witness,) = agent.witnesses
+    honest = await agent.find(key_of(0))
+    pauses = give_way(agent, monkeypatch)
+    witness.named = (public("nobody"),)
+    witness.answers[f"GET /v1/proofs/nodes/{public('nobody').hex()}"] = problem("no", 404)
+    assert await agent.find(key_of(0)) == honest
+    assert pauses == [30.0] * (TRIES - 1)
 
 
 @in_loop

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from ledger.codec import encode
-from ledger.crypto import verify
+from ledger.crypto import sha256, verify
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import EXITED, KeyHistory, Node
 from ledger.messages.tables import CONTACTS, HISTORIES, NODES
@@ -18,7 +18,15 @@ from ledger.messages.transactions import UpdateContact
 from ledger.transactions import WIRE
 from ledger.transactions.contact import update_contact_signatures
 from registry.agent.agent import find_places
-from registry.agent.contact import Renewal, compute_wanted, describe, renew
+from registry.agent.contact import (
+    KEPT,
+    Renewal,
+    compute_wanted,
+    describe,
+    keep,
+    load_kept,
+    renew,
+)
 from registry.agent.ledger import Ledger, Unproven
 from registry.agent.settings import AgentSettings
 from registry.client.cache import ListCache
@@ -232,3 +240,59 @@ def test_challenges_are_answered_where_the_contact_data_leads(
     packed = {name: ip_address(text).packed for name, text in addresses.items()}
     contact = make_contact(ipv4=packed.get("ipv4", b""), ipv6=packed.get("ipv6", b""))
     assert find_places(settings(**given), contact) == places
+
+
+# ------------------------------------------------------------------------------ what is kept
+
+NETWORK: Final = bytes(range(32))
+
+
+def keep_one(folder: Path) -> tuple[Path, Node]:
+    """Keep a node in a home; return the file, and the node."""
+    node = Town().network.node("node 0")
+    keep(folder, NETWORK, KEY, node, IN_FORCE)
+    return folder / KEPT, node
+
+
+def test_what_was_proven_last_is_kept(tmp_path: Path) -> None:
+    assert load_kept(tmp_path, NETWORK, KEY) is None
+    path, node = keep_one(tmp_path)
+    kept = load_kept(tmp_path, NETWORK, KEY)
+    assert kept is not None
+    assert (kept.node, kept.contact) == (node, IN_FORCE)
+    assert path.stat().st_mode & 0o777 == 0o600
+    newer = replace(IN_FORCE, storage_port=7)
+    keep(tmp_path, NETWORK, KEY, node, newer)
+    kept = load_kept(tmp_path, NETWORK, KEY)
+    assert kept is not None
+    assert kept.contact == newer
+    # of somebody else's it says nothing
+    assert load_kept(tmp_path, bytes(32), KEY) is None
+    assert load_kept(tmp_path, NETWORK, bytes(32)) is None
+
+
+def test_every_bit_of_it_is_checked(tmp_path: Path) -> None:
+    path, _ = keep_one(tmp_path)
+    raw = path.read_bytes()
+    for place in range(len(raw)):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        assert load_kept(tmp_path, NETWORK, KEY) is None
+    for data in (
+        b"",
+        raw[:31],
+        raw[:-1],
+        raw + b"\0",
+        raw + bytes(2**18),
+        sha256(b"\xff") + b"\xff",
+    ):
+        path.write_bytes(data)
+        assert load_kept(tmp_path, NETWORK, KEY) is None
+    path.write_bytes(raw)
+    assert load_kept(tmp_path, NETWORK, KEY) is not None
+
+
+def test_where_it_cannot_be_kept_or_read_nothing_stops(tmp_path: Path) -> None:
+    keep_one(tmp_path / KEPT)
+    (tmp_path / "other" / KEPT).mkdir(parents=True)
+    keep_one(tmp_path / "other")
+    assert load_kept(tmp_path / "other", NETWORK, KEY) is None

@@ -42,6 +42,8 @@ class Place:
         self.silent: set[Key] = set()
         """Nodes that do not answer."""
         self.looks: list[Key] = []
+        self.span_ms = 100
+        """How long is tested."""
         self.state = "noted"
         """What the service says of votes."""
         witness.answers["POST /v1/verdicts"] = self._take
@@ -53,7 +55,7 @@ class Place:
         """Look at a node, without going there."""
         self.looks.append(target.node)
         is_silent = target.node in self.silent
-        return Looked(4, (SILENT,) if is_silent else (), not is_silent)
+        return Looked(4, (SILENT,) if is_silent else (), not is_silent, not is_silent)
 
     @property
     def sent(self) -> list[dict[str, Any]]:
@@ -115,13 +117,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         place = Place(tmp_path, witness)
 
         def soon(*_: Any) -> Window:
-            return Window(now_ms(), now_ms() + 30)
+            return Soon(now_ms(), now_ms() + place.span_ms, now_ms() + 60_000)
 
         monkeypatch.setattr(module, "Round", partial(Round, look=place.look))
         monkeypatch.setattr(module, "find_window", soon)
         monkeypatch.setattr(module, "MIN_PAUSE_S", 0.01)
         monkeypatch.setattr("registry.agent.networks.Networks.find_reason", lambda *_: "")
         yield place
+
+
+class Soon(Window):
+    """A window in which all looks come at once, so that none of them is late."""
+
+    def pick(self, part: tuple[float, float]) -> int:
+        return self.from_ms
 
 
 def told(status: Status, name: str) -> Callable[[], Any]:
@@ -252,6 +261,8 @@ async def test_with_one_other_node_that_answers_all_may_fail(place: Place) -> No
         assignment = await process.find()
         place.silent = {target.node for target in assignment.targets}
         tested = set(place.silent)
+        # others have to be proven before they can be asked
+        place.span_ms = 3_000
         assert tested < {key_of(number) for number in range(1, 9)}
         process.judging.begin(assignment)
         await eventually(lambda: place.sent)

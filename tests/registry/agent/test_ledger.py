@@ -1,5 +1,6 @@
 """What an agent believes of the ledger: what is proven, from whomever it comes."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,12 @@ from msgspec.structs import replace
 
 from ledger.codec import encode
 from ledger.errors import Refusal
+from ledger.messages.lists import (
+    decode_header,
+    decode_signed_header,
+    encode_header,
+    encode_signed_header,
+)
 from ledger.messages.state import ACTIVE
 from ledger.messages.tables import CONTACTS, NODES, PENDING, ROSTERS
 from ledger.state import epoch_key
@@ -22,7 +29,7 @@ from registry.client.transport import Unavailable
 from tests.factory import EPOCH_MS, public
 from tests.registry.agent.served import Town, Witness, key_of, serve_town
 from tests.registry.factory import in_loop
-from tests.registry.small_service import problem, running, said
+from tests.registry.small_service import Asked, Said, problem, running, said
 
 NOBODY = "http://127.0.0.1:1"
 Make = Callable[..., Any]
@@ -111,6 +118,65 @@ async def test_who_keeps_a_newer_header_back_is_passed_over(make: Make) -> None:
     assert await agent.ledger.refresh()
     assert agent.ledger.running == 2
     assert any(path.startswith("/v1/trust") for path in current.paths())
+
+
+def claim(raw: bytes) -> Said:
+    """A header that nobody signed, of an epoch that is far ahead."""
+    signed = decode_signed_header(raw)
+    header = decode_header(signed.header)._replace(epoch=10**6)
+    return said(encode_signed_header(signed._replace(header=encode_header(header))))
+
+
+def claim_and_serve(raw: bytes) -> Callable[[Asked], Said]:
+    """Name another header when asked who has the newest one, and then serve that one."""
+    answers = itertools.cycle([claim(raw), said(raw)])
+    return lambda _: next(answers)
+
+
+@in_loop
+async def test_who_names_a_newer_header_and_serves_the_held_one_hides_nobody(make: Make) -> None:
+    agent, (one, two, honest) = make(services=3)
+    await agent.ledger.refresh()
+    for liar in (one, two):
+        liar.answers["GET /v1/lists/latest"] = claim_and_serve(agent.town.signed_header)
+    agent.town.end_epoch()
+    assert await agent.ledger.refresh()
+    assert agent.ledger.running == 2
+    assert honest.paths().count("/v1/lists/latest") == 3
+
+
+@in_loop
+async def test_who_names_a_header_that_there_is_not_is_told(make: Make) -> None:
+    agent, (liar, _) = make(services=2)
+    await agent.ledger.refresh()
+    liar.answers["GET /v1/lists/latest"] = claim_and_serve(agent.town.signed_header)
+    with pytest.raises(Unproven, match=liar.url):
+        await agent.ledger.refresh()
+    liar.answers["GET /v1/lists/latest"] = claim(agent.town.signed_header)
+    with pytest.raises(Unproven, match=liar.url):
+        await agent.ledger.refresh()
+    assert agent.ledger.running == 1
+    agent.town.end_epoch()
+    assert await agent.ledger.refresh()
+
+
+@in_loop
+async def test_it_is_known_when_a_busy_service_may_be_asked_again(make: Make) -> None:
+    agent, (one, two, three) = make(services=3)
+    await agent.ledger.refresh()
+    path = f"GET /v1/proofs/nodes/{key_of(0).hex()}"
+    for witness, seconds in ((one, "9"), (two, "4")):
+        busy = problem("too_many_requests", 429)
+        witness.answers[path] = busy._replace(headers={"retry-after": seconds})
+    three.answers[path] = problem("state_not_kept", 404)
+    with pytest.raises(Unproven) as caught:
+        await agent.ledger.prove(NODES, key_of(0))
+    assert caught.value.wait_s == 4
+    for witness in (one, two):
+        witness.answers[path] = problem("state_not_kept", 404)
+    with pytest.raises(Unproven) as caught:
+        await agent.ledger.prove(NODES, key_of(0))
+    assert caught.value.wait_s == 0
 
 
 @in_loop

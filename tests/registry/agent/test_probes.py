@@ -1,6 +1,8 @@
 """Every probe over real sockets: what is wrong is found, and nothing else is."""
 
 import asyncio
+import errno
+import os
 from typing import Any, Final
 
 import pytest
@@ -8,7 +10,16 @@ import pytest
 from ledger.messages.contact import Version
 from ledger.messages.duty import FAULTS
 from registry.agent import challenge, probes
-from registry.agent.probes import CLOCK_TOLERANCE_MS, MAX_HEAD_BYTES, PROBES, Looked, look
+from registry.agent.probes import (
+    CLOCK_TOLERANCE_MS,
+    CONNECTS,
+    LOCAL,
+    MAX_HEAD_BYTES,
+    PROBES,
+    Looked,
+    compute_faults,
+    look,
+)
 from tests.factory import keys
 from tests.registry.agent.stand_in import PROBER, StandIn, standing_in
 from tests.registry.factory import in_loop
@@ -35,8 +46,8 @@ def test_every_fault_is_one_of_the_ledgers() -> None:
 async def test_a_good_node_has_no_fault(host: str) -> None:
     async with standing_in(host=host) as node:
         looked = await look(PROBER, node.target, node.address)
-    assert looked == Looked(6 if ":" in host else 4, (), True)
-    assert looked.faults == 0
+    assert looked == Looked(6 if ":" in host else 4, (), True, True)
+    assert compute_faults(looked.findings) == 0
     (head,) = node.pings
     assert head.startswith(b"POST /ping_test/v1 HTTP/1.1\r\n")
     named = f"[{host}]" if ":" in host else host
@@ -127,8 +138,9 @@ async def test_what_is_wrong_is_found_and_nothing_else(name: str) -> None:
         looked = await look(prober, node.target, node.address)
     assert found(looked) == faults
     assert looked is not None
-    assert looked.faults == bits
+    assert compute_faults(looked.findings) == bits
     assert looked.was_heard is ("challenge" not in faults)
+    assert looked.was_reached is not (faults.keys() >= CONNECTS)
     assert all(finding.why for finding in looked.findings)
 
 
@@ -179,6 +191,40 @@ async def test_without_a_way_there_nothing_is_said(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(probes, "ask", cut_off)
     async with standing_in() as node:
         assert await look(PROBER, node.target, node.address) is None
+
+
+@pytest.mark.parametrize("port", ["storage_port", "router_port"])
+@pytest.mark.parametrize("number", sorted(LOCAL), ids=errno.errorcode.get)
+@in_loop
+async def test_what_this_machine_lacks_is_no_fault_of_a_node(
+    port: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = asyncio.open_connection
+
+    async def fail(host: str, at: int, **options: Any) -> Any:
+        if at == getattr(node.contact, port):
+            raise OSError(number, os.strerror(number))
+        return await real(host, at, **options)
+
+    monkeypatch.setattr(asyncio, "open_connection", fail)
+    async with standing_in() as node:
+        assert await look(PROBER, node.target, node.address) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES])
+@in_loop
+async def test_what_a_node_can_bring_about_itself_is_a_fault(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall that rejects connections by ICMP must not keep a node from failing."""
+
+    async def reject(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(asyncio, "open_connection", reject)
+    async with standing_in() as node:
+        looked = await look(PROBER, node.target, node.address)
+    assert found(looked) == {"storage TCP": "storage port", "router TCP": "router port"}
 
 
 @in_loop

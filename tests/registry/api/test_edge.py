@@ -130,10 +130,14 @@ GROUPS = {
     "/v1/json_rpc": "other",
     "/v1/other": "other",
     "/v1": "other",
-    "/": "other",
+    "/": "pages",
     "": "other",
     "*": "other",
-    "/nodes": "other",
+    "/nodes": "pages",
+    "/nodes/wpn1": "pages",
+    "/verify": "pages",
+    "/wp-login.php": "other",
+    "nodes": "other",
 }
 
 

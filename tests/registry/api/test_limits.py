@@ -19,7 +19,16 @@ from starlette.types import Message, Receive, Scope, Send
 from registry.api import limits
 from registry.api.app import make_app
 from registry.api.edge import Edge, group_of
-from registry.api.limits import BYTES_A_TOKEN, COSTS, OTHER_COST, Buckets, Counts, Limits, cost_of
+from registry.api.limits import (
+    BYTES_A_TOKEN,
+    COSTS,
+    OTHER_COST,
+    PAGES,
+    Buckets,
+    Counts,
+    Limits,
+    cost_of,
+)
 from registry.api.problems import MAX_BODY_BYTES, ProblemAnswer, ProblemError
 from registry.metrics import WebMetrics
 from registry.settings import ClientLimits, Settings, load_settings
@@ -196,6 +205,8 @@ def test_costs() -> None:
     assert cost_of("GET", "/v1/lists/latest/swarm/" + 64 * "a", "lists") == 2
     assert cost_of("GET", "/v1/nodes", "nodes") == 2
     assert cost_of("DELETE", "/v1/lists/latest", "lists") == 2
+    assert cost_of("GET", "/metrics", "metrics") == 2
+    assert cost_of("GET", "/openapi.json", "openapi.json") == 0
     assert cost_of("GET", "/wp-login.php", "other") == 4
     assert cost_of("PUT", "/wp-login.php", "other") == 2
     assert cost_of("POST", "/v1/transactions", "transactions") == 8
@@ -203,11 +214,32 @@ def test_costs() -> None:
     assert max(COSTS.values()) <= ClientLimits().burst
 
 
+PRICES: Final = {
+    "/": 4,
+    "/nodes": 10,
+    "/nodes/wpn1": 4,
+    "/open": 10,
+    "/search": 10,
+    "/swarms": 10,
+    "/swarms/7": 10,
+    "/epochs": 24,
+    "/epochs/7": 4,
+    "/blocks": 4,
+    "/api": 4,
+}
+
+
+@pytest.mark.parametrize(("path", "price"), PRICES.items())
+def test_a_page_costs_what_it_takes(path: str, price: int) -> None:
+    assert cost_of("GET", path, group_of(path)) == price
+    assert cost_of("HEAD", path, group_of(path)) == price
+
+
 def test_every_path_has_a_group_and_every_price_a_path() -> None:
     document = make_app(FakeLedger(), Path("nowhere")).framework.openapi()
     groups = {group_of(path) for path in document["paths"]}
     assert "other" not in groups
-    beside = {"api", "openapi.json", "other", "slices", "static"}
+    beside = {"openapi.json", "other", "pages", "slices", "static", *PAGES.values()}
     assert {group for _, group in COSTS} <= groups | beside
 
 
@@ -425,7 +457,7 @@ def test_a_process_limits_each_address(web: Web) -> None:
     assert 1 <= int(refused.headers["retry-after"]) <= 2
     assert ask(web, source, "GET /v1/lists/latest").status == 200
     assert ask(web, next(SOURCE), "GET /v1/network").status == 200
-    assert b'waypost_limited_total{limit="rate"}' in ask(web, source, "GET /metrics").body
+    assert b'waypost_limited_total{limit="rate"}' in ask(web, next(SOURCE), "GET /metrics").body
 
 
 def test_a_process_reads_who_is_behind_the_proxy_it_trusts(web: Web) -> None:
@@ -509,6 +541,6 @@ def test_the_docs_show_the_defaults() -> None:
     bounds = (DOCS / "api.md").read_text(encoding="utf-8").partition("## Bounds")[2]
     assert f"earns {ClientLimits().rate} tokens a second and\nhas {ClientLimits().burst}" in bounds
     prices = dict(re.findall(r"^\| ([^|]+) \| (\d+) \|$", bounds.partition("\n## ")[0], re.M))
-    assert [int(price) for price in prices.values()] == [8, 4, OTHER_COST, 1]
-    assert set(COSTS.values()) - {0, OTHER_COST} == {8, 4}
+    assert [int(price) for price in prices.values()] == [24, 10, 8, 4, OTHER_COST, 1]
+    assert set(COSTS.values()) - {0, OTHER_COST} == {24, 10, 8, 4}
     assert (ClientLimits().connections, ClientLimits().streams) == (64, 8)

@@ -4,9 +4,11 @@ seed_of          the seed of a name's key file
 save_keys        such a key file
 FakeService      the service; what it is asked changes its chain, block by block
 run_service      one that listens on a free port of this machine
+dripping         somebody who answers byte after byte, for much too long
 """
 
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +38,9 @@ from tests.registry.factory import Direct
 
 PEOPLE: Final = ("alice", "bob", "carol")
 RICH: Final = 1_000 * COIN
+
+ENDLESS: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"
+"""How an answer begins that does not end."""
 
 
 def seed_of(name: str) -> bytes:
@@ -247,3 +252,34 @@ def run_service(genesis: Mapping[str, Any] | None = None, **params: int) -> Iter
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def dripping(head: bytes = ENDLESS) -> Iterator[str]:
+    """The URL of somebody who says this, then byte after byte; who listens has to hang up."""
+    is_over, ran_out = threading.Event(), threading.Event()
+
+    def speak(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(head)
+            for _ in range(1_000):
+                if is_over.wait(0.02):
+                    return
+                try:
+                    connection.sendall(b"1")
+                except OSError:
+                    return
+            ran_out.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        thread = threading.Thread(target=speak, args=(server,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            is_over.set()
+            thread.join()
+            assert not ran_out.is_set()

@@ -87,6 +87,48 @@ def test_who_waits_in_vain_is_told(fake: FakeService, alice: Path) -> None:
     assert "waypost tx show" in result.stderr
 
 
+def say(fake: FakeService, network_fee: int, rules_fee: int) -> None:
+    """Have the service name these fees."""
+    network = json.loads(fake.answer("GET", "/v1/network", b"")[1])
+    network["minimum_fee"] = str(network_fee)
+    rules = json.loads(fake.answer("GET", "/v1/rules", b"")[1])
+    for row in rules["parameters"]:
+        if row["name"] == "minimum_fee":
+            row["value"] = str(rules_fee)
+    fake.answers["/v1/network"] = 200, json.dumps(network).encode()
+    fake.answers["/v1/rules"] = 200, json.dumps(rules).encode()
+
+
+def test_the_fee_is_shown(fake: FakeService, alice: Path) -> None:
+    assert "fee           0.000001 coins" in call(*send(alice, "1")).stdout
+    assert call_json(*send(alice, "1"))["fee"] == str(FEE)
+    # the most that it can be on any network
+    say(fake, COIN, COIN)
+    assert call_json(*send(alice, "1"))["fee"] == str(COIN)
+    assert balance(fake, "alice") == RICH - 3 * COIN - 2 * FEE - COIN
+
+
+FEES = {
+    "more than any network asks for": (COIN + 1, COIN + 1, "names rules that no network has"),
+    "more than the rules say": (FEE + 1, FEE, "asks for a fee of 0.000001001 coins"),
+    "less than the rules say": (FEE, FEE + 1, "asks for a fee of 0.000001 coins"),
+}
+
+
+@pytest.mark.parametrize(("network", "rules", "says"), FEES.values(), ids=FEES.keys())
+def test_a_fee_that_a_service_makes_up(
+    fake: FakeService, alice: Path, tmp_path: Path, network: int, rules: int, says: str
+) -> None:
+    say(fake, network, rules)
+    draft = ("--from", ALICE, "--to", DAVE, "--amount", "1", "--out", tmp_path / "draft")
+    for words in (send(alice, "1"), ("tx", "build", "transfer", *draft)):
+        result = call(*words, code=1)
+        assert error_of(result) == "bad_answer"
+        assert says in result.stderr
+    assert (fake.network.blocks, "/v1/transactions" in fake.asked) == ([], False)
+    assert not (tmp_path / "draft").exists()
+
+
 REFUSED = {
     "more than there is": ("1000", DAVE, "balance_too_low"),
     "nothing": ("0", DAVE, "amount_zero"),

@@ -1,13 +1,14 @@
 """The small client: what every kind of bad answer becomes."""
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from registry.cli import http
-from registry.cli.http import BadAnswer, Network, Refused, Service, Unreachable, convert
-from tests.registry.cli.fake_service import FakeService, problem, run_service
+from registry.cli.http import Account, BadAnswer, Network, Refused, Service, Unreachable, convert
+from tests.registry.cli.fake_service import ENDLESS, FakeService, dripping, problem, run_service
 
 PATH = "/v1/network"
 
@@ -64,6 +65,60 @@ def test_an_answer_is_bounded(fake: FakeService, monkeypatch: pytest.MonkeyPatch
         service.get(PATH)
 
 
+DRIPS = {
+    "a head without an end": b"HTTP/1.1 200 OK\r\nX-Word: ",
+    "a body without an end": ENDLESS,
+}
+
+
+@pytest.mark.parametrize("head", DRIPS.values(), ids=DRIPS.keys())
+def test_an_answer_that_never_ends(
+    fake: FakeService, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr(http, "ANSWER_S", -http.TIMEOUT_S + 0.5)
+    with dripping(head) as url, Service(url) as service:
+        with pytest.raises(Unreachable, match=r"took longer than 0.5 s to answer"):
+            service.get(PATH)
+        # what was closed is not used again
+        service.url = fake.url
+        assert convert(service.get(PATH), Network).chain == "test-net"
+
+
+def test_all_answers_together_have_a_time(fake: FakeService) -> None:
+    with Service(fake.url) as service:
+        service.give(0)
+        with pytest.raises(Unreachable, match="its time is over"):
+            service.get(PATH)
+        assert fake.asked == []
+        service.give(60)
+        assert convert(service.get(PATH), Network).chain == "test-net"
+    with dripping() as url, Service(url) as service:
+        service.give(0.5)
+        with pytest.raises(Unreachable, match="took longer than"):
+            service.get(PATH)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"height": -1}, {"height": 2**63}, {"time_ms": 2**70}, {"time_ms": -(2**70)}],
+    ids=str,
+)
+def test_a_number_that_no_record_has_room_for(fake: FakeService, changes: dict[str, int]) -> None:
+    with Service(fake.url) as service:
+        answer = service.get(PATH)
+    assert convert(answer | {"height": 2**63 - 1}, Network).height == 2**63 - 1
+    with pytest.raises(BadAnswer, match="another way"):
+        convert(answer | changes, Network)
+
+
+@pytest.mark.parametrize("nonce", [-1, 2**63, 2**70])
+def test_a_nonce_that_is_none(nonce: int) -> None:
+    answer = {"account": "", "balance": "0", "nonce": 0, "stakes": [], "rewards": []}
+    assert convert(answer | {"claimable": "0"}, Account).nonce == 0
+    with pytest.raises(BadAnswer, match="another way"):
+        convert(answer | {"claimable": "0", "nonce": nonce}, Account)
+
+
 @pytest.mark.parametrize(
     "changes", [{"height": "5"}, {"minimum_fee": 5}, {"minimum_fee": "-1"}, {"chain": None}]
 )
@@ -94,7 +149,6 @@ def test_somebody_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_somebody_speaks_another_language() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        import threading
 
         def speak() -> None:
             connection, _ = server.accept()

@@ -271,6 +271,16 @@ def test_who_signs_too_early_or_for_others(fake: FakeService, folder: Path) -> N
     assert "every signature is there" in result.stderr
 
 
+def test_the_standard_input_cannot_be_signed(fake: FakeService, folder: Path) -> None:
+    build("transfer", "--from", ALICE, "--to", BOB, "--amount", "5")
+    raw = Path("draft").read_bytes()
+    result = call("tx", "sign", "-", "--from", "none.json", "--yes", code=2, given=raw)
+    # it says so before it looks for keys
+    assert "the signatures are added to it" in " ".join(result.stderr.replace("│", " ").split())
+    assert not Path("-").exists()
+    assert call_json("tx", "inspect", "-", given=raw)["kind"] == "transfer"
+
+
 def test_what_is_built_is_never_written_over(fake: FakeService, folder: Path) -> None:
     build("transfer", "--from", ALICE, "--to", BOB, "--amount", "5")
     raw = Path("draft").read_bytes()

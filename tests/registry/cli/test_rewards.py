@@ -9,7 +9,7 @@ import pytest
 from ledger.messages.tables import NODES, POOL
 from ledger.nodes import get_owed
 from ledger.transactions.judge import get_quorum
-from registry.addresses import encode_account, encode_node
+from registry.addresses import decode_node, encode_account, encode_node
 from registry.keystore import derive
 from tests.factory import ATTESTORS, public
 from tests.life import FAULTY, judge
@@ -134,6 +134,30 @@ def test_what_one_node_refuses_is_said_beside_what_was_claimed(
     assert owed(fake, KEYS[1])[0] > 0
     fake.network.end_epoch()
     assert "refused: nothing_to_claim: wait" in call(*words, code=1).stdout
+
+
+def test_what_was_claimed_is_waited_for_if_the_last_node_refuses(
+    fake: FakeService, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earn(fake, keys)
+    first, last = (row["node"] for row in call_json("account", "show", ALICE)["rewards"])
+    answer = fake.answer
+    fake.is_holding = True
+
+    def refuse(method: str, target: str, body: bytes) -> tuple[int, bytes]:
+        if target == f"/v1/nodes/{last}":
+            # from now on blocks come, with what waits and is waited for
+            fake.is_holding = False
+            return problem(422, "nothing_to_claim", "wait", {})
+        return answer(method, target, body)
+
+    monkeypatch.setattr(fake, "answer", refuse)
+    height = fake.network.chain.tip.height
+    result = call("rewards", "claim", "--from", keys / "alice.json", "-o", "json", code=1)
+    rows = {row["node"]: row for row in json.loads(result.stdout)["claims"]}
+    assert (rows[first]["state"], rows[first]["height"]) == ("committed", height + 1)
+    assert rows[last]["state"] == "refused"
+    assert owed(fake, decode_node(first))[0] == 0
 
 
 def test_one_node_is_claimed(fake: FakeService, keys: Path) -> None:

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,10 +14,12 @@ import pytest
 from msgspec.structs import replace
 
 from ledger.codec import Record, encode
+from ledger.crypto import sha256
 from ledger.messages.evidence import VoteEquivocation
 from ledger.messages.transactions import Report
 from ledger.types import COIN
-from registry.addresses import encode_node
+from registry.addresses import encode_account, encode_node
+from registry.cli import watching
 from registry.cli.watching import Watcher
 from registry.keystore import derive
 from registry.wallet import Terms, Wallet
@@ -27,6 +30,7 @@ from tests.registry.cli.fake_service import (
     RICH,
     FakeService,
     account_of,
+    dripping,
     problem,
     run_service,
     save_keys,
@@ -262,6 +266,155 @@ def test_what_no_service_shows_any_more_is_forgotten(fake: FakeService) -> None:
         show(fake, *pieces)
         watcher.look()
     assert [event["event"] for event in told] == ["reported", "left"]
+
+
+def test_a_report_is_counted_although_it_could_not_be_read_back(fake: FakeService) -> None:
+    told: list[dict[str, Any]] = []
+    watcher = make_watcher(told, fake)
+    show(fake, vote_evidence(fake.network, NODE))
+    where = f"/v1/reports/{fake.network.chain.tip.height + 1}/0"
+    fake.answers[where] = problem(503, "busy", "ask again soon", {})
+    watcher.look()
+    assert (told, balance(fake)) == ([], RICH + BOUNTY)
+    watcher.look()
+    (event,) = told
+    (listed,) = call_json("report", "list", "--url", fake.url)["reports"]
+    assert (event["event"], event["hash"]) == ("reported", listed["transaction"])
+    assert (event["height"], event["index"]) == (listed["height"], listed["index"])
+    assert event["penalty"] == listed["penalty"]
+    assert watcher.counts() == {"reported": 1, "earned": str(BOUNTY)}
+    watcher.look()
+    assert len(told) == 1
+
+
+def test_a_report_of_somebody_else_is_not_counted(
+    fake: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[dict[str, Any]] = []
+    watcher = make_watcher(told, fake)
+    piece = vote_evidence(fake.network, NODE)
+    show(fake, piece)
+    fake.is_holding = True
+    watcher.look()
+    assert "no block took the transaction yet" in capsys.readouterr().err
+    report_as_bob(fake, piece)
+    watcher.look()
+    assert [(event["event"], event.get("code")) for event in told] == [("left", "punished_already")]
+    assert watcher.counts() == {"reported": 0, "earned": "0"}
+    assert "/v1/reports" in fake.asked
+
+
+def test_one_that_denies_a_report_does_not_hide_it(fake: FakeService) -> None:
+    """Another one knows of it."""
+    told: list[dict[str, Any]] = []
+    piece = vote_evidence(fake.network, NODE)
+    with run_service() as liar:
+        liar.network = fake.network
+        show(liar, piece)
+        show(fake)
+        watcher = make_watcher(told, liar, fake)
+        for path in (f"/v1/reports/{fake.network.chain.tip.height + 1}/0", "/v1/reports"):
+            liar.answers[path] = problem(503, "busy", "ask again soon", {})
+        watcher.look()
+        page = {"height": 1, "reports": [], "next": None}
+        liar.answers["/v1/reports"] = 200, json.dumps(page).encode()
+        watcher.look()
+        show(fake, piece)
+        watcher.look()
+    assert [event["event"] for event in told] == ["left", "reported"]
+    assert watcher.counts() == {"reported": 1, "earned": str(BOUNTY)}
+    assert balance(fake) == RICH + BOUNTY
+
+
+# ----------------------------------------------------------------------- services that are bad
+
+
+def serve_rubbish_genesis(bad: FakeService) -> None:
+    summary = json.loads(bad.answer("GET", "/v1/network", b"")[1])
+    summary["genesis_hash"] = sha256(b"rubbish").hex()
+    bad.answers["/v1/network"] = 200, json.dumps(summary).encode()
+    bad.answers["/v1/genesis"] = 200, b"rubbish"
+
+
+def serve_huge_nonce(bad: FakeService) -> None:
+    path = f"/v1/accounts/{encode_account(account_of('alice'))}"
+    answer = json.loads(bad.answer("GET", path, b"")[1]) | {"nonce": 2**70}
+    bad.answers[path] = 200, json.dumps(answer).encode()
+
+
+def ask_for_huge_nonce(bad: FakeService) -> None:
+    bad.answers["/v1/transactions"] = problem(422, "nonce_used", "used", {"expected": 2**70})
+
+
+def say_it_is_settled(bad: FakeService) -> None:
+    bad.answers["/v1/reports/check"] = problem(422, "nothing_at_stake", "believe me", {})
+
+
+BAD: Final = {
+    "a genesis file that is none": (serve_rubbish_genesis, "names rules that no network has"),
+    "a nonce that is none": (serve_huge_nonce, "answers in another way"),
+    "the next nonce that is none": (ask_for_huge_nonce, "answers in another way"),
+    "that nothing is to be done": (say_it_is_settled, ""),
+}
+
+
+@pytest.mark.parametrize(("breaks", "says"), BAD.values(), ids=BAD.keys())
+def test_one_that_answers_with_rubbish_is_not_in_the_way(
+    alice: Path, fake: FakeService, breaks: Callable[[FakeService], None], says: str
+) -> None:
+    piece = vote_evidence(fake.network, NODE)
+    show(fake, piece)
+    with run_service() as bad:
+        bad.network = fake.network
+        show(bad, piece)
+        breaks(bad)
+        asked = len(bad.asked)
+        urls = ("--url", bad.url, "--url", fake.url)
+        result = call("report", "watch", "--from", alice, "--once", *urls)
+        assert len(bad.asked) > asked
+    assert says in result.stderr
+    assert bool(result.stderr) is bool(says)
+    assert "1 reported, 0.05 coins earned" in result.stdout
+    assert balance(fake) == RICH + BOUNTY
+
+
+def test_one_that_never_ends_is_not_in_the_way(
+    alice: Path, fake: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "PATIENCE_S", 2.0)
+    show(fake, vote_evidence(fake.network, NODE))
+    with dripping() as url:
+        words = ("report", "watch", "--from", alice, "--once")
+        result = call(*words, "--url", url, "--url", fake.url)
+    assert f"warning: {url}: {url} took longer than" in result.stderr
+    assert "1 reported, 0.05 coins earned" in result.stdout
+
+
+def test_nobody_waits_for_one_that_is_slow(
+    fake: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers only once the other one was served."""
+    show(fake, vote_evidence(fake.network, NODE))
+    is_served = threading.Event()
+    waits: list[bool] = []
+    genesis = tmp_path / "genesis.bin"
+    genesis.write_bytes(fake.network.raw)
+    with run_service() as slow:
+        slow.network = fake.network
+        show(slow)
+        answer = slow.answer
+
+        def wait_and_answer(method: str, target: str, body: bytes) -> tuple[int, bytes]:
+            waits.append(is_served.wait(10))
+            return answer(method, target, body)
+
+        monkeypatch.setattr(slow, "answer", wait_and_answer)
+        urls = [slow.url, fake.url]
+        watcher = Watcher(urls, genesis, seed_of("alice"), lambda _: is_served.set())
+        assert watcher.look() == 2
+    assert waits
+    assert all(waits)
+    assert watcher.counts() == {"reported": 1, "earned": str(BOUNTY)}
 
 
 # ------------------------------------------------------------------------------- as a process

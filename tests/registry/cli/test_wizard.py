@@ -12,6 +12,7 @@ from ledger.codec import encode
 from ledger.messages.tables import BINDINGS, HISTORIES, NODES
 from ledger.types import COIN
 from registry import signer
+from registry.cli.passphrases import KeyFiles
 from registry.cli.steps import parse_fee
 from registry.keystore import derive, load_seed
 from tests.registry.cli.driver import call, call_json, error_of
@@ -161,6 +162,44 @@ def test_not_ready(
     assert "->" in result.stderr
     assert result.stdout == ""
     assert fake.network.chain.tip.height == height
+
+
+NETWORKS = {
+    "with a genesis file at home": (True, "serves the network test-net with the genesis"),
+    "without one": (False, "serves another network than when it was looked at"),
+}
+
+
+@pytest.mark.parametrize(("has_file", "says"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_it_signs_for_the_network_that_was_looked_at(
+    fake: FakeService, keys: Path, monkeypatch: pytest.MonkeyPatch, has_file: bool, says: str
+) -> None:
+    if has_file:
+        (keys / "home").mkdir()
+        (keys / "home" / "genesis.bin").write_bytes(fake.network.raw)
+    load = KeyFiles.load
+    with run_service(epoch_ms=20_000) as elsewhere:
+
+        def change_and_load(files: KeyFiles, path: Path) -> bytes:
+            fake.network = elsewhere.network
+            return load(files, path)
+
+        monkeypatch.setattr(KeyFiles, "load", change_and_load)
+        result = call(*unattended(keys), code=1)
+        assert elsewhere.network.blocks == []
+    assert error_of(result) == "wrong_network"
+    assert says in result.stderr
+    assert "/v1/transactions" not in fake.asked
+
+
+def test_the_genesis_file_at_home_is_part_of_the_command(fake: FakeService, keys: Path) -> None:
+    path = keys / "home" / "genesis.bin"
+    path.parent.mkdir()
+    path.write_bytes(fake.network.raw)
+    made = call_json(*unattended(keys))
+    command = shlex.split(made["command"])
+    assert command[command.index("--genesis") + 1] == str(path)
+    assert made["transaction"]["fee"] == str(FEE)
 
 
 def test_a_node_that_is_registered(fake: FakeService, keys: Path) -> None:

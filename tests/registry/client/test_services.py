@@ -11,6 +11,7 @@ from ledger.errors import Misuse
 from registry.client.services import (
     MAX_EVENT_BYTES,
     MAX_JSON_BYTES,
+    Busy,
     Event,
     ServiceRefused,
     Services,
@@ -89,6 +90,26 @@ async def test_where_nobody_answers_each_is_named(make: Make) -> None:
     notes = caught.value.__notes__
     assert [note.partition(": ")[0] for note in notes] == [NOBODY, one.url]
     assert "502" in notes[1]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("after", "wait_s"),
+    [("7", 7), ("", 0), ("-1", 0), ("\u00b2", 0), ("1e3", 0), ("9" * 5_000, 0)],
+    ids=["seconds", "nothing", "negative", "superscript", "no integer", "endless"],
+)
+@in_loop
+async def test_a_busy_service_says_when_to_ask_again(
+    make: Make, status: int, after: str, wait_s: int
+) -> None:
+    service = make()
+    busy = problem("busy", status)
+    service.answers[f"GET {PATH}"] = busy._replace(headers={"retry-after": after})
+    services = Services([service.url])
+    with pytest.raises(Busy, match="about busy") as caught:
+        await services.get_from(service.url, PATH)
+    await services.close()
+    assert caught.value.wait_s == wait_s
 
 
 @in_loop

@@ -239,6 +239,21 @@ async def test_a_newer_list_counts_at_once() -> None:
 
 
 @in_loop
+async def test_a_list_that_stays_the_same_does_not_grow_old() -> None:
+    """After epochs in which no node changed, the next that changes is waited for."""
+    asking = Asking()
+    asking.list = verify(make_proven())
+    before = await asking.rows()
+    quiet = make_proven(epoch=EPOCH + MAX_LISTS_BEHIND)
+    asking.list = verify(quiet, quiet.header.valid_after_ms)
+    assert await asking.rows() == before
+    newest = make_proven(HONEST[:-1], EPOCH + MAX_LISTS_BEHIND + 1)
+    asking.list = TrustedLists(newest.genesis, newest.header.valid_after_ms)
+    asking.list.update(newest.signed, newest.path())
+    assert await asking.rows() == before
+
+
+@in_loop
 async def test_an_expired_list_is_not_done_without() -> None:
     asking = Asking()
     asking.list = verify(make_proven())

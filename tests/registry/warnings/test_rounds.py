@@ -96,6 +96,38 @@ def test_a_check_in_counts_whoever_has_it() -> None:
     assert world.told("agent_silent") == []
 
 
+AHEAD: dict[str, tuple[int, list[str]]] = {
+    "not from the future": (MAX_AHEAD_MS + 1, ["new"]),
+    "from as far ahead as clocks may be": (MAX_AHEAD_MS, []),
+}
+
+
+@pytest.mark.parametrize("liar", [FIRST, SECOND])
+@pytest.mark.parametrize("name", AHEAD)
+def test_a_check_in_counts(name: str, liar: str) -> None:
+    """Else one service would hide for ever that an agent is silent, or what it sees."""
+    ahead_ms, kinds = AHEAD[name]
+    world = World(**TWO)
+    for url in (FIRST, SECOND):
+        world.node(url, checked_in_ms=NOW_MS - 3 * HOUR, agent_faults=("clock",))
+    world.node(liar, checked_in_ms=NOW_MS + ahead_ms, agent_faults=())
+    messages = world.look().messages
+    for warning in ("agent_silent", "agent_faults"):
+        assert [m.kind for m in messages if m.warning == warning] == kinds
+    honest = SECOND if liar == FIRST else FIRST
+    told = [m for m in messages if m.warning.startswith("agent_")]
+    assert all(m.reason.endswith(f"(by {honest})") for m in told)
+
+
+def test_where_one_service_is_asked_nobody_is_named() -> None:
+    world = World()
+    world.node(checked_in_ms=NOW_MS - 3 * HOUR, agent_faults=("outdated version",))
+    told = [m for m in world.look().messages if m.subject == NODE]
+    names = {message.warning for message in told}
+    assert names == {"agent_silent", "agent_faults", "outdated_version"}
+    assert not any("(by " in message.reason for message in told)
+
+
 def test_what_an_agent_saw_stays_while_its_service_starts_anew() -> None:
     world = World()
     world.node(agent_faults=("clock",))

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.errors import Fault, Refusal
 from ledger.messages.state import ACTIVE, DECOMMISSIONED, DEREGISTERED
-from registry.warnings import warner
+from registry.warnings import proofs, warner
 from registry.warnings.channels import Channel
 from registry.warnings.memory import HomeInUse, hold
 from registry.warnings.messages import Message
@@ -18,15 +18,16 @@ from registry.warnings.warner import Warner, send_test, warn_once
 from tests.factory import Network, public
 from tests.registry.cli.fake_service import FakeService
 from tests.registry.factory import eventually, in_loop
+from tests.registry.small_service import Answer, Asked
 from tests.registry.warnings.factory import make_settings
 from tests.registry.warnings.test_outbox import Line, kept_at
-from tests.registry.warnings.town import ME, MINE, fail, run_town
+from tests.registry.warnings.town import ME, MINE, be_busy, fail, run_limited, run_town
 
 
 class Program:
     """A program whose clock is the chain's."""
 
-    def __init__(self, service: FakeService, home: Path, **settings: Any) -> None:
+    def __init__(self, service: FakeService, home: Path, /, **settings: Any) -> None:
         self.network: Network = service.network
         fields = {"home": home, "node": (MINE,), "service": (service.url,)}
         self.settings: WarnSettings = make_settings(**(fields | settings))
@@ -131,6 +132,15 @@ def finish(network: Network) -> None:
     network.settle()
 
 
+def go_down(network: Network) -> None:
+    """Have the node lose its place on duty, and the list that proves it become final."""
+    for _ in range(2):
+        fail(network)
+        network.end_epoch()
+    network.end_epoch()
+    finish(network)
+
+
 @in_loop
 async def test_with_a_genesis_file_states_are_proven() -> None:
     with run_town() as service, kept_at() as path:
@@ -141,11 +151,7 @@ async def test_with_a_genesis_file_states_are_proven() -> None:
         finish(network)
         program = Program(service, path.parent, genesis=genesis)
         assert await program.names() == ["new heartbeat"]
-        for _ in range(2):
-            fail(network)
-            network.end_epoch()
-        network.end_epoch()
-        finish(network)
+        go_down(network)
         found = {m.warning: m.proof for m in await program.look()}
         assert found["decommissioned"] == "proven"
         await program.close()
@@ -159,15 +165,60 @@ async def test_a_service_that_hides_a_decommission_is_found_out() -> None:
         genesis.write_bytes(network.raw)
         network.end_epoch()
         _, honest = service.answer("GET", f"/v1/nodes/{MINE}", b"")
-        for _ in range(2):
-            fail(network)
-            network.end_epoch()
-        network.end_epoch()
-        finish(network)
+        go_down(network)
         service.answers[f"/v1/nodes/{MINE}"] = (200, honest)
         program = Program(service, path.parent, genesis=genesis)
         (message,) = [m for m in await program.look() if m.warning == "contradicted"]
         assert "says that it is active" in message.reason
+        assert "proves that it is decommissioned" in message.reason
+        await program.close()
+
+
+@in_loop
+async def test_a_service_that_was_asked_too_much_is_asked_again_for_proofs() -> None:
+    with pytest.MonkeyPatch.context() as patch, run_town() as town, kept_at() as path:
+        patch.setattr(proofs, "PAUSE_S", 0)
+        genesis = path.parent / "genesis.bin"
+        genesis.write_bytes(town.network.raw)
+        go_down(town.network)
+        where = f"GET /v1/proofs/nodes/{public(ME).hex()}"
+        with run_limited(town, rate=50, burst=400) as service:
+
+            def refuse_once(asked: Asked) -> Answer:
+                del service.answers[where]
+                return be_busy(1)
+
+            service.answers[where] = refuse_once
+            program = Program(town, path.parent, genesis=genesis, service=(service.url,))
+            found = {m.warning: m.proof for m in await program.look()}
+        assert where not in service.answers
+        assert found["decommissioned"] == "proven"
+        await program.close()
+
+
+@pytest.mark.parametrize("claims", ["what it serves", "the newest list of all"])
+@in_loop
+async def test_a_service_that_keeps_the_newest_list_back_hides_nothing(claims: str) -> None:
+    """It is named first, and what it serves is fresh; its own state of the node is an old one."""
+    with run_town() as liar, run_town() as honest, kept_at() as path:
+        genesis = path.parent / "genesis.bin"
+        genesis.write_bytes(honest.network.raw)
+        for town in (liar, honest):
+            town.network.end_epoch()
+            finish(town.network)
+        services = (liar.url, honest.url)
+        program = Program(honest, path.parent, genesis=genesis, service=services)
+        assert await program.names() == ["new heartbeat"]
+
+        for path_kept in ("/v1/lists/latest", f"/v1/nodes/{MINE}"):
+            liar.answers[path_kept] = liar.answer("GET", path_kept, b"")
+        kept = json.loads(liar.answer("GET", "/v1/network", b"")[1])["latest_final"]
+        for town in (liar, honest):
+            go_down(town.network)
+        shown = json.loads(honest.answer("GET", "/v1/network", b"")[1])
+        shown["latest_final"] = kept if claims == "what it serves" else kept | {"epoch": 10**6}
+        liar.answers["/v1/network"] = (200, json.dumps(shown).encode())
+        (message,) = [m for m in await program.look() if m.warning == "contradicted"]
         assert "proves that it is decommissioned" in message.reason
         await program.close()
 
@@ -186,11 +237,7 @@ async def test_a_forged_proof_proves_nothing(name: str) -> None:
         network = service.network
         genesis = path.parent / "genesis.bin"
         genesis.write_bytes(network.raw)
-        for _ in range(2):
-            fail(network)
-            network.end_epoch()
-        network.end_epoch()
-        finish(network)
+        go_down(network)
         service.answers[f"/v1/proofs/nodes/{public(ME).hex()}"] = (200, FORGERIES[name])
         program = Program(service, path.parent, genesis=genesis)
         found = {m.warning: m.proof for m in await program.look()}

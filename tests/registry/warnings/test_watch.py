@@ -19,7 +19,15 @@ from tests.registry.factory import in_loop
 from tests.registry.town import NODES_NAMES
 from tests.registry.warnings.factory import OTHER
 from tests.registry.warnings.receivers import run_hook, say_nothing
-from tests.registry.warnings.town import ME, MINE, OPERATOR, fail, run_town
+from tests.registry.warnings.town import (
+    ME,
+    MINE,
+    OPERATOR,
+    be_busy,
+    fail,
+    run_limited,
+    run_town,
+)
 
 
 async def ask(*urls: str, nodes: Any = (MINE,), operator: str | None = None) -> Any:
@@ -94,6 +102,35 @@ async def test_services_are_asked_each_by_itself() -> None:
     heights = [answers[url].network.height for url in (one.url, two.url)]
     assert heights == [1, 2]
     assert "did not answer" in answers[dead].why
+
+
+# ------------------------------------------------------------ services that limit a client
+
+
+@in_loop
+async def test_a_service_that_limits_a_client_is_asked_no_faster_than_it_wants() -> None:
+    """The last of four nodes wants a wait; the time of a round grows with the nodes."""
+    nodes = [*map(address, NODES_NAMES[:3]), OTHER]
+    with pytest.MonkeyPatch.context() as patch, run_town() as town:
+        patch.setattr(watch, "ROUND_S", 1.5)
+        patch.setattr(watch, "NODE_S", 10.0)
+        with run_limited(town, rate=1, burst=12) as service:
+            seen = (await ask(service.url, nodes=nodes))[service.url]
+    assert isinstance(seen, Seen), seen
+    assert service.refused == [f"/v1/nodes/{OTHER}"]
+    assert [seen.nodes[address] is not None for address in nodes] == [True, True, True, False]
+
+
+@in_loop
+async def test_a_service_that_is_busy_for_ever_is_given_up() -> None:
+    with pytest.MonkeyPatch.context() as patch, run_town() as town:
+        patch.setattr(watch, "WAIT_S", 0)
+        with run_limited(town, rate=50, burst=400) as service:
+            service.answers["GET /v1/rules"] = be_busy(600)
+            answer = (await ask(service.url))[service.url]
+            asked = service.paths().count("/v1/rules")
+    assert answer == Failed("it answers 429: about too_many_requests")
+    assert asked == watch.TRIES
 
 
 # --------------------------------------------------------------------- answers of no use

@@ -5,12 +5,13 @@ Site       the web process without the process, over it
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
 
+from ledger.messages.genesis import FIXED
 from ledger.messages.tables import EPOCH
 from registry.api.app import make_app
 from registry.publisher import Publisher
@@ -52,14 +53,19 @@ CHAIN = "explored"
 
 
 class Explored(FakeLedger):
-    """A ledger in memory that answers from a real chain. `start_ms` is when that began."""
+    """A ledger in memory that answers from a real chain.
 
-    def __init__(self, folder: Path, start_ms: int | None = None) -> None:
+    `start_ms` is when that began, `policy` how its attestors change, `params` are beside `PARAMS`.
+    """
+
+    def __init__(
+        self, folder: Path, start_ms: int | None = None, *, policy: int = FIXED, **params: int
+    ) -> None:
         now_ms = time.time_ns() // 1_000_000
         self.start_ms = (
             now_ms - (EPOCHS - 1) * EPOCH_MS - EPOCH_MS // 3 if start_ms is None else start_ms
         )
-        self.network = make_network(self.start_ms)
+        self.network = make_network(self.start_ms, policy, params)
         self.replica = Replica(self.network.chain, Direct())
         self.publisher = Publisher(self.network.chain, FreshRoster(self.network), folder)
         super().__init__()
@@ -128,7 +134,7 @@ class Explored(FakeLedger):
         return answer
 
 
-def make_network(start_ms: int) -> Network:
+def make_network(start_ms: int, policy: int, params: Mapping[str, int]) -> Network:
     """The network at its beginning: nodes of many operators, at addresses of their own."""
     crowd = [
         founding(
@@ -139,7 +145,10 @@ def make_network(start_ms: int) -> Network:
         for number in range(CROWD)
     ]
     nodes = tuple(sorted([*townsfolk(), *crowd], key=lambda row: row.node))
-    return Network(make_genesis(PARAMS, name=CHAIN.encode(), start_ms=start_ms, nodes=nodes))
+    genesis = make_genesis(
+        PARAMS | dict(params), name=CHAIN.encode(), start_ms=start_ms, policy=policy, nodes=nodes
+    )
+    return Network(genesis)
 
 
 def populate(network: Network) -> Iterator[None]:

@@ -8,6 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from registry.addresses import encode_account, encode_node
+from registry.api.edge import group_of
+from registry.api.limits import BYTES_A_TOKEN
+from registry.api.limits import PAGES as PRICED
 from registry.api.models import ACCOUNT, HASH, HEIGHT, NODE
 from registry.ipc import Busy, Gone, Lost
 from registry.web.pages import MENU, PAGES, POLICY
@@ -111,6 +114,19 @@ def test_the_description_of_the_api_lists_no_page(site: Site) -> None:
     assert "/v1/network" in paths
     assert not {page.path for page in PAGES} & paths.keys()
     assert not [path for path in paths if path.startswith("/static")]
+
+
+def test_the_description_is_made_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = site.client.get("/openapi.json")
+    assert first.headers["content-type"] == "application/json"
+    monkeypatch.delattr(type(site.app.framework), "openapi")
+    again = site.client.get("/openapi.json")
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers == first.headers
+    etag = {"If-None-Match": first.headers["etag"]}
+    kept = site.client.get("/openapi.json", headers=etag)
+    assert (kept.status_code, kept.content) == (304, b"")
+    assert kept.headers["etag"] == first.headers["etag"]
 
 
 # ---- What cannot be shown ----
@@ -219,7 +235,11 @@ def test_before_the_first_view_the_service_is_starting(tmp_path: Path) -> None:
             assert answer.headers["retry-after"] == "5"
             assert faults_of(answer.text) == []
         # a page that asks nothing is there
-        assert starting.get("/accounts").status_code == 200
+        for path in ("/accounts", "/api", "/verify"):
+            answer = starting.get(path)
+            assert (path, answer.status_code) == (path, 200)
+            assert faults_of(answer.text) == []
+        assert "Genesis hash of this service: not known yet" in Read(answer.text).text
 
 
 def test_what_nobody_expected_is_logged_and_told_without_details(small: Site) -> None:
@@ -231,6 +251,49 @@ def test_what_nobody_expected_is_logged_and_told_without_details(small: Site) ->
     assert "its log has the details" in answer.text
     assert "secret" not in answer.text
     assert faults_of(answer.text) == []
+
+
+# ---- Who asks for too much ----
+
+STRANGER = "203.0.113.7"
+
+
+def spend(site: Site) -> None:
+    """Have a stranger owe so much that his share is not there again while a test runs."""
+    headers = [(b"x-forwarded-for", STRANGER.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": None}
+    with site.app.limits.admit(scope, "pages") as charge:
+        charge(100_000 * BYTES_A_TOKEN)
+
+
+def test_who_asks_for_too_much_is_told_on_a_page(small: Site) -> None:
+    stranger = {"X-Forwarded-For": STRANGER}
+    assert small.get("/nodes", **stranger).status_code == 200
+    spend(small)
+    answer = small.get("/nodes", **stranger)
+    assert answer.status_code == 429
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["cache-control"] == "no-store"
+    seconds = answer.headers["retry-after"]
+    assert int(seconds) >= 1
+    told = f"asked for more than its share, and can ask again in {seconds} s."
+    assert told in Read(answer.text).text
+    assert f'http-equiv="refresh" content="{seconds}"' in answer.text
+    assert faults_of(answer.text) == []
+    assert 'waypost_requests_total{group="pages",status="4xx"} 1.0' in small.get("/metrics").text
+    # a program gets the problem, and nobody else is turned away
+    for path, accept in (("/nodes", "*/*"), ("/v1/network", "text/html")):
+        problem = small.client.get(path, headers=stranger | {"Accept": accept})
+        assert (problem.status_code, problem.json()["type"]) == (429, "too_many_requests")
+        assert problem.headers["retry-after"]
+    assert small.get("/nodes").status_code == 200
+
+
+def test_every_page_is_of_the_group_of_pages() -> None:
+    assert {group_of(page.path) for page in PAGES} == {"pages"}
+    assert group_of("/api") == "pages"
+    assert {path for path in PRICED if path not in {page.path for page in PAGES}} == set()
 
 
 # ---- Strangers' texts ----
