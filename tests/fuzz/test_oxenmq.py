@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -66,6 +66,9 @@ def request(number: int, **params: object) -> bytes:
 
 class Cut(Exception):
     """The connection was ended by the far side."""
+
+
+TRIES: Final = 5
 
 
 class Attacker:
@@ -142,6 +145,13 @@ class Door:
 
     def attacker(self, **options: Any) -> Attacker:
         """Return a new connection that means harm."""
+        for _ in range(TRIES - 1):
+            # what went before may have it cut at once; a face that has ended refuses it
+            with contextlib.suppress(ConnectionResetError, Cut):
+                return self._attack(**options)
+        return self._attack(**options)
+
+    def _attack(self, **options: Any) -> Attacker:
         made = Attacker(self.port, **options)
         self._attackers.append(made)
         return made
