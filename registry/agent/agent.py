@@ -42,6 +42,8 @@ from registry.client.transport import Unavailable
 from registry.handover import NOTHING, Seeds, take
 from registry.keystore import derive, load_seed
 from registry.lifeline import NONE, until_stopped
+from registry.oxenmq import Face
+from registry.oxenmq.addresses import parse_place
 from registry.watermarks import SignerRefuses, Watermarks
 
 log = structlog.get_logger()
@@ -307,8 +309,6 @@ class Agent:
         return [name for name, is_there in seen if is_there]
 
     async def _speak_oxenmq(self) -> None:
-        from registry.oxenmq import Face
-
         def lists() -> TrustedLists | None:
             return None if self.ledger.lists.is_empty else self.ledger.lists
 
@@ -351,11 +351,8 @@ def _find_host(packed: bytes) -> str:
 
 def _check_oxenmq(settings: AgentSettings) -> None:
     """Refuse addresses that are none at the start, and not again and again later."""
-    if settings.oxenmq:
-        from registry.oxenmq.addresses import parse_place
-
-        for address in settings.oxenmq:
-            parse_place(address)
+    for address in settings.oxenmq:
+        parse_place(address)
 
 
 async def _keep(name: str, job: Callable[[], Awaitable[None]]) -> None:

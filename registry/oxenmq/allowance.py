@@ -13,11 +13,12 @@ UNITS_A_SECOND: Final = 500
 
 
 class Peer(NamedTuple):
-    """The far side of a connection, as one listener knows it."""
+    """The far side of a connection."""
 
     listener: int
-    identity: bytes
-    """What ZeroMQ routes by."""
+    """Which one it came to."""
+    number: int
+    """Which of its connections this is; none has the number of another, ever."""
     host: str
     """Its IP address; nothing over a Unix socket."""
     is_local: bool

@@ -26,6 +26,9 @@ from registry.oxenmq.upstream import BadCall, Failed, Lists, Upstream
 MAX_UNDER_WAY: Final = 64
 """Requests of one host that wait for a service at a time."""
 
+BYTES_A_UNIT: Final = 2**18
+"""Bytes of an answer that cost one unit of an allowance more."""
+
 MAX_ERROR_CHARACTERS: Final = 200
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -171,10 +174,16 @@ async def get_service_nodes(desk: Desk, peer: Peer, body: bytes) -> Data:
     """Nodes, with the parameters of the method of JSON-RPC."""
     wanted = _parse(body, Wanted)
     snapshot = await desk.upstream.take_snapshot(wanted.names)
-    cost = snapshot.compute_cost(wanted)
-    if cost and not desk.allowance.take(peer.host, cost):
+    _charge(desk, peer, snapshot.compute_cost(wanted))
+    rendered = snapshot.render(wanted)
+    _charge(desk, peer, len(rendered) // BYTES_A_UNIT)
+    return wire.OK, rendered
+
+
+def _charge(desk: Desk, peer: Peer, units: int) -> None:
+    """Raises `Failed` if a host has not so many units left."""
+    if units and not desk.allowance.take(peer.host, units):
         raise Failed("too much at once: ask again in a second")
-    return wire.OK, snapshot.render(wanted)
 
 
 class _Heights(msgspec.Struct):

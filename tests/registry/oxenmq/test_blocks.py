@@ -27,7 +27,7 @@ from tests.registry.oxenmq.services import Service
 
 def peer(number: int, host: str = "127.0.0.1", listener: int = 0) -> Peer:
     """The far side of a connection."""
-    return Peer(listener, b"%d" % number, host, True)
+    return Peer(listener, number, host, True)
 
 
 # ---- Subscribers ----

@@ -19,9 +19,9 @@ from tests.registry.oxenmq.face import NODE, Hand
 from tests.registry.oxenmq.services import Service
 
 TAG = b"\x00\xfftag"
-LOCAL = Peer(0, b"local", "", True)
-NEAR = Peer(1, b"near", "127.0.0.1", True)
-FAR = Peer(1, b"far", "192.0.2.1", False)
+LOCAL = Peer(0, 1, "", True)
+NEAR = Peer(1, 1, "127.0.0.1", True)
+FAR = Peer(1, 2, "192.0.2.1", False)
 OTHER_NODE = "ab" * 32
 OURS = NODE.public.hex()
 
