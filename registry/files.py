@@ -5,6 +5,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+from ledger.crypto import sha256
+
+HASH_BYTES: Final = 32
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -24,6 +29,17 @@ def create_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace `path` by `data` atomically; a power cut may bring the old file back."""
     _put(path, data, mode, os.replace, durable=False)
+
+
+def add_checksum(data: bytes) -> bytes:
+    """Return bytes with their SHA-256 in front, for a file whose damage has to be noticed."""
+    return sha256(data) + data
+
+
+def strip_checksum(data: bytes) -> bytes | None:
+    """Return the bytes behind their SHA-256; None if that is not theirs."""
+    checksum, rest = data[:HASH_BYTES], data[HASH_BYTES:]
+    return rest if sha256(rest) == checksum else None
 
 
 def link_atomically(path: Path, target: str) -> None:

@@ -226,14 +226,11 @@ class Service:
         raise Refused(problem.type, problem.detail, problem.values)
 
     def _note_clock(self, date: str) -> None:
-        from email.utils import parsedate_to_datetime
-        from time import time_ns
+        from registry.client.transport import find_ahead_ms
 
-        try:
-            theirs_ms = round(1000 * parsedate_to_datetime(date).timestamp())
-        except (ValueError, OverflowError):
-            return
-        self.ahead_ms = theirs_ms - time_ns() // 10**6
+        ahead_ms = find_ahead_ms(date)
+        if ahead_ms is not None:
+            self.ahead_ms = ahead_ms
 
 
 def _read_object(url: str, body: bytes) -> dict[str, Any]:
