@@ -62,7 +62,7 @@ class Audit(Replay):
     def __init__(
         self, genesis: bytes, inheritance: Inheritance | None = None, every: int = 1
     ) -> None:
-        """Check the invariants after each `every`-th block and the last."""
+        """Check the invariants at the start, after each `every`-th block, and at the end."""
         super().__init__(genesis, inheritance)
         self._every = every
         self.counts |= {
@@ -98,7 +98,10 @@ class Audit(Replay):
         }
 
     def run(self, source: Source, watch: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
-        """As `Replay.run`; the newest header is checked too, as far as it is signed."""
+        """As `Replay.run`, from the first state on; the newest header is checked too, as far as it
+        is signed.
+        """
+        self._check_invariants()
         super().run(source, watch)
         members = self.chain.view().state.one(SETS).current
         self._check_header(self.chain.newest_header(), members)

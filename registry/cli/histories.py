@@ -106,12 +106,17 @@ class UrlSource:
     """A service that gives its blocks."""
 
     def __init__(self, service: "Service", genesis: bytes | None) -> None:
-        """Take the chain up to the service's newest block of now."""
+        """Take the chain up to the service's newest block of now.
+
+        Refuses with `bad_genesis` a service of another network than that of `genesis`.
+        """
         from registry.cli.http import Tip, convert
 
         tip = convert(service.get("/v1/network"), Tip)
         self.name = service.url
-        self.genesis = service.get_bytes("/v1/genesis") if genesis is None else genesis
+        self.genesis = service.get_bytes("/v1/genesis")
+        if genesis not in (None, self.genesis):
+            raise Refusal("bad_genesis", why=f"{service.url} serves another network")
         self.height = tip.height
         self.root: Hash | None = bytes.fromhex(tip.state_root)
         self._service = service

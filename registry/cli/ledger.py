@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 REPORT_VERSION: Final = 1
 """Of the report's form, which docs/operating/auditing.md describes."""
 
-OF_PROGRAMS: Final = ("format", "holds", "finding")
-"""Fields of the report that people read in its first line."""
+OF_PROGRAMS: Final = ("format", "holds", "finding", "checks_by_invariant")
+"""Fields of the report that people are not shown: a line above says it, or one beside."""
 
 EXIT_DIFFERENT: Final = 1
 
@@ -55,7 +55,7 @@ UrlOption: TypeAlias = Annotated[
 ]
 GenesisOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--genesis", help="Genesis file to begin with; the source's own by default."),
+    typer.Option("--genesis", help="Genesis file that it has to begin with; the source's own by default."),
 ]
 
 app = typer.Typer(no_args_is_help=True)

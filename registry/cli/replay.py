@@ -7,11 +7,12 @@ The first thing that does not hold ends it with a `Finding`: what follows would 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 from ledger.chain import Chain
 from ledger.errors import CorruptStore, Diverged, Refusal
+from ledger.history import journal_key
 from ledger.inheritance import Inheritance
 from ledger.messages.blocks import BLOCK, Block
 from ledger.messages.genesis import ENGINES
@@ -21,12 +22,14 @@ from ledger.store import MemoryStore, Reader
 from registry.cli.histories import Finding, Source
 
 JOURNAL: Final = b"J"
+AFTER_JOURNAL: Final = b"K"
 
 RECORDS: Final = {
     **{table.letter: table.meaning for table in TABLES},
     b"B": "where the journal begins",
     b"F": "the frozen header of an epoch",
     b"G": "the hash of the genesis file",
+    b"J": "a block",
     b"R": "a penalty",
     b"T": "the tip",
     b"V": "a verdict",
@@ -124,15 +127,21 @@ class Replay:
         execute_block(self.chain, block)
 
     def compare(self, reader: Reader) -> None:
-        """Compare every record but the journal with those of a database. Raises `Finding`."""
+        """Compare every record with those of a database, whose blocks were executed.
+
+        Raises `Finding`.
+        """
         theirs = (item for item in reader.items() if item[0][:1] != JOURNAL)
         for ours, found in zip_longest(self._store.items(), theirs):
             if ours != found:
-                key = min(item[0] for item in (ours, found) if item is not None)
-                what = RECORDS.get(key[:1], "nothing that is known")
-                raise Finding(
-                    self.chain.tip.height,
-                    f"the database holds another record under {key.hex()} ({what}) than comes out",
-                    "record",
-                )
+                raise self._refuse(min(item[0] for item in (ours, found) if item is not None))
             self.counts["records"] = self.counts.get("records", 0) + 1
+        height = self.chain.tip.height
+        spans = ((JOURNAL, journal_key(1)), (journal_key(height + 1), AFTER_JOURNAL))
+        for key, _ in chain.from_iterable(reader.items(*span) for span in spans):
+            raise self._refuse(key)
+
+    def _refuse(self, key: bytes) -> Finding:
+        what = RECORDS.get(key[:1], "nothing that is known")
+        why = f"the database holds another record under {key.hex()} ({what}) than comes out"
+        return Finding(self.chain.tip.height, why, "record")
