@@ -55,7 +55,9 @@ UrlOption: TypeAlias = Annotated[
 ]
 GenesisOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--genesis", help="Genesis file that it has to begin with; the source's own by default."),
+    typer.Option(
+        "--genesis", help="Genesis file that it has to begin with; the source's own by default."
+    ),
 ]
 
 app = typer.Typer(no_args_is_help=True)
