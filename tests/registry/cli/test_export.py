@@ -16,8 +16,7 @@ from ledger.leveldb import LevelStore
 from ledger.messages.blocks import BLOCK
 from registry.cli import histories
 from registry.history_file import HistoryFile
-from registry.inheritance import make_inheritance
-from tests.factory import Network, replay
+from tests.factory import Network
 from tests.ledger.moving import announce, hand_over, make_successor, move, succeed
 from tests.ledger.scenes import SHORT
 from tests.registry.cli.driver import call, call_json, error_of
@@ -247,11 +246,12 @@ def test_a_network_that_follows_another_wants_what_it_began_with(
     successor = make_successor(old)
     announce(old, successor)
     move(old, successor)
-    end = replay(old.raw, old.blocks)
     begun = succeed(successor, hand_over(old))
     old.end_epoch()
-    left = tmp_path / "inheritance"
-    left.write_bytes(make_inheritance(old.chain, end.view().reader))
+    left, following = tmp_path / "inheritance", tmp_path / "following"
+    following.write_bytes(encode(successor))
+    home = write_home(tmp_path / "home", old)
+    call("ledger", "bequeath", "--home", home, "--successor", following, "--to", left)
     path = write_file(tmp_path / "file", Made(encode(successor), []))
     assert error_of(call("ledger", "audit", path, code=1)) == "inheritance_missing"
     shown = call_json("ledger", "audit", path, "--inherit", left)
