@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -88,6 +89,7 @@ from registry.formats.full import decode_full
 from registry.formats.session_binary import decode_session_binary, encode_session_binary
 from registry.formats.session_json import decode_session_json, encode_session_json
 from registry.formats.trust import decode_anchor, decode_path
+from registry.history_file import BadHistoryFile, HistoryFile, write_history
 from registry.inheritance import INHERITANCE_FILE, check_inheritance, make_inheritance
 from registry.keystore import MINIMUM, BadKeyFile, open_key_file, seal_key_file
 from registry.orders import ORDER_FILE, ORDERS, OrderFile, make_order, read_order, sign_order
@@ -354,6 +356,18 @@ def resealed(tag: bytes, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
     return lambda raw: Folder(read).read(sealed(tag, raw))
 
 
+def write_whole() -> bytes:
+    """The history of the network, as one file."""
+    stream = BytesIO()
+    write_history(stream, NETWORK.raw, map(encode, NETWORK.blocks))
+    return stream.getvalue()
+
+
+def read_whole(raw: bytes) -> list[bytes]:
+    """Read a history to its end."""
+    return list(HistoryFile("it", BytesIO(raw)).blocks())
+
+
 FILES: Final[dict[str, Decoder]] = {
     "watermark": Decoder(
         sealed(b"waypost watermark", encode(HELD)), Folder(read_mark).read, SignerRefuses
@@ -377,6 +391,7 @@ FILES: Final[dict[str, Decoder]] = {
     "order of a successor": order_row("set_successor"),
     "inheritance": of_codec(LEFT, INHERITANCE_FILE),
     "inheritance of a network": Decoder(LEFT, begin_with),
+    "history": Decoder(write_whole(), read_whole, BadHistoryFile),
     "batch of votes": of_codec(encode(BALLOT), BATCH),
     "kept node": of_codec(encode(KEPT), KEPT_NODE),
     "draft": Decoder(write_draft(DRAFT), read_draft, BadDraft),

@@ -30,7 +30,9 @@ AWAY: Final = (
 EXPLAINED: Final = (
     Explained("process ended", "", "one of a service's processes was killed, so all of them end"),
     Explained("ledger process lost", "", "it was killed"),
-    Explained("epoch not begun|not up to date|no proof|check-in not taken", AWAY, "the service was away"),
+    Explained(
+        "epoch not begun|not up to date|no proof|check-in not taken", AWAY, "the service was away"
+    ),
     Explained(
         "epoch not begun|not up to date|no proof",
         "is not kept here",
