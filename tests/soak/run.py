@@ -133,7 +133,7 @@ def _check_chains(town: Town, load: Load) -> list[str]:
     findings = []
     home = town.service.settings.home
     audit = subprocess.run(
-        [sys.executable, "-m", "registry", "ledger", "audit", "--home", str(home)],
+        [sys.executable, "-m", "registry", "ledger", "audit", "--home", str(home), "-o", "json"],
         capture_output=True,
         text=True,
         check=False,
