@@ -1,6 +1,7 @@
 """How processes talk: what is asked is answered or fails, whatever the far side does."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from ledger.errors import Refusal
@@ -347,6 +349,26 @@ async def test_a_connection_that_closes_fails_its_calls_under_way() -> None:
         work.done.set()
         async with connected(path) as other:
             assert await other.call("echo", 1) == [1]
+
+
+def test_a_call_on_a_transport_that_has_ended_is_lost() -> None:
+    """The loop of the services raises another error than asyncio's own."""
+    reported: list[dict[str, Any]] = []
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: reported.append(context)
+        )
+        async with serving() as (_, path), connected(path) as connection:
+            connection._writer.transport.abort()
+            calls = [connection.call("echo"), connection.call("echo")]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [Lost, Lost]
+            await connection.wait_closed()
+        gc.collect()
+
+    uvloop.run(test())
+    assert not reported
 
 
 @in_loop
