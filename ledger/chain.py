@@ -29,6 +29,7 @@ from ledger.history import (
     TIP_KEY,
     Location,
     Tip,
+    check_layout,
     encode_location,
     find_gap,
     journal_key,
@@ -144,6 +145,7 @@ class Chain:
     # ------------------------------------------------------------------------- start
 
     def _open(self) -> None:
+        check_layout(self.store)
         raw = self.store.get(TIP_KEY)
         if raw is None:
             return

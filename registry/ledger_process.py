@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from ledger.chain import Chain, Executed
-from ledger.errors import Fault, Refusal, WaypostError
+from ledger.errors import CorruptStore, Fault, WaypostError
 from ledger.history import TIP_KEY
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import Block
@@ -91,7 +91,10 @@ class Service:
             "check_in": replica.check_ins.add,
             "query": self._query,
         }
-        self.server = Server(handlers, self._greet)
+        self.server = Server(handlers, self._greet, self._break_off)
+        self._broken = asyncio.Event()
+        self._fault: Fault | None = None
+        """What a question met, such as a record that is damaged; nothing is served after it."""
         self._watermarks: Watermarks | None = None
         self._attestor: Attestor | None = None
         self._final_pushed: int | None = None
@@ -149,12 +152,23 @@ class Service:
         work = asyncio.create_task(self._work())
         # from the first moment on: a refill may take long, and it may wait for ever
         stop = asyncio.create_task(until_stopped(lifeline))
+        broken = asyncio.create_task(self._wait_broken())
         try:
-            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await asyncio.wait([work, stop, broken], return_when=asyncio.FIRST_COMPLETED)
+            for task in (work, broken):
+                if task.done():
+                    task.result()
         finally:
-            await self._close(work, stop)
+            await self._close(work, stop, broken)
+
+    def _break_off(self, fault: Fault) -> None:
+        self._fault = self._fault or fault
+        self._broken.set()
+
+    async def _wait_broken(self) -> None:
+        await self._broken.wait()
+        if self._fault is not None:
+            raise self._fault
 
     async def _work(self) -> None:
         settings = self._settings
@@ -359,10 +373,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = Settings.model_validate_json(options.settings)
     try:
         asyncio.run(serve(settings, take(options.seeds), options.lifeline))
-    except (WaypostError, Refusal) as error:
-        log.error("stopped", reason=str(error))
-        print(f"error: {error}", file=sys.stderr)
+    except (WaypostError, OSError) as error:
+        reason = _explain(error, settings)
+        log.error("stopped", reason=reason)
+        print(f"error: {reason}", file=sys.stderr)
         sys.exit(EXIT_FAULT)
+
+
+def _explain(error: Exception, settings: Settings) -> str:
+    """Return what went wrong and, where that is more than it says itself, what to do."""
+    if isinstance(error, CorruptStore):
+        return (
+            f"{error}. Move {settings.database_path} away, leave the rest of the home as it is, "
+            "and start again: a follower fetches everything anew, and so does a producer with "
+            "--refill and the URL of a node that followed"
+        )
+    if isinstance(error, OSError):
+        return (
+            f"the system refuses: {error}. Nothing that was acknowledged is lost: see to it (is "
+            "the disk full?) and start again"
+        )
+    return str(error)
 
 
 if __name__ == "__main__":

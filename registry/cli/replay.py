@@ -16,7 +16,15 @@ from ledger import crypto
 from ledger.chain import Chain
 from ledger.crypto import Signed
 from ledger.errors import CorruptStore, Diverged, Refusal, WaypostError
-from ledger.history import BASE_KEY, GENESIS_KEY, TIP, TIP_KEY, final_key, journal_key
+from ledger.history import (
+    BASE_KEY,
+    GENESIS_KEY,
+    TIP,
+    TIP_KEY,
+    check_layout,
+    final_key,
+    journal_key,
+)
 from ledger.inheritance import Inheritance
 from ledger.invariants import find_violations
 from ledger.messages.blocks import BLOCK, Block
@@ -44,6 +52,7 @@ RECORDS: Final = {
     b"B": "where the journal begins",
     b"F": "the frozen header of an epoch",
     b"G": "the hash of the genesis file",
+    b"L": "the layout of the store",
     b"R": "a penalty",
     b"T": "the tip",
     b"V": "a verdict",
@@ -81,10 +90,14 @@ class StoreSource:
     """A database."""
 
     def __init__(self, name: str, genesis: bytes, reader: Reader) -> None:
-        """Refuses with `bad_genesis` a database of another network, or an empty one."""
+        """Refuses with `bad_genesis` a database of another network, or an empty one.
+
+        Refuses like `check_layout` before.
+        """
         self.name = name
         self.genesis = genesis
         self._reader = reader
+        check_layout(reader)
         raw, made_from = reader.get(TIP_KEY), reader.get(GENESIS_KEY)
         if raw is None or made_from != crypto.sha256(genesis):
             raise Refusal("bad_genesis", why=f"{name} holds no chain that begins with it")
