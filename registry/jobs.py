@@ -1,7 +1,7 @@
 """The scheduler's wiring, and nothing else. Consensus never depends on when a job runs.
 
-The scheduler counts by the machine's clock, which may be put forward or back by any time. A job runs
-every interval all the same: what was missed by a clock put forward is one run, found without
+The scheduler counts by the machine's clock, which may be put forward or back by any time. A job
+runs every interval all the same: what was missed by a clock put forward is one run, found without
 counting; after one put back the next run is due at once, at most `LOOK_S` later.
 """
 
@@ -21,7 +21,7 @@ LOOK_S: Final = 1.0
 
 
 class Every(BaseTrigger):  # type: ignore[misc]
-    """Due each time that an interval is over; the library's own would go through all that passed."""
+    """Due when an interval is over; the library's own trigger goes through all that passed."""
 
     def __init__(self, interval: timedelta) -> None:
         self.interval = interval

@@ -6,8 +6,8 @@
   would wait for him for ever.
 - A client address that has as many connections as one gets is told so at the next one, at once.
 - A connection has `MAX_PIPELINED` requests under way at most; one more ends it.
-- One connection over the limit of all ends the one that has waited longest for a request, or for the
-  rest of one. Where all others are being answered, it is answered `busy` and closed.
+- One connection over the limit of all ends the one that has waited longest for a request, or for
+  the rest of one. Where all others are being answered, it is answered `busy` and closed.
 - What is not HTTP is answered by a problem too.
 
 And one way past all that stands above it: what lies ready is written at once, in a fraction of the
@@ -51,7 +51,7 @@ def _never(_target: bytes, _headers: Headers) -> AtOnce | None:
 
 
 _WAITING: Final[WeakKeyDictionary[ServerState, dict["BoundedHttp", None]]] = WeakKeyDictionary()
-"""Each server's connections without a whole request that waits for its answer, the longest first."""
+"""Each server's connections that wait for a request or the rest of one, the longest first."""
 
 
 class BoundedHttp(HttpToolsProtocol):

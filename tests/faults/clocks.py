@@ -18,7 +18,7 @@ HOUR_MS: Final = 3_600_000
 JUMPS_MS: Final = (-HOUR_MS, 0, HOUR_MS, 0, 365 * 24 * HOUR_MS, 0)
 """Where the clock is put, one after the other, against the right time."""
 
-BLOCKS: Final = 10
+BLOCKS: Final = 5
 """Blocks that are waited for after each jump."""
 
 

@@ -43,7 +43,7 @@ async def fill_disk(times: int, seed: int, folder: Path) -> dict[str, int]:
             assert await service.wait_end() == EXIT_FAULT
             await loading
         reason = stopped_for(home.folder)[-1]
-        assert "the system refuses" in reason and "start again" in reason, reason
+        assert "the system refuses" in reason, reason
     async with running(home.folder, *home.keys) as service:
         await check_there(service.url, acknowledged)
         await fill(home, service.url, 10, acknowledged)

@@ -71,9 +71,7 @@ class Home:
         return ("--producer", str(producer), "--attest", str(attestor))
 
 
-def start_service(
-    folder: Path, *flags: str, **environment: str
-) -> subprocess.Popen[bytes]:
+def start_service(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[bytes]:
     """Start the service of a home on a free port; its log goes to a file."""
     command = [sys.executable, "-m", "registry", "run", "--home", str(folder)]
     command += ["--port", "0", "--workers", "2"]

@@ -1,8 +1,8 @@
 """Real services for the tests of faults: started, filled with transactions, ended, asked.
 
-    running        a service of a home, which is ended as its operator does
-    fill           many transactions of one sender in one request, all of them committed
-    check_there    what was acknowledged is told as it was
+running        a service of a home, which is ended as its operator does
+fill           many transactions of one sender in one request, all of them committed
+check_there    what was acknowledged is told as it was
 """
 
 import asyncio
@@ -62,16 +62,6 @@ async def running(folder: Path, *flags: str, **environment: str) -> AsyncIterato
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
             await wait_gone(left)
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def end_of(folder: Path, *flags: str) -> int:
-    """Start a service that is to end by itself; return its exit code."""
-    process = start_service(folder, *flags)
-    try:
-        return await asyncio.to_thread(process.wait, PATIENCE_S)
     finally:
         process.kill()
         process.wait()
