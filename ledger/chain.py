@@ -29,6 +29,7 @@ from ledger.history import (
     TIP_KEY,
     Location,
     Tip,
+    check_layout,
     encode_location,
     find_gap,
     journal_key,
@@ -122,8 +123,8 @@ class Chain:
     ) -> None:
         """Open the chain that `store` holds, or one that is not initialised yet.
 
-        `at` is called at each of `CRASH_POINTS`. Refuses like `load_genesis`; raises
-        `CorruptStore` where the store does not hold what its tip says.
+        `at` is called at each of `CRASH_POINTS`. Refuses like `load_genesis` and `check_layout`;
+        raises `CorruptStore` where the store does not hold what its tip says.
         """
         self.genesis_bytes = genesis
         self.genesis_hash = sha256(genesis)
@@ -144,8 +145,8 @@ class Chain:
     # ------------------------------------------------------------------------- start
 
     def _open(self) -> None:
-        raw = self.store.get(TIP_KEY)
-        if raw is None:
+        check_layout(self.store)
+        if (raw := self.store.get(TIP_KEY)) is None:
             return
         tip = TIP.load(raw)
         if self.store.get(GENESIS_KEY) != self.genesis_hash:

@@ -177,6 +177,11 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
         125,
         "this network begins with the last state of network {predecessor}: get its inheritance",
     ),
+    "store_layout": RefusalCode(
+        126,
+        "the store has layout {found}, this version works with {known}: use the version that made "
+        "it, or move it away and have another node fill a new one",
+    ),
     # lists and what proves them
     "bad_header": RefusalCode(140, "the header is refused, ask another source: {why}"),
     "bad_list": RefusalCode(141, "the list is refused, ask another source: {why}"),

@@ -5,6 +5,7 @@
     J height 8          a block (the journal)
     B                   the first block of the journal, height 8, if that is not 1: a store that a
                         snapshot filled holds no block up to the snapshot's
+    L                   the layout of all this, 2 bytes, if that is not 1
     X hash 32           where a transaction stands: height 8 ‖ index 4 ‖ code 2
     F epoch 8           the frozen signed header of an epoch
     V epoch 8 ‖ node    a verdict: who voted what, and who was drawn and did not
@@ -40,6 +41,10 @@ from ledger.types import ZERO_HASH, Epoch, Hash, Height, Key
 TIP_KEY: Final = b"T"
 GENESIS_KEY: Final = b"G"
 BASE_KEY: Final = b"B"
+LAYOUT_KEY: Final = b"L"
+
+LAYOUT: Final = 1
+"""What lies where in a store, as this version knows it. Who changes that counts up, here too."""
 
 CHUNK_BYTES: Final = 2**20
 """A chunk of a snapshot ends with the record that reaches this size."""
@@ -82,6 +87,13 @@ class Location(NamedTuple):
     """Its index in the block."""
     code: int
     """0 if it was applied, else the number of its refusal."""
+
+
+def check_layout(reader: Reader) -> None:
+    """Refuse with `store_layout` a store that another version of this program wrote otherwise."""
+    found = int.from_bytes(reader.get(LAYOUT_KEY) or b"\1", "big")
+    if found != LAYOUT:
+        raise Refusal("store_layout", found=found, known=LAYOUT)
 
 
 def journal_key(height: Height) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import structlog
 
-from ledger.errors import Refusal, WaypostError
+from ledger.errors import Fault, Refusal, WaypostError
 from registry.sockets import UnixListener
 
 MAX_FRAME_BYTES: Final = 2**26
@@ -72,16 +72,19 @@ async def read_frame(reader: asyncio.StreamReader) -> Any:
 class Server:
     """Answers requests with `handlers`, by method name, and pushes events to subscribers.
 
-    `greeting` gives a new subscriber its first events: what it would otherwise wait for.
+    `greeting` gives a new subscriber its first events: what it would otherwise wait for. `on_fault`
+    hears of a `Fault` that a handler met: the process must not go on answering.
     """
 
     def __init__(
         self,
         handlers: Mapping[str, Handler],
         greeting: Callable[[], Iterable[tuple[str, Any]]] = lambda: (),
+        on_fault: Callable[[Fault], None] = lambda _fault: None,
     ) -> None:
         self._handlers = handlers
         self._greeting = greeting
+        self._on_fault = on_fault
         self._under_way = 0
         self._subscribers: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.StreamWriter] = set()
@@ -152,9 +155,11 @@ class Server:
             answer = [request_id, "busy", None]
         except Gone:
             answer = [request_id, "gone", None]
-        except Exception:
+        except Exception as error:
             log.exception("request failed", method=method)
             answer = [request_id, "error", f"{method} failed: the log of that process says why"]
+            if isinstance(error, Fault):
+                self._on_fault(error)
         finally:
             self._under_way -= 1
         with contextlib.suppress(OSError):

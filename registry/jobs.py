@@ -1,12 +1,36 @@
-"""The scheduler's wiring, and nothing else. Consensus never depends on when a job runs."""
+"""The scheduler's wiring, and nothing else. Consensus never depends on when a job runs.
+
+The scheduler counts by the machine's clock, which may be put forward or back by any time. A job
+runs every interval all the same: what was missed by a clock put forward is one run, found without
+counting; after one put back the next run is due at once, at most `LOOK_S` later.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from apscheduler.executors.asyncio import AsyncIOExecutor
+from apscheduler.job import Job
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
+
+LOOK_S: Final = 1.0
+"""How often it is looked whether the clock was put back."""
+
+
+class Every(BaseTrigger):  # type: ignore[misc]
+    """Due when an interval is over; the library's own trigger goes through all that passed."""
+
+    def __init__(self, interval: timedelta) -> None:
+        self.interval = interval
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """Return the first time after `now` that is whole intervals after `previous`."""
+        if previous is None or previous > now:
+            return now + self.interval
+        return previous + ((now - previous) // self.interval + 1) * self.interval
 
 
 async def run_every(interval_ms: int, job: Callable[[], Awaitable[None]]) -> None:
@@ -32,16 +56,16 @@ async def run_every(interval_ms: int, job: Callable[[], Awaitable[None]]) -> Non
         if error is not None and not failed.done():
             failed.set_exception(error)
 
-    scheduler.add_job(
-        guarded,
-        IntervalTrigger(seconds=interval_ms / 1000),
-        coalesce=True,
-        max_instances=1,
-        misfire_grace_time=None,
+    interval = timedelta(milliseconds=interval_ms)
+    scheduled = scheduler.add_job(
+        guarded, Every(interval), coalesce=True, max_instances=1, misfire_grace_time=None
     )
     scheduler.start()
     try:
-        await failed
+        while not failed.done():
+            await asyncio.wait([failed], timeout=LOOK_S)
+            _follow_clock(scheduled, interval)
+        failed.result()
     finally:
         scheduler.pause()
         # a run that is due right now gets to its first step
@@ -52,3 +76,10 @@ async def run_every(interval_ms: int, job: Callable[[], Awaitable[None]]) -> Non
             await asyncio.wait(running)
         # only now: it would cancel, and log as an error, what still runs
         scheduler.shutdown(wait=False)
+
+
+def _follow_clock(scheduled: Job, interval: timedelta) -> None:
+    """Make a job due that is further away than its interval: the clock was put back."""
+    now = datetime.now(UTC)
+    if scheduled.next_run_time - now > interval:
+        scheduled.modify(next_run_time=now)

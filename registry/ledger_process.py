@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from ledger.chain import Chain, Executed
-from ledger.errors import Fault
+from ledger.errors import CorruptStore, Fault
 from ledger.history import TIP_KEY
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import Block
@@ -86,7 +86,10 @@ class Service:
             "check_in": replica.check_ins.add,
             "query": self._query,
         }
-        self.server = Server(handlers, self._greet)
+        self.server = Server(handlers, self._greet, self._break_off)
+        self._broken = asyncio.Event()
+        self._fault: Fault | None = None
+        """What a question met, such as a record that is damaged; nothing is served after it."""
         self._watermarks: Watermarks | None = None
         self._attestor: Attestor | None = None
         self._final_pushed: int | None = None
@@ -144,12 +147,23 @@ class Service:
         work = asyncio.create_task(self._work())
         # from the first moment on: a refill may take long, and it may wait for ever
         stop = asyncio.create_task(until_stopped(lifeline))
+        broken = asyncio.create_task(self._wait_broken())
         try:
-            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await asyncio.wait([work, stop, broken], return_when=asyncio.FIRST_COMPLETED)
+            for task in (work, broken):
+                if task.done():
+                    task.result()
         finally:
-            await self._close(work, stop)
+            await self._close(work, stop, broken)
+
+    def _break_off(self, fault: Fault) -> None:
+        self._fault = self._fault or fault
+        self._broken.set()
+
+    async def _wait_broken(self) -> None:
+        await self._broken.wait()
+        if self._fault is not None:
+            raise self._fault
 
     async def _work(self) -> None:
         settings = self._settings
@@ -343,7 +357,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Seeds of key files that it opened come through the pipe `--seeds`.
     """
-    run_child("ledger", Settings.model_validate_json, serve, argv)
+    run_child("ledger", Settings.model_validate_json, _serve, argv)
+
+
+async def _serve(settings: Settings, seeds: Seeds, lifeline: int) -> None:
+    """Serve, and say what to do about what is no fault of this program."""
+    try:
+        await serve(settings, seeds, lifeline)
+    except CorruptStore as error:
+        raise Fault(
+            f"{error}. Move {settings.database_path} away, leave the rest of the home as it is, "
+            "and start again: a follower fetches everything anew, and so does a producer with "
+            "--refill and the URL of a node that followed"
+        ) from error
+    except OSError as error:
+        raise Fault(
+            f"the system refuses: {error}. Nothing that was acknowledged is lost: see to it (is "
+            "the disk full?) and start again"
+        ) from error
 
 
 if __name__ == "__main__":

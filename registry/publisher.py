@@ -50,14 +50,14 @@ from ledger.messages.lists import (
     encode_signed_header,
     is_final,
 )
-from ledger.types import Epoch, Height
+from ledger.types import Epoch, Hash, Height
 from ledger.views import View
 from registry.files import link_atomically, write_atomically
 from registry.formats import FORMATS, Source
 from registry.formats.bundle import NAME as BUNDLE
 from registry.formats.bundle import Bundle, encode_bundle
 from registry.formats.delta import Rows, compute_delta, make_rows
-from registry.formats.full import read_file
+from registry.formats.full import decode_full, read_file
 from registry.formats.ladder import MOST_BEHIND, list_starts
 from registry.formats.trust import encode_path
 from registry.manifest import NAME as MANIFEST
@@ -128,19 +128,34 @@ class Publisher:
         The header's file may lack the signatures that came last before the process ended.
         """
         raw = view.reader.get(final_key(epoch))
-        full, header = self._path(epoch, "full"), self._path(epoch, "header")
-        if raw is None or not full.exists():
+        header = self._path(epoch, "header")
+        if raw is None:
             return
         final = is_final(*view.weigh(decode_signed_header(raw)))
-        if not (is_recent or final):
+        full = self._read_full(epoch, raw) if is_recent or final else None
+        if full is None:
             return
         if not header.exists() or header.read_bytes() != raw:
             write_atomically(header, raw)
         self._path(epoch, "open").unlink(missing_ok=True)
-        row = PublishedList(epoch, raw, final, True, full.read_bytes())
+        row = PublishedList(epoch, raw, final, True, full)
         self._write_bundle(row)
         self._lists[epoch] = row
         self._note_all(epoch)
+
+    def _read_full(self, epoch: Epoch, signed: bytes) -> bytes | None:
+        """Return the file of a list, or None where it is gone; a damaged one is removed."""
+        path = self._path(epoch, "full")
+        try:
+            full = path.read_bytes()
+            decode_full(full, _hash_of(signed))
+        except FileNotFoundError:
+            return None
+        except Refusal as refusal:
+            log.warning("damaged list removed", epoch=epoch, why=refusal.text)
+            path.unlink(missing_ok=True)
+            return None
+        return full
 
     def _note_all(self, epoch: Epoch) -> None:
         """Take down the files of a list that another process wrote."""
@@ -253,11 +268,13 @@ class Publisher:
         for start in list_starts(epoch):
             began = time.monotonic()
             try:
-                before = read_file(self._path(start, "full").read_bytes())
-            except FileNotFoundError:
+                list_hash = _hash_of(self._path(start, "header").read_bytes())
+                before = decode_full(self._path(start, "full").read_bytes(), list_hash)
+            except (FileNotFoundError, Refusal):
+                # gone, or damaged: the other deltas and the list itself lead there too
                 continue
             after = after or make_rows(read_columns(read_file(full)))
-            delta = compute_delta(make_rows(read_columns(before)), after)
+            delta = compute_delta(make_rows(before), after)
             if len(delta) < len(full) and not self._write_delta(epoch, start, delta):
                 return
             self._hurry.wait(REST * (time.monotonic() - began))
@@ -374,6 +391,11 @@ class Publisher:
     def latest(self) -> Epoch | None:
         """Epoch of the newest final list in memory."""
         return max((row.epoch for row in self._lists.values() if row.is_final), default=None)
+
+
+def _hash_of(signed: bytes) -> Hash:
+    """Return the hash of the columns that a signed header names."""
+    return decode_header(decode_signed_header(signed).header).list_hash
 
 
 def _remove(path: Path) -> None:

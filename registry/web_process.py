@@ -13,6 +13,7 @@
 import argparse
 import asyncio
 import contextlib
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator, Generator, Sequence
@@ -42,6 +43,9 @@ IDLE_S: Final = 15
 """Seconds for which a connection stays open between two requests."""
 
 MAX_CONNECTIONS: Final = 2_000
+OTHER_FILES: Final = 200
+"""Descriptors for all but connections."""
+
 RECONNECT_S: Final = 0.2
 """Seconds between two tries to reach the ledger process."""
 
@@ -174,7 +178,7 @@ async def _serve(app: App, listening: socket.socket, lifeline: int) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=_make_room(MAX_CONNECTIONS),
         backlog=BACKLOG,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
@@ -186,6 +190,22 @@ async def _serve(app: App, listening: socket.socket, lifeline: int) -> None:
         await server.serve(sockets=[listening])
     finally:
         stop.cancel()
+
+
+def _make_room(connections: int) -> int:
+    """Have descriptors for so many connections; return how many the system lets there be.
+
+    Without one nobody can be turned away either: connections would wait and never be accepted.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("few connections", open_files=allowed, connections=allowed - OTHER_FILES)
+    return max(1, allowed - OTHER_FILES)
 
 
 class _Server(uvicorn.Server):

@@ -6,7 +6,8 @@
   would wait for him for ever.
 - A client address that has as many connections as one gets is told so at the next one, at once.
 - A connection has `MAX_PIPELINED` requests under way at most; one more ends it.
-- One connection over the limit of all is answered `busy` and closed.
+- One connection over the limit of all ends the one that has waited longest for a request, or for
+  the rest of one. Where all others are being answered, it is answered `busy` and closed.
 - What is not HTTP is answered by a problem too.
 
 And one way past all that stands above it: what lies ready is written at once, in a fraction of the
@@ -18,6 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
@@ -48,6 +50,10 @@ def _never(_target: bytes, _headers: Headers) -> AtOnce | None:
     return None
 
 
+_WAITING: Final[WeakKeyDictionary[ServerState, dict["BoundedHttp", None]]] = WeakKeyDictionary()
+"""Each server's connections that wait for a request or the rest of one, the longest first."""
+
+
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's protocol, for one connection, with the bounds above."""
 
@@ -62,6 +68,9 @@ class BoundedHttp(HttpToolsProtocol):
         self._max_connections = config.limit_concurrency
         # uvicorn's own limit answers in plain text
         self.limit_concurrency = None
+        self._waiting = _WAITING.setdefault(server_state, {})
+        self._is_too_much = False
+        """Whether it is over the limit, and took nobody's place."""
         self._usual_app: Any = self.app
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -93,6 +102,29 @@ class BoundedHttp(HttpToolsProtocol):
                 return
             self._counted_for = counted
         self._begin_head()
+        self._is_too_much = self._is_full and not self._end_longest_wait()
+        self._wait()
+
+    def _end_longest_wait(self) -> bool:
+        """End the connection that has waited longest; say whether there was one."""
+        longest = next(iter(self._waiting), None)
+        if longest is None:
+            return False
+        # it is lost a moment later, and the next one over the limit ends another one
+        del self._waiting[longest]
+        longest.transport.abort()
+        return True
+
+    def _wait(self) -> None:
+        """Wait for a request from now on, unless the far side still reads the last answer."""
+        self._waiting.pop(self, None)
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            self._waiting[self] = None
+
+    @property
+    def _is_full(self) -> bool:
+        limit = self._max_connections
+        return limit is not None and len(self.connections) > limit
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and stop a head that is too long."""
@@ -131,8 +163,7 @@ class BoundedHttp(HttpToolsProtocol):
             # nothing behind it is looked at
             self._is_answered = True
             return
-        limit = self._max_connections
-        is_full = limit is not None and len(self.connections) > limit
+        is_full = self._is_too_much and self._is_full
         if not is_full and self._is_at_rest and self._has_answered():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -155,7 +186,14 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note the end of a request; one that was answered already has nothing else to it."""
         if not self._is_answered:
+            self._waiting.pop(self, None)
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request that came already, or wait for it."""
+        super().on_response_complete()
+        if not self._is_answering:
+            self._wait()
 
     def _has_answered(self) -> bool:
         """Answer from what lies ready, if that is all it takes."""
@@ -180,6 +218,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _rest(self) -> None:
         """Begin to wait for the next request. One timer lasts for many: it looks when it ends."""
+        self._wait()
         self._rests_since = self.loop.time()
         if self._rest_timer is None:
             self._rest_timer = self.loop.call_later(self.timeout_keep_alive, self._on_rest)
@@ -225,11 +264,14 @@ class BoundedHttp(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin to lose patience with somebody who does not read."""
         super().pause_writing()
+        self._waiting.pop(self, None)
         self._begin_stall()
 
     def resume_writing(self) -> None:
         """He reads again."""
         super().resume_writing()
+        if not self._is_answering:
+            self._wait()
         self._end_stall()
 
     def shutdown(self) -> None:
@@ -256,6 +298,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the timers."""
+        self._waiting.pop(self, None)
         self._end_head()
         self._end_stall()
         if self._rest_timer is not None:

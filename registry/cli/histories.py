@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ledger.crypto import sha256
 from ledger.errors import Refusal, StoreInUse, StoreMissing, WaypostError
-from ledger.history import BASE_KEY, GENESIS_KEY, TIP, TIP_KEY, Tip, journal_key, link_to
+from ledger.history import (
+    BASE_KEY,
+    GENESIS_KEY,
+    TIP,
+    TIP_KEY,
+    Tip,
+    check_layout,
+    journal_key,
+    link_to,
+)
 from ledger.messages.blocks import BLOCK, Block, BlockHeader, block_hash
 from ledger.messages.genesis import GENESIS, SOLO
 from ledger.types import ZERO_HASH, Hash, Height
@@ -73,10 +82,14 @@ class StoreSource:
     """A database."""
 
     def __init__(self, name: str, genesis: bytes, reader: "Reader") -> None:
-        """Refuses with `bad_genesis` a database of another network, or an empty one."""
+        """Refuses with `bad_genesis` a database of another network, or an empty one.
+
+        Refuses like `check_layout` before.
+        """
         self.name = name
         self.genesis = genesis
         self._reader = reader
+        check_layout(reader)
         raw, made_from = reader.get(TIP_KEY), reader.get(GENESIS_KEY)
         if raw is None or made_from != sha256(genesis):
             raise Refusal("bad_genesis", why=f"{name} holds no chain that begins with it")

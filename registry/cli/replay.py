@@ -30,6 +30,7 @@ RECORDS: Final = {
     b"F": "the frozen header of an epoch",
     b"G": "the hash of the genesis file",
     b"J": "a block",
+    b"L": "the layout of the store",
     b"R": "a penalty",
     b"T": "the tip",
     b"V": "a verdict",

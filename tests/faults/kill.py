@@ -64,14 +64,21 @@ class Home:
         save_insecure_seed(folder / "producer.json", seed)
         save_insecure_seed(folder / "attestor.json", attestor)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the service on a free port; its log goes to a file."""
-        log = (self.folder / "log").open("ab")
-        command = [sys.executable, "-m", "registry", "run", "--home", str(self.folder)]
-        command += ["--port", "0", "--workers", "2"]
-        command += ["--producer", str(self.folder / "producer.json")]
-        command += ["--attest", str(self.folder / "attestor.json")]
-        return subprocess.Popen(command, stderr=log, stdout=log)
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What its service is told of its keys."""
+        producer, attestor = self.folder / "producer.json", self.folder / "attestor.json"
+        return ("--producer", str(producer), "--attest", str(attestor))
+
+
+def start_service(folder: Path, *flags: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start the service of a home on a free port; its log goes to a file."""
+    command = [sys.executable, "-m", "registry", "run", "--home", str(folder)]
+    command += ["--port", "0", "--workers", "2"]
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [*command, *flags], stderr=log, stdout=log, env=os.environ | environment
+        )
 
 
 def children(pid: int) -> dict[str, int]:
@@ -170,7 +177,7 @@ async def run(kills: int, seed: int, folder: Path) -> dict[str, int]:
     acknowledged = Acknowledged()
     counts = dict.fromkeys(TARGETS, 0)
     for number in range(kills + 1):
-        process = home.start()
+        process = start_service(home.folder, *home.keys)
         try:
             url = await wait_ready(process)
             await _check_all(url, acknowledged)
@@ -186,15 +193,15 @@ async def run(kills: int, seed: int, folder: Path) -> dict[str, int]:
             left = list(children(process.pid).values())
             await loading
             await asyncio.to_thread(process.wait, 30)
-            await _wait_gone(left)
+            await wait_gone(left)
         finally:
             process.kill()
             process.wait()
-    _check_replay(home, acknowledged)
+    check_replay(home, acknowledged)
     return counts | {"acknowledged": len(acknowledged)}
 
 
-async def _wait_gone(pids: list[int]) -> None:
+async def wait_gone(pids: list[int]) -> None:
     """Children that outlive their supervisor must end by themselves."""
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
@@ -211,8 +218,11 @@ async def _check_all(url: str, acknowledged: Acknowledged) -> None:
             assert (row["state"], row["height"]) == ("committed", acknowledged[tx_hash]), tx_hash
 
 
-def _check_replay(home: Home, acknowledged: Acknowledged) -> None:
-    """Every acknowledged transaction is in the journal, and the journal gives the state held."""
+def check_replay(home: Home, acknowledged: Acknowledged) -> int:
+    """Check that every acknowledged transaction is in the journal, which gives the state held.
+
+    Returns the height.
+    """
     store = LevelStore(home.folder / "ledger", create=False)
     chain = Chain(store, home.genesis)
     replayed = Chain(MemoryStore(), home.genesis)
@@ -228,6 +238,7 @@ def _check_replay(home: Home, acknowledged: Acknowledged) -> None:
     lost = {tx_hash for tx_hash, height in acknowledged.items() if found.get(tx_hash) != height}
     assert not lost, f"{len(lost)} acknowledged transactions are lost"
     store.close()
+    return replayed.tip.height
 
 
 def main() -> None:

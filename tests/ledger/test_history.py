@@ -5,6 +5,7 @@ import pytest
 from ledger.history import (
     BASE_KEY,
     GENESIS_KEY,
+    LAYOUT_KEY,
     TIP,
     TIP_KEY,
     Location,
@@ -22,7 +23,7 @@ from tests.factory import Network
 
 
 def test_keys_in_bytes() -> None:
-    assert (TIP_KEY, GENESIS_KEY, BASE_KEY) == (b"T", b"G", b"B")
+    assert (TIP_KEY, GENESIS_KEY, BASE_KEY, LAYOUT_KEY) == (b"T", b"G", b"B", b"L")
     assert journal_key(258) == b"J" + bytes((0, 0, 0, 0, 0, 0, 1, 2))
     assert final_key(258) == b"F" + bytes((0, 0, 0, 0, 0, 0, 1, 2))
     assert end_key(258) == b"E" + bytes((0, 0, 0, 0, 0, 0, 1, 2))

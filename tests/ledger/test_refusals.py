@@ -262,6 +262,7 @@ FOR_EVER = {
     **{102: "block_too_large", 103: "block_link", 104: "block_seal", 105: "block_transaction"},
     **{106: "block_inputs", 120: "bad_parameter", 121: "bad_relation", 122: "bad_genesis"},
     **{123: "bad_snapshot", 124: "bad_inheritance", 125: "inheritance_missing"},
+    126: "store_layout",
     **{140: "bad_header", 141: "bad_list", 142: "unknown_format"},
     **{143: "not_final", 144: "wrong_set", 145: "from_the_future", 146: "list_expired"},
     **{147: "roll_back", 148: "fork", 149: "list_missing", 150: "bad_proof"},

@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 
 import pytest
+from apscheduler.schedulers import base as scheduler_module
 
-from registry.jobs import run_every
+from registry import jobs
+from registry.jobs import Every, run_every
 from tests.registry.factory import eventually, in_loop, settle
 
 
@@ -110,3 +114,52 @@ async def test_a_job_that_finishes_something_when_it_is_cancelled_is_waited_for(
     await asyncio.sleep(0.02)
     await stop(task)
     assert finished
+
+
+class Clock:
+    """The machine's clock, as the scheduler sees it, that a test puts forward or back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.off = timedelta(0)
+        clock = self
+
+        class Shifted(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Any:
+                return datetime.now(tz) + clock.off
+
+        for module in (jobs, scheduler_module):
+            monkeypatch.setattr(module, "datetime", Shifted)
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [timedelta(hours=-1), timedelta(days=-20_000), timedelta(hours=1), timedelta(days=20_000)],
+    ids=["an hour back", "to 1970", "an hour forward", "from 1970"],
+)
+@in_loop
+async def test_a_clock_that_jumps_holds_nothing_up(
+    jump: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOOK_S", 0.01)
+    clock, job = Clock(monkeypatch), Job()
+    task = asyncio.create_task(run_every(1, job))
+    await eventually(lambda: job.ended >= 3)
+    clock.off = jump
+    ended = job.ended
+    await eventually(lambda: job.ended >= ended + 10)
+    assert job.most == 1
+    await stop(task)
+
+
+def test_what_was_missed_is_one_run_and_the_times_stay() -> None:
+    trigger = Every(timedelta(seconds=10))
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert trigger.get_next_fire_time(None, noon) == noon + timedelta(seconds=10)
+    for late_s, next_s in ((0, 10), (9, 10), (10, 20), (25, 30), (31_536_007, 31_536_010)):
+        found = trigger.get_next_fire_time(noon, noon + timedelta(seconds=late_s))
+        assert found == noon + timedelta(seconds=next_s), late_s
+    # put back: what is planned lies ahead
+    assert trigger.get_next_fire_time(noon, noon - timedelta(days=1)) == noon + timedelta(
+        days=-1, seconds=10
+    )

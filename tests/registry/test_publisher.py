@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,46 @@ async def test_a_list_whose_file_is_gone_is_not_served(tmp_path: Path) -> None:
         (tmp_path / "lists" / "1" / "full").unlink()
         await served.restart()
         assert [row.epoch for row in served.publisher.lists] == [0, 2]
+
+
+def flip(raw: bytes) -> bytes:
+    return raw[:-9] + bytes([raw[-9] ^ 4]) + raw[-8:]
+
+
+HARMS = {"a bit is another": flip, "cut off": lambda raw: raw[:-9], "empty": lambda _: b""}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
+@in_loop
+async def test_a_list_whose_file_is_damaged_is_not_served(
+    tmp_path: Path, harm: Callable[[bytes], bytes]
+) -> None:
+    async with serving(tmp_path) as served:
+        for _ in range(2):
+            await served.end_epoch()
+        path = tmp_path / "lists" / "1" / "full"
+        path.write_bytes(harm(path.read_bytes()))
+        await served.restart()
+        assert [row.epoch for row in served.publisher.lists] == [0, 2]
+        assert not path.exists()
+        assert served.publisher.latest == 0
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
+@in_loop
+async def test_no_delta_begins_with_a_damaged_list_and_the_others_are_made(
+    tmp_path: Path, harm: Callable[[bytes], bytes]
+) -> None:
+    async with serving(tmp_path) as served:
+        for number in range(5):
+            await served.block(served.network.register(f"new {number}", "alice"))
+            await served.end_epoch()
+        path = tmp_path / "lists" / "2" / "full"
+        path.write_bytes(harm(path.read_bytes()))
+        await served.block(served.network.register("new 5", "alice"))
+        await served.end_epoch()
+        await served.finish()
+        assert deltas(served, 6) == [4, 5]
 
 
 @in_loop

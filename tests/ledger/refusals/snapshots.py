@@ -1,13 +1,23 @@
-"""Refusals of snapshots."""
+"""Refusals of snapshots, and of stores."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec.structs import replace
 
+from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import sha256
-from ledger.history import CHUNK, MANIFEST, Chunk, Manifest, iterate_chunks, make_manifest, restore
+from ledger.history import (
+    CHUNK,
+    LAYOUT_KEY,
+    MANIFEST,
+    Chunk,
+    Manifest,
+    iterate_chunks,
+    make_manifest,
+    restore,
+)
 from ledger.messages.tables import EPOCH
 from ledger.store import MemoryStore
 from ledger.types import Height
@@ -100,6 +110,20 @@ def into_used_store(network: Network) -> object:
     return restore(network.store, network.hash, make_manifest(reader), chunks, root)
 
 
+def with_layout(raw: bytes) -> Callable[[Network], object]:
+    """Open a chain whose store says that its layout has this number."""
+
+    def act(network: Network) -> object:
+        store = MemoryStore(dict(network.store.items()) | {LAYOUT_KEY: raw})
+        before = dict(store.items())
+        try:
+            return Chain(store, network.raw)
+        finally:
+            assert dict(store.items()) == before
+
+    return act
+
+
 def without_bytes(manifest: Manifest, chunks: list[bytes]) -> tuple[Manifest, list[bytes]]:
     """A chunk that is nothing, named as it ought to be."""
     return replace(manifest, chunks=(sha256(b""),)), [b""]
@@ -163,5 +187,10 @@ SNAPSHOTS |= {
         "not_canonical",
         lambda n: MANIFEST.decode(encode(make_manifest(end_of(n).reader)) + b"\0"),
         with_history,
+    ),
+    "store of a newer version": Done("store_layout", with_layout(b"\0\2"), with_history),
+    "store of an older version": Done("store_layout", with_layout(b"\0\0"), with_history),
+    "store with a layout of many bytes": Done(
+        "store_layout", with_layout(b"\1" + bytes(7)), with_history
     ),
 }

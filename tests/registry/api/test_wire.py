@@ -24,9 +24,12 @@ Connect: TypeAlias = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers `/big` with much, `/slow` after a while, anything else at once."""
+    """Answers `/big` with much, `/slow` after a while, `/body` to one; anything else at once."""
     if scope["path"] == "/slow":
         await asyncio.sleep(0.6)
+    if scope["path"] == "/body":
+        while (await receive()).get("more_body"):
+            pass
     body = bytes(BIG if scope["path"] == "/big" else 2)
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -245,11 +248,11 @@ def test_who_reads_slowly_gets_everything() -> None:
     play(story)
 
 
-def test_one_connection_too_many_is_turned_away() -> None:
+def test_one_connection_too_many_is_turned_away_where_all_others_are_answered() -> None:
     async def story(connect: Connect) -> None:
         kept = [await connect() for _ in range(2)]
         for reader, writer in kept:
-            writer.write(head_of("GET /"))
+            writer.write(head_of("GET /big"))
             assert (await reader.readuntil(b"\0\0")).startswith(b"HTTP/1.1 200")
         answer = Answer.parse(await exchange(connect, head_of("GET /")))
         assert (answer.status, answer.code) == (503, "busy")
@@ -261,6 +264,59 @@ def test_one_connection_too_many_is_turned_away() -> None:
         kept[1][1].close()
 
     play(story, limit_concurrency=2)
+
+
+WAITS: dict[str, bytes] = {
+    "nothing was sent": b"",
+    "half a head": b"GET / HTTP/1.1\r\nX: ",
+    "half a body": head_of("POST /body", "Content-Length: 10\r\n") + b"12345",
+    "answered, and silent since": head_of("GET /"),
+    "answered at once, and silent since": head_of("GET /ready"),
+}
+
+
+@pytest.mark.parametrize("sent", WAITS.values(), ids=WAITS.keys())
+def test_who_has_waited_longest_makes_room_for_one_more(sent: bytes) -> None:
+    async def story(connect: Connect) -> None:
+        waiting = []
+        for _ in range(2):
+            reader, writer = await connect()
+            writer.write(sent)
+            if b"GET" in sent and sent.endswith(b"\r\n\r\n"):
+                await read_answer(reader)
+            else:
+                await asyncio.sleep(0.02)
+            waiting.append((reader, writer))
+        fresh = await connect()
+        fresh[1].write(head_of("GET /"))
+        assert (await read_answer(fresh[0])).status == 200
+        with contextlib.suppress(ConnectionResetError):
+            assert await waiting[0][0].read() == b""
+        # the one that has waited for less is still there
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waiting[1][0].read(1), 0.05)
+        for _, writer in (*waiting, fresh):
+            writer.transport.abort()
+
+    play(story, application=Ready(), limit_concurrency=2)
+
+
+def test_of_many_at_a_time_each_ends_another_one() -> None:
+    async def story(connect: Connect) -> None:
+        waiting = [await connect() for _ in range(20)]
+        await asyncio.sleep(0.02)
+        fresh = await asyncio.gather(*(connect() for _ in range(10)))
+        for _, writer in fresh:
+            writer.write(head_of("GET /ready"))
+        for reader, _ in fresh:
+            assert (await read_answer(reader)).status == 200
+        for reader, _ in waiting[:10]:
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        for _, writer in (*waiting, *fresh):
+            writer.transport.abort()
+
+    play(story, application=Ready(), limit_concurrency=20)
 
 
 # ---- what lies ready ----
@@ -390,8 +446,8 @@ def test_who_reads_nothing_does_not_fill_the_memory() -> None:
 def test_one_connection_too_many_gets_nothing_at_once() -> None:
     async def story(connect: Connect) -> None:
         kept = await connect()
-        kept[1].write(head_of("GET /ready"))
-        assert (await read_answer(kept[0])).body == b"!!"
+        kept[1].write(head_of("GET /big"))
+        assert (await kept[0].readuntil(b"\0\0")).startswith(b"HTTP/1.1 200")
         answer = Answer.parse(await exchange(connect, head_of("GET /ready")))
         assert (answer.status, answer.code) == (503, "busy")
         kept[1].close()
