@@ -1,10 +1,12 @@
 """Connections to one address, and what they may cost.
 
-- They are counted, for each host too; one too many is cut.
+- They are counted. One too many of a host is cut. Where there is no place for one of another host,
+  that one of whoever has most ends which has been silent longest: on one machine anybody has as
+  many addresses as he likes.
 - Who has not shaken hands after `HANDSHAKE_S` is cut, and who breaks the protocol at once.
-- While somebody does not read what waits for him, nothing more is read from him. After
-  `MAX_UNREAD_S` he is cut; if all that waits has more than `MAX_UNREAD_BYTES`, so is whoever has
-  waited longest.
+- While somebody does not read what waits for him, nothing more is read from him. Who has not read
+  `LEAST_READ_BYTES` of it in `MAX_UNREAD_S` is cut. If all that waits has more than
+  `MAX_UNREAD_BYTES`, that one of the host with most of it is cut which waits longest.
 """
 
 import asyncio
@@ -17,11 +19,14 @@ from registry.oxenmq.allowance import Peer
 from registry.oxenmq.wire import Parts
 from registry.oxenmq.zmtp import Broken, Mechanism, Session
 
-MAX_CONNECTIONS: Final = 512
+MAX_CONNECTIONS: Final = 128
+"""A few listeners together have room where a process may have 1,024 files open."""
+
 MAX_OF_ONE_HOST: Final = 64
 HANDSHAKE_S: Final = 10.0
 MAX_UNREAD_S: Final = 30.0
 MAX_UNREAD_BYTES: Final = 2**26
+LEAST_READ_BYTES: Final = 2**16
 
 
 class Connection(asyncio.Protocol):
@@ -30,6 +35,8 @@ class Connection(asyncio.Protocol):
     peer: Peer
     until_s: float
     """When it is cut, while it shakes hands and while something waits to be read."""
+    noted_bytes: int
+    """What waited to be read when that time was set."""
 
     def __init__(self, every: "Connections") -> None:
         self._every = every
@@ -54,6 +61,7 @@ class Connection(asyncio.Protocol):
         """Hand over the messages in what arrived."""
         try:
             for parts in self._session.feed(data):
+                self._every.note_heard(self)
                 self._every.take(self.peer, parts)
                 if self._transport.is_closing():
                     return
@@ -113,6 +121,7 @@ class Connections:
         self._monotonic = monotonic
         self._numbers = 0
         self._open: dict[Peer, Connection] = {}
+        """All of them, whoever has been silent longest first."""
         self._hosts: Counter[str] = Counter()
         self._new: dict[Peer, Connection] = {}
         """Those that may still be shaking hands, oldest first."""
@@ -131,12 +140,22 @@ class Connections:
     def admit(self, connection: Connection) -> bool:
         """Take a new connection in; False if there is no place for it."""
         host = connection.peer.host
-        if len(self._open) >= MAX_CONNECTIONS or (host and self._hosts[host] >= MAX_OF_ONE_HOST):
+        if host and self._hosts[host] >= MAX_OF_ONE_HOST:
             return False
+        if len(self._open) >= MAX_CONNECTIONS:
+            self._end_one_of(max(self._hosts, key=lambda other: self._hosts[other]))
         self._open[connection.peer] = self._new[connection.peer] = connection
         self._hosts[host] += 1
         connection.until_s = self._monotonic() + HANDSHAKE_S
         return True
+
+    def _end_one_of(self, host: str) -> None:
+        self.cut(next(each for peer, each in self._open.items() if peer.host == host))
+
+    def note_heard(self, connection: Connection) -> None:
+        """Note that somebody is not silent."""
+        if self._open.pop(connection.peer, None) is not None:
+            self._open[connection.peer] = connection
 
     def send(self, peer: Peer, parts: Parts) -> bool:
         """Send a message at once; False if the far side has gone."""
@@ -176,21 +195,34 @@ class Connections:
 
     def note_unread(self, connection: Connection) -> None:
         """Note that something waits for the far side to read it."""
-        connection.until_s = self._monotonic() + MAX_UNREAD_S
         self._unread[connection.peer] = connection
+        self._give_time(connection)
 
     def note_read(self, connection: Connection) -> None:
         """Note that it was read."""
         self._unread.pop(connection.peer, None)
 
+    def _give_time(self, connection: Connection) -> None:
+        connection.until_s = self._monotonic() + MAX_UNREAD_S
+        connection.noted_bytes = connection.unread_bytes
+
     def check(self) -> None:
         """Cut those who take too long."""
         now_s = self._monotonic()
         self._new = {peer: each for peer, each in self._new.items() if not each.is_open}
+        for connection in list(self._unread.values()):
+            if connection.unread_bytes + LEAST_READ_BYTES <= connection.noted_bytes:
+                self._give_time(connection)
         for connection in [*self._new.values(), *self._unread.values()]:
             if connection.until_s <= now_s:
                 self.cut(connection)
 
     def _bound_unread(self) -> None:
-        while sum(each.unread_bytes for each in self._unread.values()) > MAX_UNREAD_BYTES:
-            self.cut(next(iter(self._unread.values())))
+        while True:
+            waiting: Counter[str] = Counter()
+            for peer, each in self._unread.items():
+                waiting[peer.host] += each.unread_bytes
+            if waiting.total() <= MAX_UNREAD_BYTES:
+                return
+            ((most, _),) = waiting.most_common(1)
+            self.cut(next(each for peer, each in self._unread.items() if peer.host == most))

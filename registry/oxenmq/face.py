@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -12,10 +12,22 @@ from registry.client.services import Services
 from registry.oxenmq.addresses import parse_place
 from registry.oxenmq.allowance import Peer
 from registry.oxenmq.blocks import Follower
-from registry.oxenmq.commands import Callbacks, Desk, PeerReport, RouterPing, StoragePing, ignore
+from registry.oxenmq.commands import (
+    Callbacks,
+    Desk,
+    PeerReport,
+    RouterPing,
+    StoragePing,
+    Work,
+    ignore,
+)
 from registry.oxenmq.listener import Listener
 from registry.oxenmq.upstream import Lists
 from registry.oxenmq.wire import Parts, notify_block
+
+ASKED_BYTES_A_UNIT: Final = 2**12
+TOLD_BYTES_A_UNIT: Final = 2**16
+"""Bytes of a message and of an answer that cost as much as a message does."""
 
 CHECK_S: Final = 0.1
 """Seconds between looks at connections."""
@@ -88,22 +100,28 @@ class Face:
 
     def _take(self, peer: Peer, parts: Parts | None) -> None:
         """Answer a message, or have it answered; None is a command, which costs as much."""
-        if not self._desk.allowance.take(peer.host):
+        size = sum(map(len, parts or ()))
+        if not self._desk.allowance.take(peer.host, 1 + size // ASKED_BYTES_A_UNIT):
             # It would take the time of the others. Its library connects again.
             self._listeners[peer.listener].connections.cut_peer(peer)
             return
         answer = None if parts is None else self._desk.take(peer, parts)
-        if isinstance(answer, Awaitable):
+        if callable(answer):
             task = asyncio.create_task(self._answer(peer, answer))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
         elif answer is not None:
             self._send(peer, answer)
 
-    async def _answer(self, peer: Peer, answer: Awaitable[Parts]) -> None:
-        self._send(peer, await answer)
+    async def _answer(self, peer: Peer, work: Work) -> None:
+        answer = await work()
+        if not self._send(peer, answer):
+            # who went before he was answered may have subscribed since
+            self._desk.subscribers.remove(peer)
 
     def _send(self, peer: Peer, parts: Parts) -> bool:
+        size = sum(map(len, parts))
+        self._desk.allowance.charge(peer.host, size // TOLD_BYTES_A_UNIT)
         return self._listeners[peer.listener].connections.send(peer, parts)
 
     def _tell_block(self, height: int, block_hash: bytes) -> None:

@@ -5,11 +5,12 @@ need no other; whoever knows that key may connect.
 """
 
 import asyncio
-import contextlib
+import errno
 import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from nacl import bindings
 
@@ -21,6 +22,9 @@ from registry.oxenmq.curve import Curve
 from registry.oxenmq.wire import Parts
 from registry.oxenmq.zmtp import Mechanism, Null
 from registry.sockets import CannotListen, UnixListener, bind_unix
+
+BACKLOG: Final = 32
+"""Connections that may wait to be accepted."""
 
 
 class Listener:
@@ -52,9 +56,13 @@ class Listener:
                 path = Path(place.host)
                 if _is_listening(path):
                     raise CannotListen(f"cannot listen on {place}: another program does")
-                server = await loop.create_unix_server(connections.make, sock=bind_unix(path))
+                server = await loop.create_unix_server(
+                    connections.make, sock=bind_unix(path), backlog=BACKLOG
+                )
                 return cls(place, UnixListener(path, server), connections)
-            server = await loop.create_server(connections.make, place.host, place.port)
+            server = await loop.create_server(
+                connections.make, place.host, place.port, backlog=BACKLOG
+            )
         except OSError as error:
             raise CannotListen(f"cannot listen on {place}: {error.strerror}") from None
         port = server.sockets[0].getsockname()[1]
@@ -79,7 +87,7 @@ def _choose_mechanism(place: Place, node_key: KeyPair) -> Callable[[], Mechanism
 
 
 def _is_listening(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
-        sock.connect(str(path))
-        return True
-    return False
+    with socket.socket(socket.AF_UNIX) as sock:
+        # one that accepts nobody would have us wait
+        sock.setblocking(False)
+        return sock.connect_ex(str(path)) in (0, errno.EAGAIN)

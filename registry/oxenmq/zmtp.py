@@ -45,8 +45,8 @@ TTL_BYTES: Final = 2
 MAX_CONTEXT_BYTES: Final = 16
 
 METADATA: Final = b"\x0bSocket-Type\x00\x00\x00\x06ROUTER\x08Identity\x00\x00\x00\x00"
-CLIENTS: Final = frozenset({b"DEALER", b"ROUTER", b"REQ"})
-"""Kinds of sockets that may talk to a ROUTER."""
+CLIENTS: Final = frozenset({b"DEALER", b"ROUTER"})
+"""Kinds of sockets that OxenMQ uses. A REQ puts an empty part first, which is no command."""
 
 
 class Broken(Exception):

@@ -76,9 +76,16 @@ class Attacker:
     """One connection that has shaken hands, or has not."""
 
     def __init__(
-        self, port: int, *, is_greeted: bool = True, reads: bool = True, identity: bytes = b""
+        self,
+        port: int,
+        *,
+        is_greeted: bool = True,
+        reads: bool = True,
+        identity: bytes = b"",
+        source: str = "127.0.0.1",
     ) -> None:
         self._sock = socket.socket()
+        self._sock.bind((source, 0))
         if not reads:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         self._sock.settimeout(PATIENCE_S)
@@ -318,6 +325,39 @@ def subscribe_over_and_over(door: Door) -> None:
         attacker.close()
 
 
+def subscribe_and_break_off(door: Door) -> None:
+    """Subscriptions of connections that are cut before they are answered, from many addresses."""
+    for number in range(300):
+        with contextlib.suppress(ConnectionResetError, Cut):
+            attacker = door.attacker(source=f"127.0.80.{number % 250 + 1}")
+            attacker.send(message(b"sub.block", b"tag") + b"\xff\xff")
+            attacker.wait_for_cut()
+    late = OxenClient(door.tcp.replace("tcp://", "tcp://127.0.0.4:0;"))
+    late.greet()
+    assert late.request("sub.block").data == [b"OK"]
+    late.close()
+
+
+def ask_for_many_fields(door: Door) -> None:
+    """As many names as a message has room for, over many connections."""
+    names = ["all", *(f"-{number}" for number in range(15_000))]
+    body = json.dumps({"fields": names, "poll_block_hash": "00" * 32}).encode()
+    for number in range(100):
+        with contextlib.suppress(ConnectionResetError, Cut):
+            attacker = door.attacker(source=f"127.0.81.{number + 1}")
+            attacker.send(message(b"rpc.get_service_nodes", b"tag", body) * 2)
+
+
+def take_all_places(door: Door) -> None:
+    """Connections from many addresses that shake hands and are silent then."""
+    for number in range(600):
+        with contextlib.suppress(ConnectionResetError, Cut):
+            door.attacker(source=f"127.0.82.{number // 40 + 1}")
+    late = Honest(door.tcp.replace("tcp://", "tcp://127.0.0.4:0;"))
+    late.ask()
+    late.close()
+
+
 def speak_an_old_protocol(door: Door) -> None:
     """ZMTP 1 and 2."""
     old_greetings = (
@@ -408,6 +448,9 @@ ATTACKS: tuple[Callable[[Door], None], ...] = (
     talk_nonsense,
     send_requests_that_are_none,
     subscribe_over_and_over,
+    subscribe_and_break_off,
+    ask_for_many_fields,
+    take_all_places,
     speak_an_old_protocol,
     claim_identities,
     send_commands,

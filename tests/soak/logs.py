@@ -40,7 +40,11 @@ EXPLAINED: Final = (
     ),
     Explained("attestation refused", "attest_closed", "it came late, since the service was away"),
     Explained("events broke off|no hashes of new blocks", AWAY, "the service was away"),
-    Explained("source failed", AWAY, "the service was away from who follows it"),
+    Explained(
+        "source failed",
+        f"{AWAY}|disconnected|ReadError",
+        "the service was away from who follows it",
+    ),
     Explained(
         "fails",
         "no signed answer|Connect call failed|did not answer|timed out|within",

@@ -120,6 +120,24 @@ async def test_each_block_is_told_once_in_order() -> None:
 
 
 @in_loop
+async def test_who_told_of_blocks_that_are_none_is_not_waited_for() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        async with following(patch) as made:
+            made.service.tell_block(10**18)
+            await eventually(lambda: made.heights == [10**18])
+            made.service.tell_block(7)
+            made.service.events.put_nowait(None)
+            made.service.tell_block(8)
+            made.service.tell_block(9)
+            await eventually(lambda: made.heights == [10**18, 8, 9])
+            # one that is a little behind is no news
+            made.service.events.put_nowait(None)
+            made.service.tell_block(7)
+            made.service.tell_block(10)
+            await eventually(lambda: made.heights == [10**18, 8, 9, 10])
+
+
+@in_loop
 async def test_only_events_of_blocks_are() -> None:
     with pytest.MonkeyPatch.context() as patch:
         async with following(patch) as made:

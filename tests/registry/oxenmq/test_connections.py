@@ -181,14 +181,27 @@ def test_one_host_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     on_a_door(test)
 
 
-def test_there_are_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+def test_who_has_most_makes_room_with_whoever_was_silent_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
 
     async def test(door: Door) -> None:
-        inside = [await door.let_in(), await door.let_in(host="127.0.0.2")]
-        assert await (await door.let_in(shakes=False, host="127.0.0.3")).is_cut()
-        for far in inside:
+        lonely = await door.let_in(host="127.0.0.2")
+        first, second, third = [await door.let_in() for _ in range(3)]
+        assert await first.still_answers(door)
+        late = await door.let_in(host="127.0.0.3")
+        assert len(door.lost) == 1
+        assert await second.is_cut()
+        for far in (lonely, first, third, late):
             assert await far.still_answers(door)
+        # of the two that somebody has left, the one that was silent longest
+        await door.let_in(host="127.0.0.4")
+        assert await first.is_cut()
+        assert len(door.lost) == 2
+        # where everybody has one, whoever came first
+        await door.let_in(host="127.0.0.5")
+        assert await lonely.is_cut()
 
     on_a_door(test)
 
@@ -214,9 +227,9 @@ def test_who_does_not_shake_hands_in_time_is_cut() -> None:
     on_a_door(test)
 
 
-async def leave_unread(door: Door, size: int) -> tuple[Far, Peer]:
+async def leave_unread(door: Door, size: int, host: str = "127.0.0.1") -> tuple[Far, Peer]:
     """Send something to a new connection that is not read; return who does not."""
-    far = await door.let_in()
+    far = await door.let_in(host=host)
     peer = door.newest()
     assert door.connections.send(peer, [bytes(size)])
     return far, peer
@@ -255,17 +268,34 @@ def test_who_reads_at_last_is_listened_to_again() -> None:
     on_a_door(test)
 
 
-def test_of_too_much_whoever_waits_longest_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 2 * MORE_THAN_FITS)
+def test_of_too_much_the_oldest_of_whoever_has_most_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 3 * MORE_THAN_FITS)
 
     async def test(door: Door) -> None:
+        lonely, _ = await leave_unread(door, MORE_THAN_FITS, "127.0.0.2")
         first, one = await leave_unread(door, MORE_THAN_FITS)
         second, _ = await leave_unread(door, MORE_THAN_FITS)
         assert door.lost == []
         third, _ = await leave_unread(door, MORE_THAN_FITS)
         assert door.lost == [one]
         assert await first.is_cut()
-        for far in (second, third):
+        for far in (lonely, second, third):
             assert not far.reader.at_eof()
+
+    on_a_door(test)
+
+
+def test_who_reads_slowly_has_time() -> None:
+    async def test(door: Door) -> None:
+        far, peer = await leave_unread(door, MORE_THAN_FITS)
+        for _ in range(3):
+            await far.read(MORE_THAN_FITS // 8)
+            await asyncio.sleep(0.1)
+            door.clock.now_s += MAX_UNREAD_S - 1
+            door.connections.check()
+        assert door.lost == []
+        door.clock.now_s += MAX_UNREAD_S
+        door.connections.check()
+        assert door.lost == [peer]
 
     on_a_door(test)

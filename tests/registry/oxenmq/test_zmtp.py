@@ -121,6 +121,8 @@ FIRST = {
     "an error": GREETING + frame(b"\x05ERROR\x00", COMMAND),
     "a kind of socket that has no business here": GREETING
     + frame((READY + NOBODY).replace(b"DEALER", b"SUBPUB"), COMMAND),
+    "a kind that puts an empty part first": GREETING
+    + frame((READY + NOBODY).replace(b"\x06DEALER", b"\x03REQ"), COMMAND),
     "no kind of socket": GREETING + frame(b"\x05READY", COMMAND),
     "a name without its end": GREETING + frame(b"\x05READY\xffSocket-Type", COMMAND),
     "a value without its end": GREETING + frame(READY + b"\x00\x00\x00\x05me", COMMAND),
