@@ -9,6 +9,8 @@ import email
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from tests.devnet import WAIT_S, RunningDevnet
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: Final = tuple(sorted(PROJECT["optional-dependencies"].keys() - {"dev"}))
+CONTAINERFILE: Final = (ROOT / "Containerfile").read_text(encoding="utf-8")
 PACKAGES: Final = ("ledger", "registry")
 READ: Final = ("docs", "genesis")
 """Folders that people read."""
@@ -93,6 +96,26 @@ def test_the_source_distribution_holds_what_people_read_too(release: Release) ->
         *READ,
         "waypost.egg-info",
     }
+
+
+def test_the_container_makes_the_same_wheel_of_what_it_copies(
+    release: Release, tmp_path: Path
+) -> None:
+    for copied, target in re.findall(r"^COPY (?!--)(.+) (\S+)$", CONTAINERFILE, re.MULTILINE):
+        for name in copied.split():
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, tmp_path / target)
+            else:
+                shutil.copy(source, tmp_path)
+    (command,) = re.findall(r"^RUN pip (wheel .+)$", CONTAINERFILE, re.MULTILINE)
+    pip = [sys.executable, "-m", "pip", *shlex.split(command)]
+    subprocess.run(pip, cwd=tmp_path, capture_output=True, check=True)
+    (made,) = (tmp_path / "wheels").iterdir()
+    with ZipFile(made) as one, ZipFile(release.wheel) as other:
+        assert {name: one.read(name) for name in one.namelist() if "dist-info" not in name} == {
+            name: other.read(name) for name in other.namelist() if "dist-info" not in name
+        }
 
 
 # ---- Where it is installed ----
@@ -221,6 +244,18 @@ def test_pages_come_with_their_files(devnet: RunningDevnet, page: str) -> None:
         assert {path.rpartition(".")[2] for path in files} >= {"css", "js", "svg"}
         for path in files:
             assert client.get(path).raise_for_status().content
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_health_of_a_container_is_that_of_its_service(
+    devnet: RunningDevnet, is_there: bool
+) -> None:
+    (check,) = re.findall(r"HEALTHCHECK .*\\\n +CMD (.+)$", CONTAINERFILE, re.MULTILINE)
+    program, *words = json.loads(check)
+    port = devnet.url().rpartition(":")[2] if is_there else "1"
+    words = [word.replace("8420", port) for word in words]
+    done = subprocess.run([devnet.python.parent / program, *words], stderr=subprocess.DEVNULL)
+    assert (done.returncode == 0) == is_there
 
 
 def test_a_network_of_ones_own_starts_and_stops(devnet: RunningDevnet) -> None:
