@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 
-INSTALL = "fuzzing needs atheris, which is not in the lock: .venv/bin/pip install 'atheris==3.0.0'"
+INSTALL = """\
+fuzzing needs atheris, which is not in the lock: not every machine has it, and nothing else needs it.
+  .venv/bin/python -m pip install 'atheris>=3'"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # what is imported here is instrumented, and told of: nothing may import it earlier
     told = io.StringIO()
     with redirect_stderr(told), atheris.instrument_imports(include=["ledger", "registry"]):
-        from tests.fuzzing.campaign import find_targets, fuzz_all, print_table
+        from tests.fuzzing.campaign import fuzz_all, print_table
+        from tests.fuzzing.targets import find_targets
     began = time.monotonic()
     targets = find_targets(options.target)
     rows = fuzz_all(targets, options.out, options.runs, options.seconds, options.jobs)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from tests.fuzzing.target import Counts, Folders, fuzz
-from tests.fuzzing.targets import TARGETS
 from tests.mutations.rows import Decoder
 
 EDGES: Final = re.compile(r"cov: (\d+)")
@@ -35,15 +34,6 @@ class Row:
     def inputs(self) -> int:
         """How many it was given."""
         return self.counts.read()[0]
-
-
-def find_targets(names: Sequence[str]) -> Mapping[str, Decoder]:
-    """Return the targets of these names, all of them if there is none. Ends the program."""
-    unknown = [name for name in names if name not in TARGETS]
-    if unknown:
-        known = "\n  ".join(TARGETS)
-        raise SystemExit(f"there is no target {', '.join(unknown)}; take one of\n  {known}")
-    return {name: TARGETS[name] for name in names or TARGETS}
 
 
 def fuzz_all(
@@ -108,7 +98,8 @@ def print_table(rows: Sequence[Row], seconds: float) -> None:
         inputs, taken = row.counts.read()
         corpus = len(list(row.folders.corpus.iterdir()))
         cells = (f"{inputs:,}", f"{taken:,}", row.edges, corpus, f"{row.seconds:.0f}", row.findings)
-        print(f"| {row.name} | {' | '.join(map(str, cells))} |")
+        name = row.name.replace("|", r"\|")
+        print(f"| {name} | {' | '.join(map(str, cells))} |")
     inputs = sum(row.inputs for row in rows)
     findings = sum(row.findings for row in rows)
     print(f"{inputs:,} inputs on {len(rows)} targets in {seconds:.0f} s: {findings} findings")

@@ -20,7 +20,7 @@ Mutator: TypeAlias = Callable[[Random, bytes, bytes], bytes]
 TRIED: Final = 3
 """Values of a record are changed up to so many times."""
 
-VALUES: Final = (
+VALUES: Final[tuple[Any, ...]] = (
     *(*NUMBERS, -1, -(2**63), 2**64, 10**30, 0.5, 1e308, True, None, [], {}, [[]], {"a": 0}),
     *("", "0", "-1", "a", "\0", "é", "\U0001f600", "0" * 64, "1" * 5_000, "1e9", " 1", "²"),
 )

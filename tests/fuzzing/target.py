@@ -8,8 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Final, NoReturn
 
-import atheris
-
 from tests.fuzzing.judge import judge
 from tests.fuzzing.mutators import mutate_by_form
 from tests.mutations.rows import Decoder
@@ -18,7 +16,7 @@ HANG_S: Final = 60
 """Seconds after which an input ends the process: what `judge` is too late for."""
 
 RSS_MIB: Final = 2_048
-MIN_INPUT_BYTES: Final = 4_096
+MIN_INPUT_BYTES: Final = 8_192
 """Inputs may be as long, or twice as long as what the decoder takes."""
 
 OURS: Final = re.compile(r"/((?:ledger|registry)/.*)\.py$")
@@ -45,7 +43,7 @@ class Folders:
     """Where the inputs of a decoder lie that are worth keeping."""
 
     def __init__(self, out: Path, name: str) -> None:
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        stem = re.sub(r"[^A-Za-z0-9 -]", lambda found: f"{ord(found[0]):x}", name).replace(" ", "-")
         self.corpus = out / "corpus" / stem
         self.findings = out / "findings" / stem
         self.log = out / "logs" / f"{stem}.log"
@@ -82,6 +80,8 @@ def fuzz(
     decoder: Decoder, folders: Folders, counts: Counts, runs: int, seconds: int, log: int
 ) -> NoReturn:
     """Try so many inputs, or for so long; what libFuzzer says goes to the descriptor `log`."""
+    import atheris
+
     os.dup2(log, 1)
     os.dup2(log, 2)
     (folders.corpus / "taken").write_bytes(decoder.raw)

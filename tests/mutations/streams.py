@@ -33,6 +33,7 @@ from registry.cometbft.votes import NOTHING, ValidatorRefuses, read_height
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet.server import Frames, Malformed, _parse, frame
 from registry.engines.comet.translate import AppState, WrongNetwork, check_init_chain, read_block
+from registry.engines.follow import UNREADABLE, _read_answers
 from registry.formats.bundle import decode_bundle, encode_bundle
 from registry.formats.fingerprint import fingerprint_of
 from registry.formats.slice import decode_slice, encode_slice
@@ -261,6 +262,11 @@ TOLD: Final[dict[str, Decoder]] = {
     "failure": Decoder(b'{"type":"busy","detail":"later","values":{"a":1}}', read_failure, ()),
     "answer to the command line": Decoder(
         b'{"height":7}', lambda raw: _read_object("http://127.0.0.1", raw), BadAnswer
+    ),
+    "answer to a transaction": Decoder(
+        msgspec.json.encode({"type": "nonce_used", "values": {"nonce": 1, "expected": 2}}),
+        lambda raw: _read_answers([b"one"], msgspec.json.decode(raw)),
+        UNREADABLE,
     ),
     "duties": Decoder(
         b'{"tests":[{"node":"%s"}]}' % encode_node(public("node")).encode(),
