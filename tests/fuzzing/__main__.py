@@ -19,7 +19,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 INSTALL = """\
-fuzzing needs atheris, which is not in the lock: not every machine has it, and nothing else needs it.
+fuzzing needs atheris, which is not in the lock, since not every machine can have it:
   .venv/bin/python -m pip install 'atheris>=3'"""
 
 

@@ -1,16 +1,21 @@
 """Fuzzes many decoders, some beside each other, and counts what became of it."""
 
-import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Final
 
 from tests.fuzzing.target import Counts, Folders, fuzz
 from tests.mutations.rows import Decoder
+
+FORK: Final = get_context("fork")
+"""What was instrumented once is so in every process."""
 
 EDGES: Final = re.compile(r"cov: (\d+)")
 
@@ -55,33 +60,30 @@ def fuzz_all(
 
 def fuzz_each(rows: Sequence[Row], share: int, seconds: int, jobs: int) -> None:
     """Give each row so many inputs, `jobs` rows at a time."""
-    waiting, under_way = iter(rows), dict[int, tuple[Row, float]]()
-    while start_some(waiting, under_way, share, seconds, jobs):
-        pid, status = os.wait()
-        row, began = under_way.pop(pid)
-        row.seconds += time.monotonic() - began
-        row.edges = read_edges(row.folders.log)
-        row.is_over = status != 0 or row.seconds >= seconds
-        note = f", ended with status {os.waitstatus_to_exitcode(status)}" if status else ""
-        print(f"{row.name}: {row.inputs:,} inputs{note}", file=sys.stderr, flush=True)
+    waiting, under_way = iter(rows), dict[int, tuple[Row, ForkProcess, float]]()
+    while True:
+        while len(under_way) < jobs and (row := next(waiting, None)) is not None:
+            left_s = max(1, round(seconds - row.seconds))
+            told = (row.decoder, row.folders, row.counts, share, left_s)
+            process = FORK.Process(target=fuzz, args=told)
+            process.start()
+            under_way[process.sentinel] = row, process, time.monotonic()
+        if not under_way:
+            return
+        for sentinel in wait(list(under_way)):
+            assert isinstance(sentinel, int)
+            row, process, began = under_way.pop(sentinel)
+            process.join()
+            row.seconds += time.monotonic() - began
+            row.is_over = process.exitcode != 0 or row.seconds >= seconds
+            finish(row, process.exitcode)
 
 
-def start_some(
-    waiting: Iterator[Row],
-    under_way: dict[int, tuple[Row, float]],
-    share: int,
-    seconds: int,
-    jobs: int,
-) -> bool:
-    """Start rows until `jobs` are under way; return whether any is."""
-    while len(under_way) < jobs and (row := next(waiting, None)) is not None:
-        left_s = max(1, round(seconds - row.seconds))
-        with row.folders.log.open("wb") as log:
-            pid = os.fork()
-            if not pid:
-                fuzz(row.decoder, row.folders, row.counts, share, left_s, log.fileno())
-        under_way[pid] = row, time.monotonic()
-    return bool(under_way)
+def finish(row: Row, code: int | None) -> None:
+    """Note what libFuzzer said of a row, and tell that it is done."""
+    row.edges = read_edges(row.folders.log)
+    note = f", ended with code {code}" if code else ""
+    print(f"{row.name}: {row.inputs:,} inputs{note}", file=sys.stderr, flush=True)
 
 
 def read_edges(log: Path) -> int:

@@ -76,12 +76,11 @@ def place_of(error: BaseException) -> str:
     return place
 
 
-def fuzz(
-    decoder: Decoder, folders: Folders, counts: Counts, runs: int, seconds: int, log: int
-) -> NoReturn:
-    """Try so many inputs, or for so long; what libFuzzer says goes to the descriptor `log`."""
+def fuzz(decoder: Decoder, folders: Folders, counts: Counts, runs: int, seconds: int) -> NoReturn:
+    """Try so many inputs, or for so long; what libFuzzer says goes to the log."""
     import atheris
 
+    log = os.open(folders.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     (folders.corpus / "taken").write_bytes(decoder.raw)

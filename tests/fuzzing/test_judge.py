@@ -135,13 +135,13 @@ def test_records_hold_numbers_and_bytes() -> None:
 
 
 def stand_in(
-    decoder: Decoder, _folders: Folders, counts: Counts, runs: int, _seconds: int, log: int
+    decoder: Decoder, folders: Folders, counts: Counts, runs: int, _seconds: int
 ) -> NoReturn:
     """Try what it is told; a decoder of nothing takes no more than three inputs, and breaks off."""
     most = runs if decoder.raw else 3
     for _ in range(most):
         counts.add(bool(decoder.raw))
-    os.write(log, b"#2\tINITED cov: 4 ft: 4\n#9\tDONE   cov: 12 ft: 4\n")
+    folders.log.write_bytes(b"#2\tINITED cov: 4 ft: 4\n#9\tDONE   cov: 12 ft: 4\n")
     os._exit(0 if decoder.raw else 70)
 
 
@@ -158,7 +158,7 @@ def test_what_one_leaves_undone_goes_to_the_others(
     assert [row.is_over for row in rows] == [False, True, False]
     campaign.print_table(rows, 1.0)
     out, err = capsys.readouterr()
-    assert "b: 3 inputs, ended with status 70\n" in err
+    assert "b: 3 inputs, ended with code 70\n" in err
     assert out.splitlines()[-1] == "301 inputs on 3 targets in 1 s: 0 findings"
 
 
