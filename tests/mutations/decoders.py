@@ -43,7 +43,7 @@ from ledger.messages.contact import Version
 from ledger.messages.duty import Vote
 from ledger.messages.evidence import MISBEHAVIOUR, Misbehaviour
 from ledger.messages.genesis import GENESIS
-from ledger.messages.lists import Attestor
+from ledger.messages.lists import Attestor, decode_header
 from ledger.messages.proofs import STATE_PROOF
 from ledger.messages.state import (
     Absence,
@@ -78,6 +78,7 @@ from ledger.transactions.envelope import Transaction
 from registry.agent.contact import KEPT_NODE, Kept
 from registry.agent.votes import BATCH, Batch
 from registry.client.checks import read_genesis
+from registry.client.proofs import read_record
 from registry.drafts import BadDraft, draft_paid, read_draft, write_draft
 from registry.evidence import EVIDENCE_FILE, check_evidence
 from registry.inheritance import INHERITANCE_FILE, check_inheritance, make_inheritance
@@ -130,6 +131,7 @@ NETWORK: Final = grown()
 READER: Final = NETWORK.view.reader
 END: Final = NETWORK.chain.end_of(1)
 assert END is not None
+HEADER: Final = decode_header(END.newest_header().header)
 CHALLENGE: Final = Challenge(public("node"), public("node 2"), bytes(range(32)), 300)
 
 
@@ -193,6 +195,10 @@ LEDGER: Final[dict[str, Decoder]] = {
     "check-in": of_codec(
         encode(SignedCheckIn(CheckIn(public("node"), 2**40, Version(1, 0, 0), 33), bytes(64))),
         SIGNED_CHECK_IN,
+    ),
+    "record of a client": Decoder(
+        encode(END.make_proof(b"n" + public("node"))),
+        lambda raw: read_record(HEADER, NODES, public("node"), raw),
     ),
     "state proof": of_codec(encode(END.make_proof(b"n" + public("node"))), STATE_PROOF),
     "genesis": of_codec(encode(make_genesis()), GENESIS),

@@ -38,6 +38,7 @@ from registry.engines.follow import UNREADABLE, _read_answers
 from registry.formats.bundle import decode_bundle, encode_bundle
 from registry.formats.fingerprint import fingerprint_of
 from registry.formats.slice import decode_slice, encode_slice
+from registry.importing import BadOperators, read_operators
 from registry.ipc import Busy, Lost
 from registry.manifest import Manifest, decode_manifest
 from registry.oxenmq import commands
@@ -286,6 +287,18 @@ TOLD: Final[dict[str, Decoder]] = {
         b'{"level":"error","message":"CONSENSUS FAILURE!!!","err":"\\"a"}\n', find_failure, ()
     ),
     "manifest": Decoder(msgspec.json.encode(MANIFEST), decode_manifest, msgspec.DecodeError),
+    "map of operators": Decoder(
+        msgspec.json.encode(
+            {
+                encode_node(public("node")): {
+                    "operator": encode_account(public("alice")),
+                    "duty_key": public("node 2").hex(),
+                }
+            }
+        ),
+        read_operators,
+        BadOperators,
+    ),
     "memory of warnings": Decoder(
         b'{"version":1,"told":[],"nodes":{},"queues":{"mail":{"messages":[],"dropped":1}}}',
         Folder(lambda path: Keeper(path).memory).read,
