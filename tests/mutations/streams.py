@@ -337,6 +337,11 @@ STREAMS: Final[dict[str, Decoder]] = {
     "block of ABCI": Decoder(BLOCK.SerializeToString(), read_request, (Malformed, WrongNetwork)),
     "start of ABCI": Decoder(START.SerializeToString(), read_request, (Malformed, WrongNetwork)),
     "frame between processes": Decoder(ipc.frame([1, "query", ["node", {}]]), read_frame, Lost),
+    "message between processes": Decoder(
+        ipc.encode([1, "query", ["node", {}]]),
+        lambda raw: read_frame(len(raw).to_bytes(4, "big") + raw),
+        Lost,
+    ),
     "events": Decoder(
         b'event: block\ndata: {"height":8640}\nid: 8640\n\ndata: 1\r\n\r\n',
         read_events,
