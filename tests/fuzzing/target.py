@@ -19,6 +19,23 @@ RSS_MIB: Final = 2_048
 MIN_INPUT_BYTES: Final = 8_192
 """Inputs may be as long, or twice as long as what the decoder takes."""
 
+BOUNDARIES: Final = (
+    *(number.to_bytes(size, "big") for size in (2, 4, 8) for number in (0, 1, 2 ** (8 * size) - 1)),
+    *((2 ** (8 * size - 1)).to_bytes(size, "big") for size in (2, 4, 8)),
+    # LEB128: 128, 2^14 - 1, 2^16, 2^21 - 1
+    *(b"\x80\x01", b"\xff\x7f", b"\x80\x80\x04", b"\xff\xff\x7f"),
+    # heads of MessagePack: no bytes, and more items and bytes than there are
+    *(
+        b"\xc4\0",
+        b"\xc4\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\x90",
+        b"\xdc\xff\xff",
+        b"\xdd\xff\xff\xff\xff",
+    ),
+)
+"""Numbers at which something may end, as they are written here: libFuzzer puts them in."""
+
 OURS: Final = re.compile(r"/((?:ledger|registry)/.*)\.py$")
 
 
@@ -47,6 +64,7 @@ class Folders:
         self.corpus = out / "corpus" / stem
         self.findings = out / "findings" / stem
         self.log = out / "logs" / f"{stem}.log"
+        self.words = self.log.with_suffix(".words")
         for folder in (self.corpus, self.findings, self.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -100,7 +118,10 @@ def fuzz(decoder: Decoder, folders: Folders, counts: Counts, runs: int, seconds:
             return mutated
         return changed
 
+    words = ("".join(f"\\x{byte:02x}" for byte in word) for word in BOUNDARIES)
+    folders.words.write_text("".join(f'"{word}"\n' for word in words))
     options = {
+        "dict": folders.words,
         "runs": runs,
         "max_total_time": seconds,
         "timeout": HANG_S,
