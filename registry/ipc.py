@@ -62,7 +62,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Any:
         if size > MAX_FRAME_BYTES:
             raise Lost(f"a frame of {size} bytes")
         return decode(await reader.readexactly(size))
-    except (asyncio.IncompleteReadError, OSError, msgspec.MsgspecError, RecursionError) as error:
+    except (EOFError, OSError, ValueError, RecursionError) as error:
         raise Lost("the connection ended") from error
 
 

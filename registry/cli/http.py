@@ -218,7 +218,7 @@ class Service:
             return bytes(body)
         try:
             problem = msgspec.json.decode(bytes(body), type=_Problem)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             raise BadAnswer(
                 f"{self.url} answers {response.status_code} without a reason: is it a Waypost "
                 "service?"
@@ -236,7 +236,7 @@ class Service:
 def _read_object(url: str, body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise BadAnswer(f"{url} answers with no JSON object: is it a Waypost service?") from None
 
 

@@ -248,6 +248,25 @@ async def test_a_request_of_wrong_types_is_answered_with_its_own_id(message: lis
         writer.close()
 
 
+NO_MESSAGES = {
+    "no form of MessagePack": b"\xc1",
+    "text that is none": b"\xa1\xff",
+    "deep": b"\x91" * 10_000,
+    "nothing": b"",
+    "cut off": b"\x92\1",
+}
+
+
+@pytest.mark.parametrize("body", NO_MESSAGES.values(), ids=NO_MESSAGES)
+@in_loop
+async def test_a_frame_that_is_no_message_is_the_end(body: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(len(body).to_bytes(4, "big") + body)
+    reader.feed_eof()
+    with pytest.raises(Lost):
+        await ipc.read_frame(reader)
+
+
 ODD_ANSWERS: list[Any] = [7, [1], [1, "ok"], [99, "ok", 1], [1, "refusal", 5]]
 
 
