@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import engines, epoch_end, execution, lists, serving, startup, swarms
+from bench import anvil, engines, epoch_end, execution, lists, serving, startup, submission, swarms
 from bench.figures import Report, Section
 
 SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
@@ -19,6 +19,8 @@ SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
     "lists": lists.run,
     "serving": serving.run,
     "epoch_end": epoch_end.run,
+    "submission": submission.run,
+    "anvil": anvil.run,
     "startup": startup.run,
     "engines": engines.run,
 }
