@@ -10,11 +10,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import anvil, engines, epoch_end, execution, lists, serving, startup, submission, swarms
+from bench import (
+    anvil,
+    engines,
+    epoch_end,
+    execution,
+    growth,
+    lists,
+    serving,
+    startup,
+    submission,
+    swarms,
+)
 from bench.figures import Report, Section
 
 SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
     "execution": execution.run,
+    "growth": growth.run,
     "swarms": swarms.run,
     "lists": lists.run,
     "serving": serving.run,
