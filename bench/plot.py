@@ -48,7 +48,7 @@ def draw(path: Path, curves: Sequence[Curve]) -> None:
 def _draw_panel(curve: Curve) -> str:
     sizes, values = list(curve.points), list(curve.points.values())
     growth = sizes[-1] / sizes[0]
-    low, high = min(values) / 2, values[0] * growth * 1.5
+    low, high = min(values) / 2, max(*values, values[0] * growth) * 1.5
 
     def at(size: float, value: float) -> tuple[float, float]:
         right = log10(size / sizes[0]) / log10(growth)

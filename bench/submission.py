@@ -42,7 +42,7 @@ NODES: Final = 1_000
 WORKERS: Final = 2
 CONNECTIONS: Final = 6
 BATCH: Final = 1_000
-ROUNDS: Final = 1
+ROUNDS: Final = 3
 BATCHES: Final = 90
 """Of each round."""
 FULL_BATCHES: Final = 120
