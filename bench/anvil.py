@@ -31,8 +31,14 @@ from bench.figures import Limit, Section
 from bench.homes import HOST, Service
 from bench.load import make_post
 from bench.networks import SEED, WIDE, make_pairs
-from bench.processes import read_peak_mb
-from bench.submission import count_accepted, read_network, run_flood, wait_for_blocks
+from bench.processes import read_peak_mb, read_processor_s
+from bench.submission import (
+    count_accepted,
+    read_network,
+    read_processor,
+    run_flood,
+    wait_for_blocks,
+)
 from bench.traffic import CONTRIBUTE_SHARE, CONTRIBUTIONS, REGISTER_SHARE, Traffic
 from ledger.crypto import sha256
 from ledger.messages.genesis import GENESIS as GENESIS_FILE
@@ -93,11 +99,14 @@ def run(section: Section) -> None:
         with _running(program) as anvil:
             anvil.measure(folder)
             theirs = [anvil.measure(folder) for _ in range(ROUNDS)]
+            cost = [1e6 * one for one in anvil.processor_s[1:]]
             memory = read_peak_mb(anvil.process)
-        ours = _measure_service(folder)
+        ours, our_cost = _measure_service(folder)
     section.add("anvil: transactions", "a second", theirs)
+    section.add("  processor", "µs a transaction", cost)
     section.add("  its memory at most", "MB", memory)
     section.add("service: transactions", "a second", ours)
+    section.add("  processor", "µs a transaction", our_cost)
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     section.add("service / anvil", "times", ratios, GOAL)
 
@@ -112,8 +121,8 @@ def find_anvil() -> Path | None:
 # -------------------------------------------------------------------------------- service
 
 
-def _measure_service(folder: Path) -> list[float]:
-    """Return the transactions a second of each round."""
+def _measure_service(folder: Path) -> tuple[list[float], list[float]]:
+    """Return the transactions a second of each round, and what one takes of the processor in µs."""
     home = folder / "home"
     homes.prepare(home, NODES, WIDE)
     service = Service(home, WORKERS)
@@ -121,7 +130,13 @@ def _measure_service(folder: Path) -> list[float]:
         service.wait_until_ready()
         raw = (home / GENESIS).read_bytes()
         draws = _make_traffic(raw)
-        return [_measure_round(service, draws, folder) for _ in range(ROUNDS)]
+        rates, costs = [], []
+        for _ in range(ROUNDS):
+            before = sum(read_processor(service).values())
+            rates.append(_measure_round(service, draws, folder))
+            used = sum(read_processor(service).values()) - before
+            costs.append(1e6 * used / (OURS * BATCHES * BATCH))
+        return rates, costs
     finally:
         service.stop()
 
@@ -185,6 +200,8 @@ class Anvil:
         self._random = Random(SEED)
         self._contract = ""
         self._chain_id = ""
+        self.processor_s: list[float] = []
+        """What a transaction took of the processor, in each round."""
 
     def ask(self, method: str, *params: Any) -> Any:
         """Return the result of one call."""
@@ -233,6 +250,7 @@ class Anvil:
             for place in range(CONNECTIONS)
         ]
         before = int(self.ask("eth_blockNumber"), 16)
+        used = read_processor_s(self.process)
         done = run_flood(self._port, connections, folder, _count_hashes)
         began = time.perf_counter()
         while int(self.ask("txpool_status")["pending"], 16):
@@ -240,6 +258,7 @@ class Anvil:
                 raise RuntimeError("anvil does not come to an end")
             time.sleep(0.05)
         seconds = done.seconds + time.perf_counter() - began
+        self.processor_s.append((read_processor_s(self.process) - used) / done.accepted)
         self._check(before, done.accepted)
         return done.accepted / seconds
 

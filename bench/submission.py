@@ -40,6 +40,7 @@ from registry.wallet import Terms, Wallet
 
 NODES: Final = 1_000
 WORKERS: Final = 2
+CORES: Final = 2
 CONNECTIONS: Final = 6
 BATCH: Final = 1_000
 ROUNDS: Final = 3
@@ -220,10 +221,10 @@ def _measure_rate(section: Section, service: Service, network: Network, folder: 
         seconds = BATCHES * BATCH / GOAL.value
         with _reading(_make_reads(service, network.pairs, seconds), folder) as samples:
             time.sleep(0.3)
-            before = _read_processor(service)
+            before = read_processor(service)
             done = run_flood(service.port, batches, folder, count_accepted)
             drained.append(done.accepted / (done.seconds + wait_for_blocks(service, done)))
-            after = _read_processor(service)
+            after = read_processor(service)
         shares.append({name: after[name] - before[name] for name in after})
         reads += samples
         rates.append(done.accepted / done.seconds)
@@ -238,6 +239,9 @@ def _measure_rate(section: Section, service: Service, network: Network, folder: 
     for name in shares[0]:
         micro = [1e6 * share[name] / (BATCHES * BATCH) for share in shares]
         section.add(f"  processor: {name}", "µs a transaction", micro)
+    # whatever somebody else takes of the cores: the most that two of them could do at this cost
+    most = [CORES * BATCHES * BATCH / sum(share.values()) for share in shares]
+    section.add("  if all of it kept two cores busy", "transactions/s", most)
     _report_reads(section, "reads alone", alone)
     _report_reads(section, "reads beside it", reads)
 
@@ -253,7 +257,7 @@ def wait_for_blocks(service: Service, done: Flood) -> float:
     return time.perf_counter() - began
 
 
-def _read_processor(service: Service) -> dict[str, float]:
+def read_processor(service: Service) -> dict[str, float]:
     """Return the processor time of each kind of process, in seconds."""
     used: dict[str, float] = {}
     for process, name in service.family().items():
