@@ -130,15 +130,10 @@ def _measure_service(folder: Path) -> tuple[list[float], list[float]]:
         service.wait_until_ready()
         raw = (home / GENESIS).read_bytes()
         draws = _make_traffic(raw)
-        rates, costs = [], []
-        for _ in range(ROUNDS):
-            before = sum(read_processor(service).values())
-            rates.append(_measure_round(service, draws, folder))
-            used = sum(read_processor(service).values()) - before
-            costs.append(1e6 * used / (OURS * BATCHES * BATCH))
-        return rates, costs
+        rounds = [_measure_round(service, draws, folder) for _ in range(ROUNDS)]
     finally:
         service.stop()
+    return [rate for rate, _ in rounds], [cost for _, cost in rounds]
 
 
 def _make_traffic(genesis: bytes) -> list[Traffic]:
@@ -156,7 +151,7 @@ def _make_traffic(genesis: bytes) -> list[Traffic]:
     ]  # fmt: skip
 
 
-def _measure_round(service: Service, draws: Sequence[Traffic], folder: Path) -> float:
+def _measure_round(service: Service, draws: Sequence[Traffic], folder: Path) -> tuple[float, float]:
     height = read_network(service)["height"]
     connections = [
         [
@@ -165,10 +160,13 @@ def _measure_round(service: Service, draws: Sequence[Traffic], folder: Path) -> 
         ]
         for draw in draws
     ]
+    before = sum(read_processor(service).values())
     done = run_flood(service.port, connections, folder, count_accepted)
+    seconds = done.seconds + wait_for_blocks(service, done)
+    used = sum(read_processor(service).values()) - before
     if done.accepted != OURS * BATCHES * BATCH:
         raise RuntimeError(f"only {done.accepted} transactions were accepted")
-    return done.accepted / (done.seconds + wait_for_blocks(service, done))
+    return done.accepted / seconds, 1e6 * used / done.accepted
 
 
 def _encode_json(raws: Sequence[bytes]) -> bytes:

@@ -17,9 +17,9 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ledger.chain import PAUSE_TRANSACTIONS, Chain
 from ledger.crypto import Signed
@@ -53,37 +53,42 @@ class Fate(NamedTuple):
     """Why it was dropped."""
 
 
-class Place(NamedTuple):
-    """Where a waiting transaction stands."""
-
-    standing: Amount
-    turn: int
-    """Less than that of all that came before."""
-    hash: Hash
+Place: TypeAlias = tuple[Amount, int, Hash]
+"""How a waiting transaction stands, its turn, less than that of all that came before, its hash."""
 
 
 class Ranks:
-    """How the paid transactions that wait stand, the lowest first; of equals the last to come."""
+    """How the paid transactions that wait stand, the lowest first; of equals the last to come.
+
+    A pool that is not full only writes them down.
+    """
 
     def __init__(self) -> None:
         self._heap: list[Place] = []
+        self._is_heap = False
         self._last: dict[Key, Amount] = {}
-        self._turn = 0
 
     def standing(self, tx: Transaction) -> Amount:
         """Return how a transaction would stand behind those of its sender."""
         return min(tx.fee, self._last.get(tx.sender, tx.fee))
 
-    def add(self, tx: Transaction) -> None:
+    def add(self, tx: Transaction, turn: int) -> None:
         """Take in the last one of its sender."""
-        standing = self.standing(tx)
+        standing, before = tx.fee, self._last.get(tx.sender)
+        if before is not None and before < standing:
+            standing = before
         self._last[tx.sender] = standing
-        self._turn -= 1
-        heappush(self._heap, Place(standing, self._turn, tx.hash))
+        if self._is_heap:
+            heappush(self._heap, (standing, turn, tx.hash))
+        else:
+            self._heap.append((standing, turn, tx.hash))
 
     def lowest(self, waiting: Container[Hash]) -> Place | None:
         """Return the place of the lowest of those that wait; None if there is none."""
-        while self._heap and self._heap[0].hash not in waiting:
+        if not self._is_heap:
+            heapify(self._heap)
+            self._is_heap = True
+        while self._heap and self._heap[0][2] not in waiting:
             heappop(self._heap)
         return self._heap[0] if self._heap else None
 
@@ -108,6 +113,7 @@ class Pool:
         self._bytes = 0
         self._free = 0
         self._ranks = Ranks()
+        self._turn = 0
         # senders of whom something had to go since the last commit
         self._outbid: set[Key] = set()
         # what is on its way in, so that what comes meanwhile finds no room twice
@@ -180,7 +186,7 @@ class Pool:
         if not is_full:
             return
         lowest = self._ranks.lowest(self._waiting)
-        is_better = lowest is not None and all(tx.fee > lowest.standing for tx in paid)
+        is_better = lowest is not None and all(tx.fee > lowest[0] for tx in paid)
         if len(paid) < len(raws) or not is_better or arriving > MAX_OUTBIDDING:
             raise Busy("the pool is full")
 
@@ -257,7 +263,7 @@ class Pool:
             self._ranks.put_back(going)
             return refusal
         for place in going:
-            outbid = self._waiting[place.hash]
+            outbid = self._waiting[place[2]]
             self._outbid.add(outbid.sender)
             self._drop(outbid, Refusal("outbid"))
         self._waiting[tx.hash] = tx
@@ -265,7 +271,8 @@ class Pool:
         if tx.kind.is_free:
             self._free += 1
         else:
-            self._ranks.add(tx)
+            self._turn -= 1
+            self._ranks.add(tx, self._turn)
         self._fates.pop(tx.hash, None)
         return None
 
@@ -279,11 +286,11 @@ class Pool:
         standing = self._ranks.standing(tx)
         while count > MAX_WAITING or size > MAX_WAITING_BYTES:
             place = self._ranks.lowest(self._waiting)
-            if place is None or place.standing >= standing:
+            if place is None or place[0] >= standing:
                 raise Refusal("outbid")
             self._ranks.pop()
             going.append(place)
-            count, size = count - 1, size - len(self._waiting[place.hash].raw)
+            count, size = count - 1, size - len(self._waiting[place[2]].raw)
 
     async def settled(self, tx_hash: Hash) -> None:
         """Return once a waiting transaction stands in a block, or has left the pool."""
@@ -313,7 +320,8 @@ class Pool:
                     self._drop(tx, refusal)
                 else:
                     if not tx.kind.is_free:
-                        self._ranks.add(tx)
+                        self._turn -= 1
+                        self._ranks.add(tx, self._turn)
                 if place % PAUSE_TRANSACTIONS == 0:
                     await asyncio.sleep(0)
 
