@@ -10,15 +10,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import engines, epoch_end, execution, lists, serving, startup, swarms
+from bench import (
+    anvil,
+    engines,
+    epoch_end,
+    execution,
+    growth,
+    lists,
+    serving,
+    startup,
+    submission,
+    swarms,
+)
 from bench.figures import Report, Section
 
 SECTIONS: Final[dict[str, Callable[[Section], None]]] = {
     "execution": execution.run,
+    "growth": growth.run,
     "swarms": swarms.run,
     "lists": lists.run,
     "serving": serving.run,
     "epoch_end": epoch_end.run,
+    "submission": submission.run,
+    "anvil": anvil.run,
     "startup": startup.run,
     "engines": engines.run,
 }

@@ -70,7 +70,7 @@ def run(section: Section) -> None:
 
 
 async def _measure(section: Section, nodes: int, goal: Limit, folder: Path) -> None:
-    network = Network(nodes, folder)
+    network = Network(nodes, STEADY[nodes], folder)
     await network.start()
     if nodes == PARTS_OF:
         _report_parts(section, "all nodes begin to earn", network.chain)
@@ -86,6 +86,16 @@ async def _measure(section: Section, nodes: int, goal: Limit, folder: Path) -> N
         section.add(f"  {part}", "ms", [getattr(end, part) for end in ends])
     note = ", ".join(f"{part} {getattr(heaviest, part):.0f}" for part in End._fields)
     section.add("  if all of them begin to earn at this end", "ms", sum(heaviest), note=note)
+
+
+async def measure_steady(nodes: int, times: int, folder: Path) -> list[float]:
+    """Return the processor time of so many steady ends of a network, in ms."""
+    network = Network(nodes, times, folder)
+    await network.start()
+    for _ in range(1 + times):
+        await network.end_epoch()
+    await network.close()
+    return network.processor_ms[1:]
 
 
 # --------------------------------------------------------------------------- whole ends
@@ -105,10 +115,11 @@ class End(NamedTuple):
 class Network:
     """A network of which one node in a hundred changes in each epoch."""
 
-    def __init__(self, nodes: int, folder: Path) -> None:
+    def __init__(self, nodes: int, steady: int, folder: Path) -> None:
+        """`steady` ends are to come after the heaviest."""
         changing = nodes // 100
         self._change, self._moving = 2 * changing // 5, changing // 5
-        contacts = make_contacts(nodes + (STEADY[nodes] + 2) * self._change)
+        contacts = make_contacts(nodes + (steady + 2) * self._change)
         params = {
             "epoch_ms": EPOCH_MS, "payable_ms": EPOCH_MS, "activation_floor": self._change,
             "fresh_ms": 2 * EPOCH_MS, "valid_ms": 4 * EPOCH_MS,
@@ -121,6 +132,8 @@ class Network:
         self._publisher = Publisher(self.chain, self._replica.roster, folder / "publish")
         self._links = HashChain(derive_secret(ATTESTOR_SEED, CHAIN))
         self._moved = nodes
+        self.processor_ms: list[float] = []
+        """What each end of an epoch took of the processor, on all threads."""
 
     async def start(self) -> None:
         """Publish the list of height 0."""
@@ -141,7 +154,9 @@ class Network:
     async def end_epoch(self) -> End:
         """Let some nodes change, and end an epoch; its list becomes final and gets its deltas."""
         await self.move_some()
+        used = time.process_time()
         end = await self._commit([], EPOCH_MS)
+        self.processor_ms.append(1_000 * (time.process_time() - used))
         link = self.chain.view().state.one(CHAINLINKS, derive(ATTESTOR_SEED, "list").public)
         reveal = self._links.reveal(link.value, link.accepted)
         assert reveal is not None

@@ -21,12 +21,13 @@ import msgspec
 from bench import ends, homes
 from bench.figures import Limit, Section, percentile, python_command
 from bench.homes import HOST, Service
-from bench.load import Kind, Plan, Result, Sample
+from bench.load import Kind, Plan, Result, Sample, make_get, make_post
 from bench.networks import NODES_OF_OPERATOR, make_pairs
 from ledger.crypto import KeyPair, sha256
 from ledger.messages.lists import decode_header, decode_signed_header
 from ledger.types import COIN, Hash
 from registry.addresses import encode_account, encode_node
+from registry.api.answers import MSGPACK
 from registry.home import GENESIS
 from registry.keystore import derive
 from registry.wallet import Terms, Wallet
@@ -76,23 +77,18 @@ def make_plan(service: Service, home: Path) -> Plan:
     nodes = [encode_node(derive(homes.node_seed(n), "node").public) for n in range(0, NODES, 13)]
     accounts = [encode_account(pair.public) for pair in pairs[::17]]
     requests = {
-        "latest": [_get("/v1/lists/latest")],
-        "header": [_get("/v1/lists/{epoch}")],
-        "full": [_get("/v1/lists/{epoch}/full")],
-        "not_modified": [_get("/v1/lists/{epoch}/full", "If-None-Match: {etag}")],
-        "node": [_get(f"/v1/nodes/{node}") for node in nodes],
-        "account": [_get(f"/v1/accounts/{account}") for account in accounts],
-        "network": [_get("/v1/network")],
-        "nodes": [_get("/v1/nodes?limit=100")],
+        "latest": [make_get("/v1/lists/latest")],
+        "header": [make_get("/v1/lists/{epoch}")],
+        "full": [make_get("/v1/lists/{epoch}/full")],
+        "not_modified": [make_get("/v1/lists/{epoch}/full", "If-None-Match: {etag}")],
+        "node": [make_get(f"/v1/nodes/{node}") for node in nodes],
+        "account": [make_get(f"/v1/accounts/{account}") for account in accounts],
+        "network": [make_get("/v1/network")],
+        "nodes": [make_get("/v1/nodes?limit=100")],
         "submit": _submissions(genesis_hash, pairs, network["height"], network["time_ms"]),
     }
     kinds = [Kind(name, rate, requests[name]) for name, rate in RATES.items()]
     return Plan(HOST, service.port, SECONDS, network["latest_final"]["epoch"], kinds)
-
-
-def _get(path: str, *fields: str) -> bytes:
-    lines = [f"GET {path} HTTP/1.1", "Host: bench", *fields, "", ""]
-    return "\r\n".join(lines).encode()
 
 
 def _submissions(
@@ -111,11 +107,7 @@ def _submissions(
                 for _ in range(TRANSACTIONS)
             ]
         body = msgspec.msgpack.encode(raws)
-        head = (
-            "POST /v1/transactions HTTP/1.1", "Host: bench", "Content-Type: application/msgpack",
-            f"Content-Length: {len(body)}", "", "",
-        )  # fmt: skip
-        made.append("\r\n".join(head).encode() + body)
+        made.append(make_post("/v1/transactions", MSGPACK, body))
     return made
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from bench.networks import (
     make_pairs,
     open_with_accounts,
 )
+from bench.processes import find_family
 from bench.traffic import make_contact
 from ledger.chain import Chain
 from ledger.crypto import KeyPair, sha256
@@ -46,6 +47,7 @@ REQUIREMENT: Final = 100 * COIN
 DAY_MS: Final = 86_400_000
 START_S: Final = 60.0
 STOP_S: Final = 30.0
+ANSWER_S: Final = 30.0
 HOST: Final = "127.0.0.1"
 
 
@@ -59,11 +61,11 @@ class Everything:
 # ----------------------------------------------------------------------------- preparing
 
 
-def prepare(home: Path, nodes: int) -> None:
-    """Make the home of a chain with that many active nodes."""
+def prepare(home: Path, nodes: int, params: Mapping[str, int] = WIDE) -> None:
+    """Make the home of a chain with that many active nodes; `params` change the preset."""
     home.mkdir(mode=0o700)
     start_ms = time.time_ns() // 1_000_000 - DAY_MS
-    genesis = make_genesis(start_ms, WIDE)
+    genesis = make_genesis(start_ms, params)
     (home / GENESIS).write_bytes(genesis)
     save_insecure_seed(home / "producer.json", PRODUCER_SEED)
     save_insecure_seed(home / "attestor.json", ATTESTOR_SEED)
@@ -134,6 +136,17 @@ def commit_block(
 # ------------------------------------------------------------------------------- running
 
 
+def ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """Return status and body of an answer; a body that is sent is JSON."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_S)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
 class Service:
     """`waypost run` on a home, with everything that belongs to it."""
 
@@ -173,13 +186,11 @@ class Service:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Return status and body of an answer."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        return ask(self.port, "GET", path)
+
+    def family(self) -> dict[int, str]:
+        """Return its processes, and what each of them is."""
+        return find_family(self._process.pid)
 
     def log_tail(self) -> str:
         """Return the last lines of the log."""

@@ -80,6 +80,21 @@ class Result(msgspec.Struct, frozen=True):
     """Of one core, taken by this process."""
 
 
+def make_get(path: str, *fields: str) -> bytes:
+    """Return a GET request with these header fields."""
+    lines = [f"GET {path} HTTP/1.1", "Host: bench", *fields, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+def make_post(path: str, media: str, body: bytes, *fields: str) -> bytes:
+    """Return a POST request with a body of this media type."""
+    head = (
+        f"POST {path} HTTP/1.1", "Host: bench", f"Content-Type: {media}",
+        f"Content-Length: {len(body)}", *fields, "", "",
+    )  # fmt: skip
+    return "\r\n".join(head).encode() + body
+
+
 class Connection:
     """One connection to the service that is kept open."""
 

@@ -30,6 +30,7 @@ import msgspec
 
 from bench.figures import Limit, Section, python_command
 from bench.networks import SEED
+from bench.processes import read_processor_s
 from registry.api.models import Network, example_of
 from registry.files import write_atomically
 from registry.ipc import Server
@@ -174,12 +175,6 @@ def run_timed(command: Sequence[str]) -> tuple[str, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     return said, used.ru_utime + used.ru_stime
-
-
-def read_processor_s(process: int) -> float:
-    """Return the processor time that a process with one thread that matters took, in seconds."""
-    spent = Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[0]
-    return int(spent) / 1e9
 
 
 # ------------------------------------------------------------------------------- servers

@@ -39,14 +39,7 @@ from ledger.history import (
 from ledger.inheritance import Inheritance
 from ledger.lists import BuiltList, build_list
 from ledger.merkle import SparseTree, sparse_root
-from ledger.messages.blocks import (
-    BLOCK,
-    Block,
-    BlockHeader,
-    BlockInput,
-    block_hash,
-    inputs_hash,
-)
+from ledger.messages.blocks import BLOCK, Block, BlockHeader, BlockInput, block_hash, inputs_hash
 from ledger.messages.genesis import GENESIS, SOLO
 from ledger.messages.lists import SignedHeader
 from ledger.messages.tables import EPOCH
@@ -242,6 +235,10 @@ class Chain:
     def signatures(self, tx: Transaction) -> list[Signed]:
         """Return what has to be verified before `check` may be believed."""
         return get_signatures(self._get_scratch(), tx, self.genesis_hash)
+
+    def next_nonce(self, sender: Key) -> int:
+        """Return the nonce that `check` expects of a sender."""
+        return self._get_scratch().account(sender).nonce
 
     def check(self, tx: Transaction) -> None:
         """Check a transaction, its signatures aside, after those that were checked before it.

@@ -288,6 +288,10 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
     "network_moved": RefusalCode(
         208, "this network goes on as another one: send it there, by the genesis file {successor}"
     ),
+    # what waits for a block
+    "outbid": RefusalCode(
+        220, "the pool is full of what pays more: send it again after the next block, or pay more"
+    ),
 }
 
 

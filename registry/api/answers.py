@@ -24,6 +24,7 @@ T = TypeVar("T")
 MAX_CURSOR_CHARS: Final = 200
 
 encode_msgpack = msgspec.msgpack.Encoder().encode
+encode_json = msgspec.json.Encoder().encode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, str]).decode
 _decode_binary: Final = msgspec.msgpack.Decoder(bytes).decode
 
@@ -65,9 +66,18 @@ def answer(
 ) -> Response:
     """Return a shape in the form that the request asks for."""
     if wants_msgpack(request):
-        body, media = encode_msgpack(shape.model_dump(mode="json")), MSGPACK
-    else:
-        body, media = shape.model_dump_json().encode(), JSON
+        return _respond(encode_msgpack(shape.model_dump(mode="json")), MSGPACK, status, headers)
+    return _respond(shape.model_dump_json().encode(), JSON, status, headers)
+
+
+def answer_rows(request: Request, rows: Mapping[str, Any], *, status: int = 200) -> Response:
+    """Return what has the names and the values of a shape already: there may be thousands of it."""
+    if wants_msgpack(request):
+        return _respond(encode_msgpack(rows), MSGPACK, status, None)
+    return _respond(encode_json(rows), JSON, status, None)
+
+
+def _respond(body: bytes, media: str, status: int, headers: Mapping[str, str] | None) -> Response:
     common = {"Vary": "Accept", "Cache-Control": "no-cache"}
     return Response(body, status, common | dict(headers or {}), media)
 

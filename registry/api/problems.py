@@ -85,8 +85,9 @@ SERVICE_PROBLEMS: Final[dict[str, ServiceProblem]] = {
 }
 """The service's own codes, beside `ledger.errors.REFUSALS`."""
 
-REFUSAL_STATUS: Final = {"not_canonical": 400, "unknown_kind": 400, "too_large": 400}
-"""Refusals of bytes that can never become a transaction; all the others are 422."""
+REFUSAL_STATUS: Final = {"not_canonical": 400, "unknown_kind": 400, "too_large": 400, "outbid": 503}
+"""Refusals of bytes that can never become a transaction, and of what may come in later; all the
+others are 422."""
 
 MAX_BODY_BYTES: Final = 4_000_000
 """Body of one request."""

@@ -13,7 +13,16 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from ledger.errors import REFUSALS
-from registry.api.answers import JSON, MSGPACK, answer, at_height, described, found, read_body
+from registry.api.answers import (
+    JSON,
+    MSGPACK,
+    answer,
+    answer_rows,
+    at_height,
+    described,
+    found,
+    read_body,
+)
 from registry.api.live import Here
 from registry.api.models import Submission, Transaction, TransactionState
 from registry.api.problems import ProblemError, make_problem
@@ -124,9 +133,9 @@ async def send_transactions(
     if len(results) == 1 and results[0]["state"] not in SETTLED and results[0]["code"] in REFUSALS:
         only = results[0]
         return make_problem(only["code"], only["values"], detail=only["detail"]).response()
-    submission = Submission.model_validate({"results": results})
-    is_pending = any(row.state is TransactionState.PENDING for row in submission.results)
-    return answer(request, submission, status=HTTPStatus.ACCEPTED if is_pending else HTTPStatus.OK)
+    is_pending = any(result["state"] == TransactionState.PENDING for result in results)
+    status = HTTPStatus.ACCEPTED if is_pending else HTTPStatus.OK
+    return answer_rows(request, {"results": results}, status=status)
 
 
 def _parse(content_type: str, body: bytes) -> list[bytes]:

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.history import Location
+from ledger.types import Hash
 
 
-def _answer(raw: bytes, state: str) -> dict[str, Any]:
+def _answer(tx_hash: Hash, state: str) -> dict[str, Any]:
     return {
-        "hash": sha256(raw).hex(),
+        "hash": tx_hash.hex(),
         "state": state,
         "height": None,
         "index": None,
@@ -19,18 +19,18 @@ def _answer(raw: bytes, state: str) -> dict[str, Any]:
     }
 
 
-def pending_answer(raw: bytes) -> dict[str, Any]:
+def pending_answer(tx_hash: Hash) -> dict[str, Any]:
     """It waits for a block."""
-    return _answer(raw, "pending")
+    return _answer(tx_hash, "pending")
 
 
-def committed_answer(raw: bytes, location: Location) -> dict[str, Any]:
+def committed_answer(tx_hash: Hash, location: Location) -> dict[str, Any]:
     """It stands in a block that lasts."""
     where = {"height": location.height, "index": location.place}
-    return _answer(raw, "committed") | where
+    return _answer(tx_hash, "committed") | where
 
 
-def refused_answer(raw: bytes, state: str, refusal: Refusal) -> dict[str, Any]:
+def refused_answer(tx_hash: Hash, state: str, refusal: Refusal) -> dict[str, Any]:
     """It was refused at once (`refused`), or left the pool later (`expired`, `dropped`)."""
     why = {"code": refusal.code, "detail": refusal.text, "values": refusal.values}
-    return _answer(raw, state) | why
+    return _answer(tx_hash, state) | why

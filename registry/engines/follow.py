@@ -226,7 +226,7 @@ def _read_answers(raws: list[bytes], answer: dict[str, Any]) -> list[dict[str, A
         plain: list[dict[str, Any]] = msgspec.to_builtins(results)
         return plain
     refusal = Refusal(answer["type"], **answer["values"])
-    return [refused_answer(raws[0], "refused", refusal)]
+    return [refused_answer(sha256(raws[0]), "refused", refusal)]
 
 
 def _read_vote_answers(count: int, answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -29,13 +29,15 @@ async def answer_all(
 
 
 def _answer(replica: Replica, raw: bytes, refusal: Refusal | None) -> dict[str, Any]:
-    if refusal is not None:
-        return refused_answer(raw, "refused", refusal)
     tx_hash = sha256(raw)
+    if refusal is not None:
+        return refused_answer(tx_hash, "refused", refusal)
+    if tx_hash in replica.pool:
+        return pending_answer(tx_hash)
     location = replica.chain.view().location(tx_hash)
     if location is not None:
-        return committed_answer(raw, location)
+        return committed_answer(tx_hash, location)
     fate = replica.pool.fate(tx_hash)
     if fate is not None and fate.refusal is not None:
-        return refused_answer(raw, fate.state, fate.refusal)
-    return pending_answer(raw)
+        return refused_answer(tx_hash, fate.state, fate.refusal)
+    return pending_answer(tx_hash)

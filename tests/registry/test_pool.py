@@ -1,47 +1,20 @@
 """What waits for a block: in which order, how much of it, and what becomes of each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 
 from ledger.chain import PAUSE_TRANSACTIONS
 from ledger.crypto import Signed, sha256
-from ledger.errors import Refusal
 from ledger.steps import run
 from ledger.transactions.envelope import Transaction
 from registry import pool as pool_module
 from registry.ipc import Busy
-from tests.factory import PEOPLE, QUARTER, Network, make_contact, make_genesis, verify_cached
+from tests.factory import PEOPLE, QUARTER, make_contact, verify_cached
 from tests.registry.factory import Node, in_loop, settle
-
-
-@asynccontextmanager
-async def made(**params: int) -> AsyncIterator[Node]:
-    """A node of a network whose blocks hold what the test says."""
-    network = Network(make_genesis(params))
-    network.attesting = False
-    node = Node(network)
-    try:
-        yield node
-    finally:
-        await node.close()
-
-
-def codes(outcomes: Sequence[Refusal | None]) -> list[str | None]:
-    return [None if outcome is None else outcome.code for outcome in outcomes]
-
-
-def waiting(node: Node) -> list[bytes]:
-    return [tx.raw for tx in node.pool.candidates()]
-
-
-def fate(node: Node, raw: bytes) -> tuple[str, str | None] | None:
-    found = node.pool.fate(sha256(raw))
-    return found and (found.state, found.refusal.code if found.refusal else None)
-
+from tests.registry.pools import codes, fate, made, waiting
 
 # ------------------------------------------------------------------------------ arrivals
 

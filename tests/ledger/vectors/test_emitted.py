@@ -79,6 +79,7 @@ NOT_HERE: Final = {
         ("bad_path", "bad_history", "trust_expired", "succeeded", "wrong_successor"),
         "a reader refuses what is to lead from one header to another",
     ),
+    "outbid": "who keeps what waits for a block refuses it, no block does",
 }
 """Codes that no transition is refused with, and why."""
 
