@@ -38,6 +38,7 @@ EXPLAINED: Final = (
         "is not kept here",
         "a service that was started again proves nothing older than that",
     ),
+    Explained("vote refused", "not_tested", "whom it is on went off duty, or came back, meanwhile"),
     Explained("attestation refused", "attest_closed", "it came late, since the service was away"),
     Explained("events broke off|no hashes of new blocks", AWAY, "the service was away"),
     Explained(
