@@ -35,6 +35,9 @@ LOAD_S: Final = (0.3, 1.5)
 LEFT_BYTES: Final = 8_000
 """What the log of the database may still grow, at most."""
 
+LAST_WORDS_BYTES: Final = 4_000
+"""What the log of the service may still grow."""
+
 LEFT_ON_DISK: Final = (0, 3_000, 20_000, 60_000)
 """Bytes that are left on the small disk, one after the other."""
 
@@ -46,7 +49,9 @@ async def fill_disk(times: int, seed: int, folder: Path) -> dict[str, int]:
 
     def limit_files(service: Running) -> None:
         size = file_of(home.folder / "ledger", "*.log").stat().st_size
-        limit = size + chance.randrange(LEFT_BYTES)
+        # what it says in the end has to find its place
+        said = (home.folder / "log").stat().st_size + LAST_WORDS_BYTES
+        limit = max(size, said) + chance.randrange(LEFT_BYTES)
         resource.prlimit(service.pid_of("ledger"), resource.RLIMIT_FSIZE, (limit, limit))
 
     acknowledged = Acknowledged()
@@ -82,7 +87,8 @@ async def _end_by(
         loading = asyncio.create_task(load(home, service.url, acknowledged))
         await asyncio.sleep(load_s)
         fill_up(service)
-        assert await service.wait_end() == EXIT_FAULT
+        code = await service.wait_end()
+        assert code == EXIT_FAULT, (home.folder / "log").read_text()[-2_000:]
         await loading
     reason = stopped_for(home.folder)[-1]
     assert "the system refuses" in reason or "cannot be written" in reason, reason
