@@ -9,6 +9,7 @@ client/                          what a client program needs: verification, a th
 watermarks, signer, wallet       what was signed, what signs, what holders of keys make
 evidence, orders, drafts         proofs of offences; orders that many sign; what is signed offline
 founding, importing              genesis files; nodes that come from a published list
+history_file                     a whole history as one file
 ipc, handover, lifeline          how processes talk, and how they learn to stop
 workers, pool, verdicts          processes that verify; transactions and votes that wait
 census, roster                   counts and rows beside the chain

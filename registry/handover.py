@@ -4,14 +4,22 @@ They go through a pipe that only these two ever hold: never through arguments, t
 a file. The supervisor writes everything before the other process starts, and both close their end.
 """
 
+import argparse
+import asyncio
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
+import structlog
 
-from ledger.errors import Fault
+from ledger.errors import Fault, WaypostError
+from registry.lifeline import NONE
+from registry.logs import set_up_logs
+
+S = TypeVar("S")
 
 Seeds: TypeAlias = Mapping[Path, bytes]
 """The seed of each key file that was opened."""
@@ -21,6 +29,11 @@ MAX_BYTES: Final = 2**14
 
 NOTHING: Final = -1
 """No pipe: nothing is handed over."""
+
+EXIT_FAULT: Final = 5
+"""Exit code of a process that stops because something is wrong, which its last line says."""
+
+log = structlog.get_logger()
 
 _SEEDS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
 
@@ -51,3 +64,33 @@ def take(reading: int) -> Seeds:
         return {Path(name): seed for name, seed in _SEEDS.decode(data).items()}
     except msgspec.MsgspecError:
         raise Fault("what the supervisor handed over are no seeds") from None
+
+
+def run_child(
+    name: str,
+    read_settings: Callable[[str], S],
+    serve: Callable[[S, Seeds, int], Awaitable[None]],
+    argv: Sequence[str] | None,
+) -> None:
+    """Run a process that another one starts, with `--settings` as JSON; its name is for the logs.
+
+    Seeds come through the pipe `--seeds`, its life hangs on the pipe `--lifeline`. It exits with
+    `EXIT_FAULT` where `serve` raises a `WaypostError`.
+    """
+    parser = argparse.ArgumentParser(prog=f"waypost-{name}")
+    parser.add_argument("--settings", required=True)
+    parser.add_argument("--seeds", type=int, default=NOTHING)
+    parser.add_argument("--lifeline", type=int, default=NONE)
+    options = parser.parse_args(argv)
+    set_up_logs(name)
+    settings = read_settings(options.settings)
+
+    async def run() -> None:
+        await serve(settings, take(options.seeds), options.lifeline)
+
+    try:
+        asyncio.run(run())
+    except WaypostError as error:
+        log.error("stopped", reason=str(error))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAULT)

@@ -62,7 +62,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Any:
         if size > MAX_FRAME_BYTES:
             raise Lost(f"a frame of {size} bytes")
         return decode(await reader.readexactly(size))
-    except (asyncio.IncompleteReadError, OSError, msgspec.MsgspecError, RecursionError) as error:
+    except (EOFError, OSError, ValueError, RecursionError) as error:
         raise Lost("the connection ended") from error
 
 
@@ -199,13 +199,22 @@ class Connection:
         future = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = future
         try:
-            self._writer.write(frame([request_id, method, arguments]))
-            await self._writer.drain()
+            await self._send(frame([request_id, method, arguments]))
             return await future
-        except OSError as error:
-            raise Lost("the connection ended") from error
         finally:
             self._waiting.pop(request_id, None)
+            if future.done() and not future.cancelled():
+                # where sending failed too, nobody else asks how this ended
+                future.exception()
+
+    async def _send(self, raw: bytes) -> None:
+        """Send a frame. Raises `Lost`."""
+        try:
+            self._writer.write(raw)
+            await self._writer.drain()
+        except (OSError, RuntimeError) as error:
+            # uvloop raises the latter for a transport that has ended before anybody read so
+            raise Lost("the connection ended") from error
 
     def subscribe(self, on_event: Callable[[str, Any], None]) -> None:
         """Have `on_event(event, payload)` called for each push from now on."""

@@ -4,9 +4,7 @@ State is touched on this loop's thread only. Blocks are worked on in pieces; bet
 the loop answers requests from the last committed height.
 """
 
-import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from ledger.chain import Chain, Executed
-from ledger.errors import CorruptStore, Fault, WaypostError
+from ledger.errors import CorruptStore, Fault
 from ledger.history import TIP_KEY
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import Block
@@ -27,11 +25,11 @@ from registry.engines.attestor import Attestor
 from registry.engines.follow import Follow
 from registry.engines.refill import Refill
 from registry.engines.solo import Solo
-from registry.handover import NOTHING, Seeds, take
+from registry.handover import Seeds, run_child
 from registry.inheritance import load_inheritance
 from registry.ipc import MAX_UNDER_WAY, Busy, Handler, Server
 from registry.keystore import load_seed
-from registry.lifeline import NONE, until_stopped
+from registry.lifeline import until_stopped
 from registry.publisher import Publisher
 from registry.queries import Queries
 from registry.replica import Engine, Replica, fill_memory
@@ -45,9 +43,6 @@ from registry.workers import ThreadVerifier, Verifier, WorkerVerifier
 if TYPE_CHECKING:
     # its messages need the extra `comet`
     from registry.engines.comet.server import Server as Abci
-
-EXIT_FAULT: Final = 5
-"""Exit code when going on would be wrong; the last line says why."""
 
 MAX_WAITS: Final = MAX_UNDER_WAY // 2
 """Submissions that may wait for their blocks at a time."""
@@ -362,38 +357,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Seeds of key files that it opened come through the pipe `--seeds`.
     """
-    from registry.logs import set_up_logs
+    run_child("ledger", Settings.model_validate_json, _serve, argv)
 
-    parser = argparse.ArgumentParser(prog="waypost-ledger")
-    parser.add_argument("--settings", required=True)
-    parser.add_argument("--seeds", type=int, default=NOTHING)
-    parser.add_argument("--lifeline", type=int, default=NONE)
-    options = parser.parse_args(argv)
-    set_up_logs("ledger")
-    settings = Settings.model_validate_json(options.settings)
+
+async def _serve(settings: Settings, seeds: Seeds, lifeline: int) -> None:
+    """Serve, and say what to do about what is no fault of this program."""
     try:
-        asyncio.run(serve(settings, take(options.seeds), options.lifeline))
-    except (WaypostError, OSError) as error:
-        reason = _explain(error, settings)
-        log.error("stopped", reason=reason)
-        print(f"error: {reason}", file=sys.stderr)
-        sys.exit(EXIT_FAULT)
-
-
-def _explain(error: Exception, settings: Settings) -> str:
-    """Return what went wrong and, where that is more than it says itself, what to do."""
-    if isinstance(error, CorruptStore):
-        return (
+        await serve(settings, seeds, lifeline)
+    except CorruptStore as error:
+        raise Fault(
             f"{error}. Move {settings.database_path} away, leave the rest of the home as it is, "
             "and start again: a follower fetches everything anew, and so does a producer with "
             "--refill and the URL of a node that followed"
-        )
-    if isinstance(error, OSError):
-        return (
+        ) from error
+    except OSError as error:
+        raise Fault(
             f"the system refuses: {error}. Nothing that was acknowledged is lost: see to it (is "
             "the disk full?) and start again"
-        )
-    return str(error)
+        ) from error
 
 
 if __name__ == "__main__":

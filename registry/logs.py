@@ -6,6 +6,8 @@ from pathlib import Path
 
 import structlog
 
+log = structlog.get_logger()
+
 
 def set_up_logs(process: str, path: Path | None = None) -> None:
     """Have every line of this process bear its name and a time in UTC.
@@ -29,4 +31,12 @@ def set_up_logs(process: str, path: Path | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file),
     )
     structlog.contextvars.bind_contextvars(process=process)
-    logging.basicConfig(level=logging.WARNING, stream=file)
+    logging.basicConfig(level=logging.WARNING, handlers=[_PassOn()])
+
+
+class _PassOn(logging.Handler):
+    """Hands what libraries log to our log, so that every line has one form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record of the standard library."""
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

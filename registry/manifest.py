@@ -111,4 +111,7 @@ def encode_manifest(
 
 def decode_manifest(raw: bytes) -> Manifest:
     """Read a manifest. Raises `msgspec.DecodeError` for anything else."""
-    return msgspec.json.decode(raw, type=Manifest)
+    try:
+        return msgspec.json.decode(raw, type=Manifest)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None

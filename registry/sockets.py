@@ -35,8 +35,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def bind_unix(path: Path) -> socket.socket:
+    """Return a new Unix socket at `path` that only this user can open: its mode is 600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old_mask = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    except BaseException:
+        bound.close()
+        raise
+    finally:
+        os.umask(old_mask)
+    return bound
+
+
 class UnixListener:
-    """A listening Unix socket that only this user can open: its mode is 600."""
+    """A listening Unix socket of mode 600, and the file that it is."""
 
     def __init__(self, path: Path, server: asyncio.Server) -> None:
         self._path = path
@@ -48,14 +64,7 @@ class UnixListener:
         cls, path: Path, accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
     ) -> "UnixListener":
         """Listen on a new socket at `path`; `accept` gets each connection."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        old_mask = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(accept, str(path))
-        finally:
-            os.umask(old_mask)
-        return cls(path, server)
+        return cls(path, await asyncio.start_unix_server(accept, sock=bind_unix(path)))
 
     def close(self) -> None:
         """Stop listening, and remove the socket."""

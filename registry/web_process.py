@@ -13,7 +13,6 @@
 import argparse
 import asyncio
 import contextlib
-import logging
 import resource
 import socket
 import sys
@@ -158,7 +157,6 @@ class Link:
 
 def serve(app: App, listening: socket.socket, lifeline: int = NONE) -> None:
     """Serve until a signal, or until the lifeline ends."""
-    _pass_on_logs()
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # each connection inherits it: a peer that reads nothing keeps no closed connection alive
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1_000 * STALL_S)
@@ -230,22 +228,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave signals to `until_stopped`: uvicorn raises them again, and that is no clean end."""
         yield
-
-
-class _PassOn(logging.Handler):
-    """Hands what libraries log to our log, so that every line has one form."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log a record of the standard library."""
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
-
-
-def _pass_on_logs() -> None:
-    for name in ("uvicorn", "asyncio"):
-        logger = logging.getLogger(name)
-        logger.handlers = [_PassOn(logging.WARNING)]
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from ledger.rules.routable import UNROUTABLE_IPV4, UNROUTABLE_IPV6, Prefix
 from ledger.transactions import TX_KINDS
 from ledger.types import COIN, MAX_AMOUNT
 from registry.agent.probes import PROBES
+from scripts.configuration import COLUMNS, PROGRAM_COLUMNS, PROGRAMS, limit_rows, program_rows
 from scripts.examples import (
     ENCODINGS,
     SENT,
@@ -43,8 +44,8 @@ from scripts.examples import (
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 EXAMPLES: Final = ROOT / "tests" / "vectors" / "examples.json"
-PAGES: Final = (ROOT / "docs" / "spec", ROOT / "genesis")
-"""Folders whose pages have parts."""
+PAGES: Final = ("docs/configuration.md", "docs/spec/*.md", "genesis/*.md")
+"""Which pages have parts."""
 
 PART: Final = re.compile(r"<!-- made: (?P<name>[^>]+) -->\n.*?<!-- end: (?P=name) -->", re.DOTALL)
 
@@ -66,7 +67,7 @@ def main() -> None:
 
 def find_pages() -> list[Path]:
     """Every page that may have parts."""
-    return [page for folder in PAGES for page in sorted(folder.glob("*.md"))]
+    return [page for pattern in PAGES for page in sorted(ROOT.glob(pattern))]
 
 
 def fill(page: str) -> str:
@@ -248,6 +249,13 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "encodings": encoding_table,
     "IPv4": lambda: prefix_table(UNROUTABLE_IPV4, ".", 1, "d"),
     "IPv6": lambda: prefix_table(UNROUTABLE_IPV6, ":", 2, "04x"),
+    **{
+        f"settings of waypost {one.command}": partial(
+            lambda one: table(PROGRAM_COLUMNS, program_rows(one)), one
+        )
+        for one in PROGRAMS
+    },
+    "limits": lambda: table(COLUMNS, limit_rows()),
     "genesis example": quote_genesis,
     "block example": quote_block,
     "roots of the examples": quote_roots,

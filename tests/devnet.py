@@ -21,13 +21,16 @@ WAIT_S: Final = 120.0
 class RunningDevnet:
     """`waypost devnet` in a folder of its own, on the first free port past a random one."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, installed: Path | None = None) -> None:
+        """Run it from the checkout, or with the Python that it is `installed` for elsewhere."""
         self.home = home
+        self.python = installed or Path(sys.executable)
+        self._cwd = None if installed is None else home
         self.folder = home / "waypost" / "devnet"
         self.environment = {
             "HOME": str(home),
             "WAYPOST_HOME": str(home / "waypost"),
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
         }
         self.output = home / "output"
@@ -36,9 +39,13 @@ class RunningDevnet:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start it, once more if need be."""
         port = str(20_000 + os.getpid() % 20_000)
-        command = [sys.executable, "-m", "registry", "devnet", "--port", port, *arguments]
+        command = [str(self.python), "-m", "registry", "devnet", "--port", port, *arguments]
         self.process = subprocess.Popen(
-            command, stdout=self.output.open("wb"), stderr=subprocess.STDOUT, env=self.environment
+            command,
+            stdout=self.output.open("wb"),
+            stderr=subprocess.STDOUT,
+            env=self.environment,
+            cwd=self._cwd,
         )
         return self.process
 

@@ -384,12 +384,15 @@ class Network:
         made = self.input(*added, *raws, ms=ms, misbehaviour=misbehaviour)
         executed = run(self.chain.finalize(made), verify_cached)
         assert executed.codes[len(added) :] == tuple(codes or [0] * len(raws))
-        seal = sign(keys("producer"), seal_bytes(self.hash, self.chain.header()))
-        self.blocks.append(self.chain.commit(seal))
+        self.blocks.append(self.chain.commit(self.seal()))
         self._sent.clear()
         if self.checking:
             assert find_violations(self.state) == []
         return executed
+
+    def seal(self) -> bytes:
+        """The producer's seal of the finalized block."""
+        return sign(keys("producer"), seal_bytes(self.hash, self.chain.header()))
 
     def settle(self) -> None:
         """Go on to where a block without transactions changes nothing: no draft, all attested."""

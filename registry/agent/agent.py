@@ -6,9 +6,7 @@
   on ends the agent: a `Fault`, such as another process on the same home.
 """
 
-import argparse
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
@@ -17,7 +15,7 @@ from typing import Final
 import structlog
 
 from ledger.crypto import KeyPair
-from ledger.errors import Fault, Refusal, WaypostError
+from ledger.errors import Fault, Refusal
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import GONE, NODE_STATES, Node
 from ledger.messages.tables import NODES
@@ -39,9 +37,11 @@ from registry.client.cache import ListCache
 from registry.client.checks import read_genesis
 from registry.client.services import TIMEOUT_S, Services
 from registry.client.transport import Unavailable
-from registry.handover import NOTHING, Seeds, take
+from registry.handover import Seeds, run_child
 from registry.keystore import derive, load_seed
 from registry.lifeline import NONE, until_stopped
+from registry.oxenmq import Face
+from registry.oxenmq.addresses import parse_place
 from registry.watermarks import SignerRefuses, Watermarks
 
 log = structlog.get_logger()
@@ -59,8 +59,6 @@ RETRY_S: Final = 5.0
 
 PART_OF_EPOCH: Final = 4
 """The part of an epoch that one answer of a service may take, where that is short."""
-
-EXIT_FAULT: Final = 1
 
 
 class Agent:
@@ -307,8 +305,6 @@ class Agent:
         return [name for name, is_there in seen if is_there]
 
     async def _speak_oxenmq(self) -> None:
-        from registry.oxenmq import Face
-
         def lists() -> TrustedLists | None:
             return None if self.ledger.lists.is_empty else self.ledger.lists
 
@@ -351,11 +347,8 @@ def _find_host(packed: bytes) -> str:
 
 def _check_oxenmq(settings: AgentSettings) -> None:
     """Refuse addresses that are none at the start, and not again and again later."""
-    if settings.oxenmq:
-        from registry.oxenmq.addresses import parse_place
-
-        for address in settings.oxenmq:
-            parse_place(address)
+    for address in settings.oxenmq:
+        parse_place(address)
 
 
 async def _keep(name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -393,18 +386,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Seeds of key files that were opened come through the pipe `--seeds`.
     """
-    from registry.logs import set_up_logs
-
-    parser = argparse.ArgumentParser(prog="waypost-agent")
-    parser.add_argument("--settings", required=True)
-    parser.add_argument("--seeds", type=int, default=NOTHING)
-    parser.add_argument("--lifeline", type=int, default=NONE)
-    options = parser.parse_args(argv)
-    set_up_logs("agent")
-    settings = AgentSettings.model_validate_json(options.settings)
-    try:
-        asyncio.run(serve(settings, take(options.seeds), options.lifeline))
-    except (WaypostError, Refusal) as error:
-        log.error("stopped", reason=str(error))
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAULT)
+    run_child("agent", AgentSettings.model_validate_json, serve, argv)

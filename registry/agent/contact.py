@@ -15,7 +15,6 @@ import structlog
 from msgspec.structs import replace
 
 from ledger.codec import U8, Bytes32, Codec, Record, encode
-from ledger.crypto import sha256
 from ledger.errors import Refusal
 from ledger.messages.contact import Contact, Version
 from ledger.messages.state import GONE, KeyHistory, Node
@@ -25,7 +24,7 @@ from registry.agent.ledger import Ledger
 from registry.agent.networks import unpack
 from registry.agent.settings import AgentSettings, parse_version
 from registry.client.services import ServiceRefused, Services
-from registry.files import write_atomically
+from registry.files import add_checksum, strip_checksum, write_atomically
 from registry.wallet import sign_contact
 
 log = structlog.get_logger()
@@ -165,9 +164,9 @@ async def _send(services: Services, raw: bytes) -> dict[str, str]:
 
 def keep(home: Path, network: Hash, key: Key, node: Node, contact: Contact) -> None:
     """Have the home know what was proven. A file that cannot be written stops nothing."""
-    raw = encode(Kept(KEPT_VERSION, network, key, node, contact))
+    kept = Kept(KEPT_VERSION, network, key, node, contact)
     try:
-        write_atomically(home / KEPT, sha256(raw) + raw, mode=0o600)
+        write_atomically(home / KEPT, add_checksum(encode(kept)), mode=0o600)
     except OSError as error:
         log.warning("contact not kept", reason=str(error))
 
@@ -177,9 +176,10 @@ def load_kept(home: Path, network: Hash, key: Key) -> Kept | None:
     try:
         with (home / KEPT).open("rb") as file:
             data = file.read(MAX_KEPT_BYTES + 33)
-        if sha256(data[32:]) != data[:32]:
+        raw = strip_checksum(data)
+        if raw is None:
             raise ValueError("it is damaged")
-        kept = KEPT_NODE.decode(data[32:])
+        kept = KEPT_NODE.decode(raw)
         if (kept.version, kept.network, kept.key) != (KEPT_VERSION, network, key):
             raise ValueError("it is of another node, network or version")
     except FileNotFoundError:

@@ -53,11 +53,17 @@ class AgentSettings(BaseSettings):
     # ---- the node's contact data; what is left out stays as the ledger has it ----
 
     ipv4: IPv4Address | None = None
+    """IPv4 address of the node."""
     ipv6: IPv6Address | None = None
+    """IPv6 address of the node."""
     storage_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of its storage server over TCP, and of this agent over UDP."""
     router_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of its router over TCP."""
     storage_version: VersionText | None = None
+    """Version of its storage server."""
     router_version: VersionText | None = None
+    """Version of its router."""
     bind: tuple[IPv4Address | IPv6Address, ...] = ()
     """Addresses on which challenges are answered; by default every address of the machine of the
     kinds that the contact data has, or a loopback address where it has one."""
@@ -67,8 +73,9 @@ class AgentSettings(BaseSettings):
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Prefixes outside of which nobody is probed; by default what is not routed in public."""
     required_storage_version: VersionText = "0.0.0"
+    """Version of the storage server below which a node counts as outdated."""
     required_router_version: VersionText = "0.0.0"
-    """Versions below which a node counts as outdated."""
+    """Version of the router below which a node counts as outdated."""
 
     # ---- what runs beside it ----
 

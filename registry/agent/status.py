@@ -53,5 +53,5 @@ def read_status(path: Path) -> dict[str, Any]:
             return msgspec.json.decode(file.read(MAX_STATUS_BYTES), type=dict[str, Any])
     except FileNotFoundError:
         raise NoStatus(f"there is no {path}: start the agent with `waypost agent`") from None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NoStatus(f"{path} cannot be read: {error}") from None

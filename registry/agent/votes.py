@@ -29,7 +29,7 @@ from ledger.types import Epoch, Hash, Key
 from registry.addresses import encode_node
 from registry.client.services import ServiceRefused, Services
 from registry.client.transport import Unavailable
-from registry.files import create_durably
+from registry.files import add_checksum, create_durably, strip_checksum
 from registry.wallet import sign_vote
 from registry.watermarks import VOTES, SignerRefuses, Watermark, Watermarks
 
@@ -131,8 +131,7 @@ class Ballot:
             self.check(epoch)
             ordered = tuple(sorted(votes, key=lambda vote: vote.node))
             batch = Batch(BATCH_VERSION, self.network, self._node, epoch, ordered)
-            raw = encode(batch)
-            create_durably(self._path(epoch), sha256(raw) + raw, mode=0o600)
+            create_durably(self._path(epoch), add_checksum(encode(batch)), mode=0o600)
             self._forget(epoch)
         self._note(batch)
         return batch
@@ -166,9 +165,10 @@ class Ballot:
         except OSError as error:
             raise SignerRefuses(f"{path} cannot be read: {error.strerror or error}") from None
         try:
-            if sha256(data[32:]) != data[:32]:
+            raw = strip_checksum(data)
+            if raw is None:
                 raise SignerRefuses(f"{path} is damaged: nothing is signed for epoch {epoch}")
-            batch = BATCH.decode(data[32:])
+            batch = BATCH.decode(raw)
         except Refusal as refusal:
             raise SignerRefuses(f"{path}: {refusal}") from None
         is_ours = (batch.network, batch.tester, batch.epoch) == (self.network, self._node, epoch)

@@ -17,7 +17,7 @@ findings, preflight              what checks find; what is looked at before some
 steps, plan, wizard              a registration step by step
 offline, building                signing where no network is
 examining, doctor                whether all is well, and what to do
-ledger                           replay and audit of a chain, block by block
+ledger                           replay, audit and export of a chain; where two of them part
 completion                       what makes a shell complete commands
 reference                        docs/cli.md, made from the help
 

@@ -218,7 +218,7 @@ class Service:
             return bytes(body)
         try:
             problem = msgspec.json.decode(bytes(body), type=_Problem)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             raise BadAnswer(
                 f"{self.url} answers {response.status_code} without a reason: is it a Waypost "
                 "service?"
@@ -226,20 +226,17 @@ class Service:
         raise Refused(problem.type, problem.detail, problem.values)
 
     def _note_clock(self, date: str) -> None:
-        from email.utils import parsedate_to_datetime
-        from time import time_ns
+        from registry.client.transport import find_ahead_ms
 
-        try:
-            theirs_ms = round(1000 * parsedate_to_datetime(date).timestamp())
-        except (ValueError, OverflowError):
-            return
-        self.ahead_ms = theirs_ms - time_ns() // 10**6
+        ahead_ms = find_ahead_ms(date)
+        if ahead_ms is not None:
+            self.ahead_ms = ahead_ms
 
 
 def _read_object(url: str, body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise BadAnswer(f"{url} answers with no JSON object: is it a Waypost service?") from None
 
 

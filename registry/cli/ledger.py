@@ -1,22 +1,23 @@
 """`waypost ledger`: execute a chain again from its genesis file, in memory; and hand it on.
 
 replay    every block, comparing every state root
-audit     that, and every seal, signature and invariant as well
+audit     that, and every seal, signature and invariant as well, with a report
+export    the history as one file, for a machine without database and network
+diff      the first block in which two histories differ
 bequeath  of a network that is over: the file with which the one that goes on begins
 inherit   check such a file, and put it into the home of a node of that network
 
-The blocks come from a stopped node's database, or over HTTP from one that runs. No database is
-written.
+The blocks come from a stopped node's database, over HTTP from one that runs, or from a file that
+`export` wrote. No database is written.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from ledger.errors import StoreInUse, StoreMissing, WaypostError
 from registry.cli.arguments import HomeOption
 from registry.cli.http import DEFAULT_URL
 from registry.cli.inheriting import (
@@ -31,34 +32,40 @@ from registry.cli.sources import CheckpointOption
 from registry.home import GENESIS, INHERITANCE
 
 if TYPE_CHECKING:
-    from ledger.store import Reader, Store
-    from registry.cli.http import Service
-    from registry.cli.replay import Replay, Source
+    from ledger.store import Reader
+    from registry.cli.divergence import Comparison, Difference
+    from registry.cli.histories import Finding, Source
+    from registry.cli.replay import Replay
 
-DATABASE: Final = "ledger"
-"""The database of a home; `registry.settings` says the same."""
+REPORT_VERSION: Final = 1
+"""Of the report's form, which docs/operating/auditing.md describes."""
 
-FETCH_BLOCKS: Final = 200
-"""Blocks in one request, as many as the service gives."""
+OF_PROGRAMS: Final = ("format", "holds", "finding", "checks_by_invariant")
+"""Fields of the report that people are not shown: a line above says it, or one beside."""
 
+EXIT_DIFFERENT: Final = 1
+
+FileArgument: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(help="A file that `export` wrote, instead of a node.", show_default=False),
+]
 UrlOption: TypeAlias = Annotated[
     str | None,
     typer.Option("--url", help=f"Take the blocks from a running service, such as {DEFAULT_URL}."),
 ]
 GenesisOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--genesis", help="Genesis file to begin with; the source's own by default."),
+    typer.Option(
+        "--genesis", help="Genesis file that it has to begin with; the source's own by default."
+    ),
 ]
 
 app = typer.Typer(no_args_is_help=True)
 
 
-class NoDatabase(WaypostError):
-    """The database's library is not there."""
-
-
 @app.command()
 def replay(
+    file: FileArgument = None,
     home: HomeOption = None,
     url: UrlOption = None,
     genesis: GenesisOption = None,
@@ -72,13 +79,14 @@ def replay(
     """
     from registry.cli.replay import Replay
 
-    with refusals(), _open(home, url, genesis) as (source, reader):
+    with refusals(), _open(file, home, url, genesis) as (source, reader):
         inherited = read_inherited(source.genesis, inherit, home, checkpoint)
-        _work(Replay(source.genesis, inherited), source, reader, output, "replayed")
+        _work(Replay(source.genesis, inherited), source, reader, output, None)
 
 
 @app.command()
 def audit(
+    file: FileArgument = None,
     home: HomeOption = None,
     url: UrlOption = None,
     genesis: GenesisOption = None,
@@ -88,17 +96,91 @@ def audit(
         int,
         typer.Option(min=1, metavar="N", help="Check the invariants after each N-th block only."),
     ] = 1,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="File for the report, in JSON; it says a finding too."),
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Replay, and check every seal, signature and invariant: believe nobody.
+    """Replay, and check every seal, signature, header and invariant: believe nobody.
 
     A finding ends it with exit code 1, and says at which block.
     """
-    from registry.cli.replay import Audit
+    from registry.cli.auditing import Audit
 
-    with refusals(), _open(home, url, genesis) as (source, reader):
+    with refusals(), _open(file, home, url, genesis) as (source, reader):
         inherited = read_inherited(source.genesis, inherit, home, checkpoint)
-        _work(Audit(source.genesis, inherited, every), source, reader, output, "audited")
+        _work(Audit(source.genesis, inherited, every), source, reader, output, report)
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.", show_default=False)],
+    home: HomeOption = None,
+    url: UrlOption = None,
+    genesis: GenesisOption = None,
+    height: Annotated[
+        int | None,
+        typer.Option(min=0, help="The last block; the newest one by default.", show_default=False),
+    ] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write the whole history into one file, for `audit`, `replay` and `diff` anywhere.
+
+    The same history gives the same bytes, whoever writes it. Nothing is executed: that each block
+    follows the one before, and carries what its header names, is all that is looked at.
+    """
+    from errno import EEXIST
+
+    from ledger.crypto import sha256
+    from registry.cli.histories import UpTo, follow
+    from registry.files import creating_durably
+    from registry.history_file import write_history
+
+    with refusals(), _open(None, home, url, genesis) as (source, _):
+        if to.exists():
+            raise FileExistsError(EEXIST, "it is there already", str(to))
+        if height is not None and height > source.height:
+            raise typer.BadParameter(f"{source.name} ends with block {source.height}")
+        if height is not None and height < source.height:
+            source = UpTo(source, height, None)
+        with creating_durably(to) as stream:
+            blocks = _watch(source.height)(follow(source))
+            written = write_history(stream, source.genesis, blocks)
+        facts: dict[str, Any] = {
+            "file": str(to),
+            "source": source.name,
+            "genesis_hash": sha256(source.genesis).hex(),
+            "height": written.height,
+            "bytes": to.stat().st_size,
+            "hash": written.hash.hex(),
+        }
+        emit(facts, output, lambda: _list(facts))
+
+
+@app.command()
+def diff(
+    one: Annotated[str, typer.Argument(metavar="A", help="A file, a home, or a URL.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    every_block: Annotated[
+        bool,
+        typer.Option("--every-block", help="Compare all bytes of all blocks, seals too."),
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Find the first block in which two histories of a network differ.
+
+    Exit code 1 if there is one. What only one of them has yet is no difference.
+    """
+    from registry.cli.divergence import Comparison
+    from registry.cli.histories import open_named
+
+    with refusals(), open_named(one) as first, open_named(other) as second:
+        compared = Comparison(first, second)
+        found = compared.find(every_block=every_block)
+        _show_difference(compared, found, output)
+    if found is not None:
+        raise typer.Exit(EXIT_DIFFERENT)
 
 
 @app.command()
@@ -119,7 +201,8 @@ def bequeath(
     last header; everybody who does so gets the same bytes.
     """
     from ledger.chain import Chain
-    from registry.cli.replay import Replay, UpTo
+    from registry.cli.histories import UpTo, open_home
+    from registry.cli.replay import Replay
     from registry.files import create_durably
     from registry.inheritance import (
         check_inheritance,
@@ -128,7 +211,7 @@ def bequeath(
         make_inheritance,
     )
 
-    with refusals(), _open_home(home, None) as (source, store):
+    with refusals(), open_home(home) as (source, store):
         following = successor.read_bytes()
         chain = Chain(store, source.genesis)
         last = find_last_header(chain.view())
@@ -161,22 +244,116 @@ def take_inheritance(
         show_inheritance(raw, begun, folder / INHERITANCE, output)
 
 
+def _open(
+    file: Path | None, home: Path | None, url: str | None, genesis: Path | None
+) -> "AbstractContextManager[tuple[Source, Reader | None]]":
+    """Open the source that is named, and the database if it is one."""
+    from registry.cli.histories import open_source
+
+    if sum(one is not None for one in (file, home, url)) > 1:
+        raise typer.BadParameter("name one of them: a file, --home, or --url")
+    return open_source(file, home, url, genesis)
+
+
 def _work(
-    work: "Replay", source: "Source", reader: "Reader | None", output: Output, what: str
+    work: "Replay",
+    source: "Source",
+    reader: "Reader | None",
+    output: Output,
+    report: Path | None,
 ) -> None:
-    work.run(source, _watch(source.height))
-    if reader is not None:
-        work.compare(reader)
-    facts: dict[str, Any] = {
+    from time import monotonic
+
+    from registry.cli.histories import Finding
+
+    began = monotonic()
+    try:
+        work.run(source, _watch(source.height))
+        if reader is not None:
+            work.compare(reader)
+    except Finding as finding:
+        _write(report, _report(work, source, monotonic() - began, finding))
+        raise
+    facts = _report(work, source, monotonic() - began, None)
+    _write(report, facts)
+    shown = {name: value for name, value in facts.items() if name not in OF_PROGRAMS}
+    emit(facts, output, lambda: f"everything holds\n{_list(shown)}")
+
+
+def _report(
+    work: "Replay", source: "Source", seconds: float, finding: "Finding | None"
+) -> dict[str, Any]:
+    """Return the report, in terms of JSON."""
+    found = finding and {"height": finding.height, "what": finding.what, "why": finding.why}
+    return {
+        "format": REPORT_VERSION,
+        "holds": finding is None,
+        "finding": found,
         "source": source.name,
-        "network": work.chain.genesis.name.decode(),
-        "genesis_hash": work.chain.genesis_hash.hex(),
-        "height": work.chain.tip.height,
-        "state_root": work.chain.tip.root.hex(),
-        **work.counts,
+        **work.facts,
+        "seconds": round(seconds, 3),
     }
-    shown = [(name.replace("_", " "), str(value)) for name, value in facts.items()]
-    emit(facts, output, lambda: f"{what}, everything holds\n{align(shown)}")
+
+
+def _write(report: Path | None, facts: dict[str, Any]) -> None:
+    import json
+
+    from registry.files import write_durably
+
+    if report is not None:
+        write_durably(report, json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def _list(facts: dict[str, Any]) -> str:
+    """Return facts below each other, those of a group a step to the right."""
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        group = value if isinstance(value, dict) else {}
+        rows.append((name.replace("_", " "), "" if group else _word(value)))
+        rows += [(f"  {key.replace('_', ' ')}", _word(one)) for key, one in group.items()]
+    return align(rows)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list | dict):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _show_difference(compared: "Comparison", found: "Difference | None", output: Output) -> None:
+    from ledger.crypto import sha256
+    from registry.cli.divergence import describe
+
+    one, other = compared.sources
+    facts: dict[str, Any] = {
+        "one": one.name,
+        "other": other.name,
+        "genesis_hash": sha256(one.genesis).hex(),
+        "heights": [one.height, other.height],
+        "same_up_to": compared.common if found is None else found.height - 1,
+        "differs_at": None if found is None else found.height,
+        "reads": compared.reads,
+    }
+    if found is not None:
+        facts |= {"differs_in": found.parts, "first_transaction": found.transaction}
+        blocks = dict(zip(("one_block", "other_block"), map(describe, found.blocks), strict=True))
+        emit(facts | blocks, output, lambda: _list(facts | _beside(found, blocks)))
+        return
+    emit(facts, output, lambda: _list(facts))
+
+
+def _beside(found: "Difference", blocks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what differs of two blocks; of their transactions the first that does."""
+    at = found.transaction
+    shown: dict[str, Any] = {}
+    for name, block in blocks.items():
+        rows = {part: block[part] for part in found.parts}
+        if at is not None:
+            rows["transactions"] = f"{len(rows['transactions'])}, index {at}: " + (
+                rows["transactions"][at] if at < len(rows["transactions"]) else "none"
+            )
+        shown[name] = rows
+    return shown
 
 
 def _watch(total: int) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
@@ -194,90 +371,3 @@ def _watch(total: int) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
         yield from track(blocks, "blocks", total=total, console=console, transient=True)
 
     return with_bar if sys.stderr.isatty() else quiet
-
-
-# --- where the blocks come from -----------------------------------------------------------------
-
-
-@contextmanager
-def _open(
-    home: Path | None, url: str | None, genesis: Path | None
-) -> Iterator[tuple["Source", "Reader | None"]]:
-    """Open a source, and the database if it is one."""
-    if home is not None and url is not None:
-        raise typer.BadParameter("name either --home or --url")
-    if url is None:
-        with _open_home(home, genesis) as opened:
-            yield opened
-        return
-    from registry.cli.http import Service
-
-    with Service(url) as service:
-        yield UrlSource(service, None if genesis is None else genesis.read_bytes()), None
-
-
-@contextmanager
-def _open_home(home: Path | None, genesis: Path | None) -> Iterator[tuple["Source", "Store"]]:
-    from registry.cli.replay import StoreSource
-    from registry.home import default_home
-
-    folder = home or default_home()
-    raw = (genesis or folder / GENESIS).read_bytes()
-    try:
-        from ledger.leveldb import LevelStore
-
-        store = LevelStore(folder / DATABASE, create=False)
-    except ModuleNotFoundError:
-        raise NoDatabase(
-            f"there is no LevelDB for this Python here: take the blocks from a node that runs, "
-            f"--url {DEFAULT_URL}"
-        ) from None
-    except StoreInUse as error:
-        error.add_note(f"stop the node, or take the blocks from it: --url {DEFAULT_URL}")
-        raise
-    except StoreMissing as error:
-        error.add_note(f"is {folder} the home of a node? Those of a devnet are in devnet/0 … 2")
-        raise
-    try:
-        yield StoreSource(str(folder / DATABASE), raw, store), store
-    finally:
-        store.close()
-
-
-class UrlSource:
-    """A service that gives its blocks."""
-
-    def __init__(self, service: "Service", genesis: bytes | None) -> None:
-        """Take the chain up to the service's newest block of now."""
-        from registry.cli.http import Tip, convert
-
-        tip = convert(service.get("/v1/network"), Tip)
-        self.name = service.url
-        self.genesis = service.get_bytes("/v1/genesis") if genesis is None else genesis
-        self.height = tip.height
-        self.root = bytes.fromhex(tip.state_root)
-        self._service = service
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield every block, some hundred with one request."""
-        from registry.cli.replay import Finding
-
-        height = 0
-        while height < self.height:
-            limit = min(FETCH_BLOCKS, self.height - height)
-            found = self._fetch(height + 1, limit)[:limit]
-            if not found:
-                raise Finding(height + 1, f"{self.name} does not have it: ask another node")
-            yield from found
-            height += len(found)
-
-    def _fetch(self, start: int, limit: int) -> list[bytes]:
-        import msgspec
-
-        from registry.cli.http import BadAnswer
-
-        body = self._service.get_bytes("/v1/blocks", start=start, limit=limit)
-        try:
-            return msgspec.msgpack.decode(body, type=list[bytes])
-        except msgspec.MsgspecError:
-            raise BadAnswer(f"{self.name} answers with what are no blocks") from None

@@ -138,11 +138,18 @@ class Transport:
         return bytes(body)
 
     def _note_clock(self, source: str, date: str) -> None:
-        try:
-            theirs_ms = round(1000 * parsedate_to_datetime(date).timestamp())
-        except (ValueError, OverflowError):
-            return
-        self._ahead_ms[source] = theirs_ms - time_ns() // 10**6
+        ahead_ms = find_ahead_ms(date)
+        if ahead_ms is not None:
+            self._ahead_ms[source] = ahead_ms
+
+
+def find_ahead_ms(date: str) -> int | None:
+    """Return how far the clock of who sent a `Date` is ahead of ours; None if that says no time."""
+    try:
+        theirs_ms = round(1000 * parsedate_to_datetime(date).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return theirs_ms - time_ns() // 10**6
 
 
 @cache

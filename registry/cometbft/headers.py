@@ -172,7 +172,7 @@ def _number(tag: int, value: int) -> bytes:
 
 
 def _fixed(tag: int, value: int) -> bytes:
-    return bytes((tag << 3 | 1,)) + value.to_bytes(8, "little") if value else b""
+    return bytes((tag << 3 | 1,)) + _bounded(value).to_bytes(8, "little") if value else b""
 
 
 def _bytes(tag: int, value: bytes) -> bytes:
@@ -185,13 +185,17 @@ def _message(tag: int, value: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    if not 0 <= value < 2**63:
-        raise ValueError(f"{value} is no such number")
-    out = bytearray()
+    value, out = _bounded(value), bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*out, value))
+
+
+def _bounded(value: int) -> int:
+    if not 0 <= value < 2**63:
+        raise ValueError(f"{value} is no such number")
+    return value
 
 
 def _block_id(block: BlockId) -> bytes:

@@ -61,7 +61,7 @@ def read_node_id(path: Path) -> str:
         pair = key_pair(seed)
         if secret != _secret(pair):
             raise ValueError("another key")
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         raise BadNodeKey(
             f"{path} is no key of a node of CometBFT: move it away, and the node gets a new name"
         ) from None

@@ -114,7 +114,7 @@ def _ask_before(server: str, above: CometHeader) -> list[CometHeader]:
     )
     try:
         metas = msgspec.json.decode(raw, type=_Chain).result.block_metas
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):
         # it holds no block so old, as one that began with a snapshot itself
         return []
     headers = []
@@ -202,7 +202,7 @@ def _ask(server: str, height: Height) -> SignedBlock:
     raw = _get(server, "/commit", {"height": str(height)})
     try:
         return msgspec.json.decode(raw, type=_Answer).result.signed_header
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise NoTrust(f"{server} has no block {height} to show: {error}") from None
 
 
@@ -214,7 +214,7 @@ def _fetch_validators(lists: Sequence[str], header: ListHeader) -> Sequence[Key]
             raw = _get(source, "/v1/proofs/validators", {"epoch": str(header.epoch)})
             proof = bytes.fromhex(msgspec.json.decode(raw, type=_Proof).proof)
             record = read_record(header, VALIDATORS, b"", proof)
-        except (NoTrust, Refusal, msgspec.MsgspecError, ValueError) as error:
+        except (NoTrust, Refusal, ValueError, RecursionError) as error:
             failures.append(f"{source}: {error}")
             continue
         return [seat.consensus_key for seat in record.seats] if record is not None else ()

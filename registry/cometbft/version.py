@@ -6,7 +6,9 @@ Minor versions never mix in one network; `scripts/install_cometbft` reads `VERSI
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +32,14 @@ class NoCometbft(WaypostError):
 def find_program(told: Path | None = None) -> Path:
     """Return the CometBFT to run: the one that was `told`, else the first of the right version.
 
-    It is looked for on the path, then in `.bin` of the checkout. Raises `NoCometbft`.
+    It is looked for on the path, then in `.bin` of the checkout. Raises `NoCometbft`, also where
+    this program lacks the library that the two talk with.
     """
+    if not _has_library():
+        raise NoCometbft(
+            f"the engine comet needs the extra `comet`: {sys.executable} -m pip install "
+            "'waypost[comet]'"
+        )
     wrong = []
     for path in [told] if told is not None else _candidates():
         version = read_version(path)
@@ -43,6 +51,14 @@ def find_program(told: Path | None = None) -> Path:
         f"there is no CometBFT {VERSION}{found}. scripts/install_cometbft makes one where Go is; "
         "the setting cometbft names one that lies elsewhere"
     )
+
+
+def _has_library() -> bool:
+    """Whether protobuf is there, which only the extra `comet` brings."""
+    try:
+        return find_spec("google.protobuf") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _candidates() -> Iterator[Path]:

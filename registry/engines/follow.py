@@ -40,6 +40,9 @@ RETRY_S: Final = 1.0
 PATIENCE_BLOCKS: Final = 4
 """Block times without a block after which another source is asked."""
 
+UNREADABLE: Final = (ValueError, KeyError, TypeError, RecursionError)
+"""What comes of reading an answer that is none."""
+
 log = structlog.get_logger()
 
 
@@ -202,7 +205,7 @@ class Follow:
                     **request,
                 )
                 return read(msgspec.json.decode(answer))
-            except (BadSource, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+            except (BadSource, httpx2.HTTPError, *UNREADABLE) as error:
                 log.warning("submission not passed on", source=source, reason=_reason(error))
         raise Lost(f"no source takes {what} now")
 

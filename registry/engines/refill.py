@@ -46,7 +46,7 @@ class Refill(Follow):
                 if network.genesis_hash != self._replica.chain.genesis_hash.hex():
                     raise BadSource("it is of another network")
                 return network.height
-            except (BadSource, httpx2.HTTPError, msgspec.MsgspecError) as error:
+            except (BadSource, httpx2.HTTPError, ValueError, RecursionError) as error:
                 reason = str(error) or type(error).__name__
                 log.warning("source failed", source=source, reason=reason)
                 await asyncio.sleep(RETRY_S)

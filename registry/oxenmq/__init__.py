@@ -13,12 +13,10 @@ Read in this order:
     blocks          who is told of new blocks, and where those come from
     commands        the table of commands
     allowance       what one host may cost in a second
-    connections     what libzmq does not bound: connections, messages without an end
+    zmtp, curve     the protocol below, in the clear and encrypted; no socket
+    connections     those to one address, and what they may cost
     listener        one address with its socket
     face            all of it
-
-Only `listener` needs pyzmq, which it loads when a face begins to listen: `pip install
-'waypost[oxenmq]'`.
 """
 
 from registry.oxenmq.commands import Callbacks, PeerReport, RouterPing, StoragePing

@@ -5,8 +5,7 @@
     curve://127.0.0.1:22026     encrypted, with the node's X25519 key as that of the server
 
 The host is an address and not a name, IPv6 in brackets; port 0 takes a free one. It is one of this
-machine that nobody else reaches: libzmq ends the whole process if somebody who connects guesses
-which identity the next one gets.
+machine that nobody else reaches, since all who ask are the node's own programs.
 """
 
 import ipaddress
@@ -46,16 +45,11 @@ class Place(NamedTuple):
     port: int
     """0 for a free one, and of a Unix socket."""
 
-    @property
-    def endpoint(self) -> str:
-        """The address as libzmq writes it, which knows no `curve:`."""
+    def __str__(self) -> str:
         if self.scheme is Scheme.IPC:
             return f"ipc://{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return self.endpoint.replace("tcp", self.scheme, 1)
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 def parse_place(address: str) -> Place:

@@ -103,27 +103,41 @@ class Follower:
     async def _listen(self) -> None:
         last_id = ""
         while True:
+            is_first = True
             try:
                 async for event in self._services.stream(EVENTS, last_id):
                     last_id = event.id or last_id
+                    if is_first and (height := _read_height(event)):
+                        self._begin_at(height)
+                        is_first = False
                     self._take(event)
             except Unavailable as failure:
                 log.info("events broke off", why=str(failure))
             await asyncio.sleep(RETRY_S * random.uniform(0.5, 1.5))
 
+    def _begin_at(self, height: int) -> None:
+        """Go on from what a service says first, if the one before told of blocks that are none."""
+        if height + MAX_AT_A_TIME < self._newest:
+            self._last = height - 1
+            self._waiting.clear()
+            self._upstream.forget_blocks()
+
     def _take(self, event: Event) -> None:
         height = _read_height(event)
-        newest = self._waiting[-1] if self._waiting else self._last
-        if height <= newest:
+        if height <= self._newest:
             return
         self._upstream.note_block(height)
-        self._waiting.append(height)
+        self._waiting = [*self._waiting[1 - MAX_AT_A_TIME :], height]
         self._came.set()
+
+    @property
+    def _newest(self) -> int:
+        return self._waiting[-1] if self._waiting else self._last
 
     async def _tell(self) -> None:
         while True:
             await self._came.wait()
-            heights = self._waiting[-MAX_AT_A_TIME:]
+            heights = list(self._waiting)
             try:
                 hashes = await self._upstream.call("get_block_hash", {"height": heights})
                 found = [(height, _read_hash(hashes, height)) for height in heights]

@@ -5,10 +5,12 @@
 - Callbacks get what local programs report; what they raise is logged, and answered as an error.
 """
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, auto
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -31,6 +33,8 @@ MAX_ERROR_CHARACTERS: Final = 200
 S = TypeVar("S", bound=msgspec.Struct)
 Data: TypeAlias = tuple[bytes, ...]
 """Parts of an answer behind the tag."""
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, wire.Parts]]
 
 encode = msgspec.json.Encoder().encode
 log = structlog.get_logger()
@@ -108,10 +112,12 @@ class Desk:
         self.allowance = Allowance(monotonic)
         self.node_key = node_key
         self.callbacks = callbacks
+        self.turn = asyncio.Lock()
+        """Held by whoever makes a long answer."""
         self._under_way: Counter[str] = Counter()
 
-    def take(self, peer: Peer, parts: wire.Parts) -> wire.Parts | Awaitable[wire.Parts] | None:
-        """Return the answer to a message, or what will be one; None if it gets none."""
+    def take(self, peer: Peer, parts: wire.Parts) -> wire.Parts | Work | None:
+        """Return the answer to a message, or what makes one; None if it gets none."""
         name = wire.read_command(parts)
         if name == b"HI":
             return wire.HELLO
@@ -134,7 +140,7 @@ class Desk:
             return wire.reply(tag, wire.BAD_REQUEST, b"send one part as the body")
         if command.cost > 1 and not self.allowance.take(peer.host, command.cost - 1):
             return wire.reply(tag, wire.FAILED, b"too much at once: ask again in a second")
-        return self._answer(command, peer, tag, parts[2] if len(parts) == 3 else b"")
+        return partial(self._answer, command, peer, tag, parts[2] if len(parts) == 3 else b"")
 
     async def _answer(self, command: Command, peer: Peer, tag: bytes, body: bytes) -> wire.Parts:
         if self._under_way[peer.host] >= MAX_UNDER_WAY:
@@ -174,7 +180,10 @@ async def get_service_nodes(desk: Desk, peer: Peer, body: bytes) -> Data:
     cost = snapshot.compute_cost(wanted)
     if cost and not desk.allowance.take(peer.host, cost):
         raise Failed("too much at once: ask again in a second")
-    return wire.OK, snapshot.render(wanted)
+    async with desk.turn:
+        # of many answers at once each lets everything else of this process have its turn
+        await asyncio.sleep(0)
+        return wire.OK, snapshot.render(wanted)
 
 
 class _Heights(msgspec.Struct):

@@ -1,183 +1,228 @@
-"""Bounds that libzmq does not have: on connections, endless messages, answers that nobody reads.
+"""Connections to one address, and what they may cost.
 
-- Connections are counted, for each host too, and one too many is cut.
-- libzmq hands a message over when its last part has arrived, and holds the others for so long. Who
-  has sent `MAX_UNFINISHED_BYTES` since his last whole message is cut.
-- An answer waits until it was read. Who does not read one for `MAX_UNREAD_S` is cut; if all that
-  waits has more than `MAX_UNREAD_BYTES`, so is whoever has waited longest.
-
-libzmq has no call that ends a connection. It tells the descriptor of each, so the connection below
-is reset, after a look whether the descriptor still is one of this listener. How many bytes have
-arrived only Linux says; elsewhere the second rule is not held.
+- They are counted. One too many of a host is cut. Where there is no place for one of another host,
+  that one of whoever has most ends which has been silent longest: on one machine anybody has as
+  many addresses as he likes.
+- Who has not shaken hands after `HANDSHAKE_S` is cut, and who breaks the protocol at once.
+- While somebody does not read what waits for him, nothing more is read from him. Who has not read
+  `LEAST_READ_BYTES` of it in `MAX_UNREAD_S` is cut. If all that waits has more than
+  `MAX_UNREAD_BYTES`, that one of the host with most of it is cut which waits longest.
 """
 
-import contextlib
-import ctypes
-import os
-import socket
-import sys
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
-MAX_CONNECTIONS: Final = 512
+from registry.oxenmq.addresses import is_loopback
+from registry.oxenmq.allowance import Peer
+from registry.oxenmq.wire import Parts
+from registry.oxenmq.zmtp import Broken, Mechanism, Session
+
+MAX_CONNECTIONS: Final = 128
+"""A few listeners together have room where a process may have 1,024 files open."""
+
 MAX_OF_ONE_HOST: Final = 64
-MAX_UNFINISHED_BYTES: Final = 2**20
-MAX_UNREAD_BYTES: Final = 2**26
+HANDSHAKE_S: Final = 10.0
 MAX_UNREAD_S: Final = 30.0
-
-COUNTED_BYTES: Final = 512
-"""Shorter answers are not counted: libzmq holds no more than some of them."""
-
-ADDRESS_BYTES: Final = 16
-"""Length of a `struct sockaddr`; connecting to one of zeros takes a connection apart."""
-
-_TCP_INFO: Final = getattr(socket, "TCP_INFO", 11)
-_BYTES_RECEIVED: Final = slice(128, 136)
-"""Where `struct tcp_info` has it, in the order of the machine's bytes."""
+MAX_UNREAD_BYTES: Final = 2**26
+LEAST_READ_BYTES: Final = 2**16
 
 
-@contextlib.contextmanager
-def _borrow(descriptor: int) -> Iterator[socket.socket | None]:
-    """Give a descriptor as a socket of its own; None if there is no such socket."""
-    try:
-        with socket.socket(fileno=os.dup(descriptor)) as sock:
-            yield sock
-    except OSError:
-        yield None
+class Connection(asyncio.Protocol):
+    """The near end of one."""
 
+    peer: Peer
+    until_s: float
+    """When it is cut, while it shakes hands and while something waits to be read."""
+    noted_bytes: int
+    """What waited to be read when that time was set."""
 
-@dataclass
-class _Connection:
-    host: str
-    heard_bytes: int = 0
-    """Bytes that had arrived when the last whole message was taken."""
-    was_heard: bool = False
-    """Whether one was taken since the last look."""
+    def __init__(self, every: "Connections") -> None:
+        self._every = every
+        self._transport: Any = None
+        self._session: Session
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, if there is a place."""
+        self._transport = transport
+        name = transport.get_extra_info("peername")
+        is_local = not isinstance(name, tuple)
+        host = "" if is_local else str(name[0])
+        self.peer = Peer(
+            self._every.listener, self._every.count(), host, is_local or is_loopback(host)
+        )
+        if self._every.admit(self):
+            self._session = Session(self._every.make_mechanism(), self._transport.write)
+        else:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over the messages in what arrived."""
+        try:
+            for parts in self._session.feed(data):
+                self._every.note_heard(self)
+                self._every.take(self.peer, parts)
+                if self._transport.is_closing():
+                    return
+        except Broken:
+            self._every.cut(self)
+
+    def pause_writing(self) -> None:
+        """Read nothing more until what waits was read."""
+        self._transport.pause_reading()
+        self._every.note_unread(self)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._every.note_read(self)
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def connection_lost(self, _why: Exception | None) -> None:
+        """It is over."""
+        self._every.forget(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return self._session.is_open and not self._transport.is_closing()
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that wait for the far side to read."""
+        return int(self._transport.get_write_buffer_size())
+
+    def send(self, parts: Parts) -> None:
+        """Send a message; it has to be open."""
+        self._session.send(parts)
+
+    def abort(self) -> None:
+        """End it, whatever waits."""
+        self._transport.abort()
 
 
 class Connections:
-    """Those of one listener, by their descriptors."""
+    """Those of one listener."""
 
-    def __init__(self, is_ours: Callable[[socket.socket], bool]) -> None:
-        self._is_ours = is_ours
-        self._open: dict[int, _Connection] = {}
-
-    def add(self, descriptor: int) -> None:
-        """Count a new connection, or cut it."""
-        with _borrow(descriptor) as sock:
-            host = None if sock is None else _host_of(sock)
-        if host is None:
-            return
-        hosts = Counter(each.host for each in self._open.values())
-        is_full = len(self._open) >= MAX_CONNECTIONS or (
-            host != "" and hosts[host] >= MAX_OF_ONE_HOST
-        )
-        self._open[descriptor] = _Connection(host)
-        if is_full:
-            self.cut(descriptor)
-
-    def remove(self, descriptor: int) -> None:
-        """Forget a connection that has ended."""
-        self._open.pop(descriptor, None)
-
-    def hear(self, descriptor: int) -> None:
-        """Note that a whole message was taken."""
-        connection = self._open.get(descriptor)
-        if connection is not None:
-            connection.was_heard = True
-
-    def cut(self, descriptor: int) -> None:
-        """End a connection."""
-        self._open.pop(descriptor, None)
-        with _borrow(descriptor) as sock:
-            if sock is not None and self._is_ours(sock):
-                _reset(sock)
-
-    def check(self) -> None:
-        """Cut those whose message does not come to an end."""
-        for descriptor, connection in list(self._open.items()):
-            with _borrow(descriptor) as sock:
-                is_there = sock is not None and self._is_ours(sock)
-                received = _count_received(sock) if sock is not None and is_there else 0
-            if not is_there:
-                self.remove(descriptor)
-            elif connection.was_heard:
-                connection.heard_bytes, connection.was_heard = received, False
-            elif received - connection.heard_bytes > MAX_UNFINISHED_BYTES:
-                self.cut(descriptor)
-
-
-def _reset(sock: socket.socket) -> None:
-    """End a connection of which other descriptors are open.
-
-    After `shutdown` alone what goes on arriving would still be read.
-    """
-    if sock.family != socket.AF_UNIX:
-        ctypes.CDLL(None).connect(sock.fileno(), bytes(ADDRESS_BYTES), ADDRESS_BYTES)
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-
-
-def _host_of(sock: socket.socket) -> str | None:
-    """Return the far side's IP address, nothing of a Unix socket; None if it has gone."""
-    try:
-        name = sock.getpeername()
-    except OSError:
-        return None
-    return str(name[0]) if isinstance(name, tuple) else ""
-
-
-def _count_received(sock: socket.socket) -> int:
-    """Return how many bytes have arrived on a connection of TCP; 0 where nobody counts them."""
-    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
-        return 0
-    info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_RECEIVED.stop)
-    return int.from_bytes(info[_BYTES_RECEIVED], sys.byteorder)
-
-
-# ---- Answers that nobody reads ----
-
-
-class Tracker(Protocol):
-    """What pyzmq gives for a message that it sends without copying it."""
-
-    @property
-    def done(self) -> bool:
-        """Whether libzmq has let go of the message."""
-
-
-@dataclass(frozen=True)
-class _Unread:
-    tracker: Tracker
-    size: int
-    until_s: float
-    descriptor: int
-
-
-class Unread:
-    """Answers that wait to be read, oldest first."""
-
-    def __init__(self, cut: Callable[[int], None], monotonic: Callable[[], float]) -> None:
-        self._cut = cut
+    def __init__(
+        self,
+        listener: int,
+        make_mechanism: Callable[[], Mechanism],
+        take: Callable[[Peer, Parts | None], None],
+        lost: Callable[[Peer], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Prepare: `take` gets each message, and None for a command; `lost` who has gone."""
+        self.listener = listener
+        self.make_mechanism = make_mechanism
+        self.take = take
+        self._lost = lost
         self._monotonic = monotonic
-        self._waiting: list[_Unread] = []
+        self._numbers = 0
+        self._open: dict[Peer, Connection] = {}
+        """All of them, whoever has been silent longest first."""
+        self._hosts: Counter[str] = Counter()
+        self._new: dict[Peer, Connection] = {}
+        """Those that may still be shaking hands, oldest first."""
+        self._unread: dict[Peer, Connection] = {}
+        """Those that something waits for, oldest first."""
 
-    @property
-    def size(self) -> int:
-        """Bytes that wait."""
-        return sum(each.size for each in self._waiting)
+    def make(self) -> Connection:
+        """Return what a new connection is given to."""
+        return Connection(self)
 
-    def add(self, tracker: Tracker, size: int, descriptor: int) -> None:
-        """Note an answer that was sent on a connection."""
-        self._waiting.append(_Unread(tracker, size, self._monotonic() + MAX_UNREAD_S, descriptor))
-        self.check()
+    def count(self) -> int:
+        """Return the number of a new connection."""
+        self._numbers += 1
+        return self._numbers
+
+    def admit(self, connection: Connection) -> bool:
+        """Take a new connection in; False if there is no place for it."""
+        host = connection.peer.host
+        if host and self._hosts[host] >= MAX_OF_ONE_HOST:
+            return False
+        if len(self._open) >= MAX_CONNECTIONS:
+            self._end_one_of(max(self._hosts, key=lambda other: self._hosts[other]))
+        self._open[connection.peer] = self._new[connection.peer] = connection
+        self._hosts[host] += 1
+        connection.until_s = self._monotonic() + HANDSHAKE_S
+        return True
+
+    def _end_one_of(self, host: str) -> None:
+        self.cut(next(each for peer, each in self._open.items() if peer.host == host))
+
+    def note_heard(self, connection: Connection) -> None:
+        """Note that somebody is not silent."""
+        if self._open.pop(connection.peer, None) is not None:
+            self._open[connection.peer] = connection
+
+    def send(self, peer: Peer, parts: Parts) -> bool:
+        """Send a message at once; False if the far side has gone."""
+        connection = self._open.get(peer)
+        if connection is None or not connection.is_open:
+            return False
+        connection.send(parts)
+        self._bound_unread()
+        return True
+
+    def cut(self, connection: Connection) -> None:
+        """End a connection."""
+        self.forget(connection)
+        connection.abort()
+
+    def cut_peer(self, peer: Peer) -> None:
+        """End the connection to somebody."""
+        if peer in self._open:
+            self.cut(self._open[peer])
+
+    def cut_all(self) -> None:
+        """End every connection."""
+        for connection in list(self._open.values()):
+            self.cut(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Take a connection out that has ended."""
+        peer = connection.peer
+        if self._open.pop(peer, None) is None:
+            return
+        self._new.pop(peer, None)
+        self._unread.pop(peer, None)
+        self._hosts[peer.host] -= 1
+        if not self._hosts[peer.host]:
+            del self._hosts[peer.host]
+        self._lost(peer)
+
+    def note_unread(self, connection: Connection) -> None:
+        """Note that something waits for the far side to read it."""
+        self._unread[connection.peer] = connection
+        self._give_time(connection)
+
+    def note_read(self, connection: Connection) -> None:
+        """Note that it was read."""
+        self._unread.pop(connection.peer, None)
+
+    def _give_time(self, connection: Connection) -> None:
+        connection.until_s = self._monotonic() + MAX_UNREAD_S
+        connection.noted_bytes = connection.unread_bytes
 
     def check(self) -> None:
-        """Cut those who do not read."""
+        """Cut those who take too long."""
         now_s = self._monotonic()
-        self._waiting = [each for each in self._waiting if not each.tracker.done]
-        while self._waiting and (self.size > MAX_UNREAD_BYTES or self._waiting[0].until_s <= now_s):
-            slow = self._waiting.pop(0)
-            self._cut(slow.descriptor)
+        self._new = {peer: each for peer, each in self._new.items() if not each.is_open}
+        for connection in list(self._unread.values()):
+            if connection.unread_bytes + LEAST_READ_BYTES <= connection.noted_bytes:
+                self._give_time(connection)
+        for connection in [*self._new.values(), *self._unread.values()]:
+            if connection.until_s <= now_s:
+                self.cut(connection)
+
+    def _bound_unread(self) -> None:
+        while True:
+            waiting: Counter[str] = Counter()
+            for peer, each in self._unread.items():
+                waiting[peer.host] += each.unread_bytes
+            if waiting.total() <= MAX_UNREAD_BYTES:
+                return
+            ((most, _),) = waiting.most_common(1)
+            self.cut(next(each for peer, each in self._unread.items() if peer.host == most))

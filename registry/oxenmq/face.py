@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -10,14 +10,24 @@ import structlog
 from ledger.crypto import KeyPair
 from registry.client.services import Services
 from registry.oxenmq.addresses import parse_place
+from registry.oxenmq.allowance import Peer
 from registry.oxenmq.blocks import Follower
-from registry.oxenmq.commands import Callbacks, Desk, PeerReport, RouterPing, StoragePing, ignore
-from registry.oxenmq.listener import Listener, Message, open_context
+from registry.oxenmq.commands import (
+    Callbacks,
+    Desk,
+    PeerReport,
+    RouterPing,
+    StoragePing,
+    Work,
+    ignore,
+)
+from registry.oxenmq.listener import Listener
 from registry.oxenmq.upstream import Lists
 from registry.oxenmq.wire import Parts, notify_block
 
-TURN: Final = 16
-"""Messages after which everything else in this process has its turn."""
+ASKED_BYTES_A_UNIT: Final = 2**12
+TOLD_BYTES_A_UNIT: Final = 2**16
+"""Bytes of a message and of an answer that cost as much as a message does."""
 
 CHECK_S: Final = 0.1
 """Seconds between looks at connections."""
@@ -63,23 +73,23 @@ class Face:
         return tuple(listener.address for listener in self._listeners)
 
     async def run(self) -> None:
-        """Listen and answer until cancelled.
-
-        Raises `CannotListen`, and a `Fault` where pyzmq is not installed.
-        """
-        context = open_context()
+        """Listen and answer until cancelled. Raises `CannotListen`."""
         try:
             for number, place in enumerate(self._places):
-                listener = Listener(number, place, self._node_key, context, self._monotonic)
+                listener = await Listener.start(
+                    number,
+                    place,
+                    self._node_key,
+                    self._take,
+                    self._desk.subscribers.remove,
+                    self._monotonic,
+                )
                 self._listeners.append(listener)
             self.listening.set()
             log.info("oxenmq listens", addresses=self.addresses)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follower.run())
                 group.create_task(self._check())
-                for listener in self._listeners:
-                    group.create_task(listener.watch())
-                    group.create_task(self._serve(listener))
         finally:
             self.listening.clear()
             for task in self._under_way:
@@ -87,42 +97,40 @@ class Face:
             for listener in self._listeners:
                 listener.close()
             self._listeners.clear()
-            context.term()
 
-    async def _serve(self, listener: Listener) -> None:
-        while True:
-            for _ in range(TURN):
-                message = await listener.receive()
-                if message is None:
-                    continue
-                if not self._desk.allowance.take(message.peer.host):
-                    # It would take the time of the others. Its library connects again.
-                    listener.connections.cut(message.descriptor)
-                    continue
-                answer = self._desk.take(message.peer, message.parts)
-                if isinstance(answer, Awaitable):
-                    self._start(listener, message, answer)
-                elif answer is not None:
-                    listener.send(message.peer, answer, message.descriptor)
-            await asyncio.sleep(0)
+    def _take(self, peer: Peer, parts: Parts | None) -> None:
+        """Answer a message, or have it answered; None is a command, which costs as much."""
+        size = sum(map(len, parts or ()))
+        if not self._desk.allowance.take(peer.host, 1 + size // ASKED_BYTES_A_UNIT):
+            # It would take the time of the others. Its library connects again.
+            self._listeners[peer.listener].connections.cut_peer(peer)
+            return
+        answer = None if parts is None else self._desk.take(peer, parts)
+        if callable(answer):
+            task = asyncio.create_task(self._answer(peer, answer))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        elif answer is not None:
+            self._send(peer, answer)
 
-    def _start(self, listener: Listener, message: Message, answer: Awaitable[Parts]) -> None:
-        async def send() -> None:
-            listener.send(message.peer, await answer, message.descriptor)
+    async def _answer(self, peer: Peer, work: Work) -> None:
+        answer = await work()
+        if not self._send(peer, answer):
+            # who went before he was answered may have subscribed since
+            self._desk.subscribers.remove(peer)
 
-        task = asyncio.create_task(send())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+    def _send(self, peer: Peer, parts: Parts) -> bool:
+        size = sum(map(len, parts))
+        self._desk.allowance.charge(peer.host, size // TOLD_BYTES_A_UNIT)
+        return self._listeners[peer.listener].connections.send(peer, parts)
 
     def _tell_block(self, height: int, block_hash: bytes) -> None:
         parts = notify_block(height, block_hash)
         for peer in self._desk.subscribers.list_peers():
-            if not self._listeners[peer.listener].send(peer, parts):
-                self._desk.subscribers.remove(peer)
+            self._send(peer, parts)
 
     async def _check(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
             for listener in self._listeners:
                 listener.connections.check()
-                listener.unread.check()

@@ -7,6 +7,7 @@ who ask for the same get the same bytes.
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -20,8 +21,11 @@ TOP_FIELDS: Final = ("height", "target_height", "hardfork", "snode_revision", "b
 SHORT_NAMES: Final = frozenset((*TOP_FIELDS, *ShortNode.__struct_fields__))
 ALL_NAMES: Final = frozenset((*TOP_FIELDS, *SessionNode.__struct_fields__))
 
-MAX_KEPT: Final = 8
-"""Sets of fields whose JSON is kept."""
+MAX_KEPT: Final = 3
+"""Sets of fields whose JSON is kept: those of storage servers, of routers, and of all fields."""
+
+MAX_FIELDS: Final = 200
+"""Names that may be asked for; there are fewer than half as many."""
 
 ROWS_A_UNIT: Final = 50
 """Rows whose JSON costs as much as a message: see `allowance`."""
@@ -30,23 +34,26 @@ Names: TypeAlias = frozenset[str]
 
 encode = msgspec.json.Encoder().encode
 
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+Fields: TypeAlias = Annotated[dict[Name, bool], msgspec.Meta(max_length=MAX_FIELDS)]
+FieldNames: TypeAlias = Annotated[list[Name], msgspec.Meta(max_length=MAX_FIELDS)]
 AnyHex: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-fA-F]{64}\Z")]
 AnyHexOrNone: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-fA-F]{64})?\Z")]
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(msgspec.Struct, dict=True):
     """Which nodes, and what of them; null for what was left out."""
 
     active_only: bool | None = None
     """On duty, and with an IPv4 address."""
-    fields: dict[str, bool] | list[str] | None = None
+    fields: Fields | FieldNames | None = None
     limit: int | None = None
     """0 for all, n > 0 for n at random, less than 0 for all in random order."""
     service_node_pubkeys: list[AnyHex] | None = None
     poll_block_hash: AnyHexOrNone | None = None
     """The newest block that the client knows: if it still is the newest, no rows are sent."""
 
-    @property
+    @cached_property
     def names(self) -> Names:
         """The fields that are asked for; with "all", `-name` takes one away again."""
         if isinstance(self.fields, dict):

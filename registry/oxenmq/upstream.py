@@ -105,6 +105,11 @@ class Upstream:
             self._newest = height
             self._shared.clear()
 
+    def forget_blocks(self) -> None:
+        """Forget which block is the newest, and what was told."""
+        self._newest = 0
+        self._shared.clear()
+
     async def call(self, method: str, params: Any) -> Any:
         """Return the result of a method of JSON-RPC. Raises `BadCall` and `Failed`."""
         key = (method, msgspec.json.encode(params))

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple, TypeAlias
 MAX_PARTS: Final = 8
 """Parts of a message; more of them are no message of OxenMQ."""
 
-MAX_PART_BYTES: Final = 2**16
-"""Longest part of a message that is taken."""
+MAX_MESSAGE_BYTES: Final = 2**17
+"""Longest message that is taken, all of its parts together."""
 
 MAX_TAG_BYTES: Final = 128
 MAX_SHOWN_BYTES: Final = 100

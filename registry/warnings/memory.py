@@ -115,7 +115,7 @@ class Keeper:
             memory = msgspec.json.decode(data, type=Memory)
             if memory.version != 1 or len(data) > MAX_BYTES:
                 raise ValueError(f"version {memory.version}, {len(data)} bytes")
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (ValueError, RecursionError) as error:
             raise BadMemory(
                 f"{self._path} is damaged or of another version ({error}): move it away, and what "
                 "is due is told again"

@@ -26,6 +26,7 @@ from tests.comet.network import (
     wait_for,
     watched,
 )
+from tests.registry.cli.driver import call_json
 
 PARAMS: Final = {"block_ms": 250, "epoch_ms": 1_000, "attest_blocks": 4, "set_change_ms": 0}
 """With which CometBFT's evidence is too old after 24 seconds, and 96 blocks."""
@@ -173,6 +174,8 @@ def test_who_joins_who_leaves_and_a_client_that_was_away(town: Town) -> None:
     # ---- all hold the same
     network.stop()
     network.compare(network.validators[0], network.validators[2], by_replay, least=height)
+    # the seats changed three times: an audit knows who could propose which block
+    assert call_json("ledger", "audit", "--home", first.settings.home)["height"] >= height
     with first.opened() as whole, by_snapshot.opened() as part:
         common = min(whole.tip.height, part.tip.height)
         assert common >= height

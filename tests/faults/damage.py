@@ -22,8 +22,8 @@ from ledger.errors import CorruptStore
 from ledger.leveldb import LevelStore
 from ledger.replay import execute_block
 from ledger.store import MemoryStore
+from registry.handover import EXIT_FAULT
 from registry.home import GENESIS
-from registry.ledger_process import EXIT_FAULT
 from tests.faults.kill import Acknowledged, Home, start_service, wait_ready
 from tests.faults.services import (
     check_there,

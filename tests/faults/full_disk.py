@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.crypto import sha256
-from registry.ledger_process import EXIT_FAULT
+from registry.handover import EXIT_FAULT
 from tests.faults.damage import file_of
 from tests.faults.kill import Acknowledged, Home, check_replay, load
 from tests.faults.services import Running, check_there, fill, running, stopped_for

@@ -10,13 +10,23 @@ from ledger.transactions import TX_KINDS
 from tests.mutations.duty import DUTY
 from tests.mutations.engine import Target, run_target
 from tests.mutations.files import FILES
+from tests.mutations.histories import HISTORIES
 from tests.mutations.inheritance import INHERITANCE
 from tests.mutations.ledger import LEDGER
 from tests.mutations.lists import HEADER, INSIDE_COLUMNS, LISTS, THRESHOLD
 from tests.mutations.paths import PATHS
 from tests.mutations.proofs import PROOFS
 
-TARGETS: tuple[Target, ...] = (*LISTS, *PATHS, *PROOFS, *LEDGER, *DUTY, *FILES, *INHERITANCE)
+TARGETS: tuple[Target, ...] = (
+    *LISTS,
+    *PATHS,
+    *PROOFS,
+    *LEDGER,
+    *DUTY,
+    *FILES,
+    *INHERITANCE,
+    *HISTORIES,
+)
 
 RUNS = {
     f"{target.name}, {seed}": (target, seed) for target in TARGETS for seed in range(target.seeds)

@@ -10,8 +10,9 @@ import pytest
 from ledger.errors import Refusal
 from ledger.messages.tables import TABLES
 from registry.formats.session_binary import ENTRY_BYTES
-from tests.mutations.decoders import DECODERS, Decoder
+from tests.mutations.decoders import DECODERS
 from tests.mutations.engine import msgpack_cuts
+from tests.mutations.rows import Decoder
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,6 +1,7 @@
 """How processes talk: what is asked is answered or fails, whatever the far side does."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from ledger.errors import CorruptStore, Fault, Refusal
@@ -263,6 +265,25 @@ async def test_a_request_of_wrong_types_is_answered_with_its_own_id(message: lis
         writer.close()
 
 
+NO_MESSAGES = {
+    "no form of MessagePack": b"\xc1",
+    "text that is none": b"\xa1\xff",
+    "deep": b"\x91" * 10_000,
+    "nothing": b"",
+    "cut off": b"\x92\1",
+}
+
+
+@pytest.mark.parametrize("body", NO_MESSAGES.values(), ids=NO_MESSAGES)
+@in_loop
+async def test_a_frame_that_is_no_message_is_the_end(body: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(len(body).to_bytes(4, "big") + body)
+    reader.feed_eof()
+    with pytest.raises(Lost):
+        await ipc.read_frame(reader)
+
+
 ODD_ANSWERS: list[Any] = [7, [1], [1, "ok"], [99, "ok", 1], [1, "refusal", 5]]
 
 
@@ -364,6 +385,26 @@ async def test_a_connection_that_closes_fails_its_calls_under_way() -> None:
         work.done.set()
         async with connected(path) as other:
             assert await other.call("echo", 1) == [1]
+
+
+def test_a_call_on_a_transport_that_has_ended_is_lost() -> None:
+    """The loop of the services raises another error than asyncio's own."""
+    reported: list[dict[str, Any]] = []
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: reported.append(context)
+        )
+        async with serving() as (_, path), connected(path) as connection:
+            connection._writer.transport.abort()
+            calls = [connection.call("echo"), connection.call("echo")]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [Lost, Lost]
+            await connection.wait_closed()
+        gc.collect()
+
+    uvloop.run(test())
+    assert not reported
 
 
 @in_loop

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ledger.messages.entries import join_columns, read_columns
@@ -457,6 +458,12 @@ async def test_deltas_wait_until_their_list_is_final_and_no_longer_than_to_the_n
 def manifest_of(served: Served) -> Manifest:
     """The manifest as it is in the folder now."""
     return decode_manifest((served.folder / MANIFEST).read_bytes())
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b'{"chain":"\xff"}', b'{"a":' * 10_000])
+def test_what_is_no_manifest_is_no_manifest(raw: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_manifest(raw)
 
 
 @in_loop

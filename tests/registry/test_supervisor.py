@@ -23,6 +23,7 @@ from ledger.crypto import sha256
 from ledger.history import LAYOUT, LAYOUT_KEY
 from ledger.leveldb import LevelStore
 from ledger.messages.genesis import GenesisAttestor
+from registry.handover import EXIT_FAULT
 from registry.home import GENESIS
 from registry.keystore import (
     CHAIN,
@@ -33,7 +34,6 @@ from registry.keystore import (
     save_insecure_seed,
     save_seed,
 )
-from registry.ledger_process import EXIT_FAULT
 from registry.signer import HashChain
 from tests.factory import make_genesis
 from tests.registry.cli.person import at_terminal

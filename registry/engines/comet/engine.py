@@ -163,7 +163,7 @@ class Gossip:
         try:
             response = await self._client.post("/", json=calls)
             found = msgspec.json.decode(response.content, type=list[_Answer] | _Answer)
-        except (httpx2.HTTPError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (httpx2.HTTPError, ValueError, RecursionError) as error:
             log.warning("not passed on", reason=str(error) or type(error).__name__)
             return set()
         # a batch of one is answered without a list

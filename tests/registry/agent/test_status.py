@@ -50,7 +50,7 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read_status(tmp_path / "status.json")["epoch"] == 1
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"a":' * 10_000])
 def test_what_is_no_status_is_said(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "status.json"
     path.write_bytes(data)

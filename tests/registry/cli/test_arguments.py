@@ -22,8 +22,8 @@ from registry.cli.arguments import (
     Setting,
     Share,
 )
+from registry.cli.histories import DATABASE
 from registry.cli.init import CONFIG
-from registry.cli.ledger import DATABASE
 from registry.cli.listing import State
 from registry.settings import CONFIG as READ_CONFIG
 from registry.settings import Settings

@@ -1,5 +1,6 @@
 """The guides work: the commands of their pages, one after the other, as they stand there."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -185,6 +186,18 @@ def test_offline(fake: FakeService) -> None:
     assert "not signed" in printed[1]
     assert fake.network.state.account(account_of("bob")).balance == before + 5 * COIN
     assert fake.network.state.one(NODES, pair.public).operator == account_of("alice")
+
+
+def test_auditing(fake: FakeService) -> None:
+    network = fake.network
+    network.block()
+    network.end_epoch()
+    exported, audited, replayed, same = follow("auditing.md", lambda w: w.replace("URL", fake.url))
+    assert Path("history").read_bytes()[-32:].hex() in exported
+    assert audited.startswith("everything holds")
+    assert "everything holds" in replayed
+    assert json.loads(Path("report.json").read_text())["height"] == network.chain.tip.height
+    assert f"same up to    {network.chain.tip.height}" in same
 
 
 def test_a_page_has_its_commands() -> None:

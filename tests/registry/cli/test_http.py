@@ -45,6 +45,8 @@ BAD_ANSWERS = {
     "no JSON": (200, b"<html>", "no JSON object"),
     "JSON that is no object": (200, b"[1]", "no JSON object"),
     "bytes that are no text": (200, b'{"a": "\xff"}', "no JSON object"),
+    "deep JSON": (200, b'{"a":' * 100_000, "no JSON object"),
+    "a deep error": (500, b'{"type":"a","detail":"","values":' + b'{"a":' * 100_000, "answers 500"),
     "an error without a reason": (500, b"Oops", "answers 500 without a reason"),
     "an error of another shape": (404, b'{"detail": "Not Found"}', "answers 404 without a reason"),
     "a way to elsewhere": (302, b"", "answers 302 without a reason"),

@@ -17,8 +17,8 @@ from ledger.leveldb import LevelStore
 from ledger.messages.blocks import BLOCK
 from ledger.messages.state import Account
 from ledger.messages.tables import ACCOUNTS
+from registry.cli import auditing, histories
 from registry.cli import ledger as commands
-from registry.cli import replay
 from registry.home import GENESIS
 from tests import factory
 from tests.factory import Network, public
@@ -37,6 +37,22 @@ def play(network: Network) -> None:
     network.block(network.transfer("bob", "alice"))
     network.end_epoch()
     network.settle()
+
+
+class Made:
+    """The blocks of a network, as a source."""
+
+    def __init__(self, network: Network) -> None:
+        self.name, self.genesis = "made", network.raw
+        self.height = network.chain.tip.height
+        self.root: bytes | None = network.chain.tip.root
+        self._blocks = [encode(block) for block in network.blocks]
+
+    def blocks(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+    def block(self, height: int) -> bytes:
+        return self._blocks[height - 1]
 
 
 @pytest.fixture
@@ -84,7 +100,8 @@ def test_a_stopped_node_is_replayed(home: Path) -> None:
 def test_a_stopped_node_is_audited(home: Path) -> None:
     shown = call_json("ledger", "audit", "--home", home)
     count = blocks_of(home)
-    assert shown["seals"] == shown["invariant_checks"] == count
+    # the first state is looked at too
+    assert (shown["seals"], shown["invariant_checks"]) == (count, count + 1)
     # epochs 0 and 1 are frozen, that of epoch 2 is the newest; all of them are signed by all
     assert (shown["headers"], shown["final_headers"]) == (3, 3)
     assert shown["attestations"] == 3 * ATTESTORS
@@ -103,14 +120,14 @@ def test_the_home_is_the_one_of_the_environment(
 def test_invariants_may_be_checked_now_and_then(home: Path) -> None:
     count = blocks_of(home)
     shown = call_json("ledger", "audit", "--home", home, "--every", 4)
-    assert shown["invariant_checks"] == count // 4 + (count % 4 != 0)
+    assert shown["invariant_checks"] == 1 + count // 4 + (count % 4 != 0)
 
 
 @pytest.mark.parametrize("command", ["replay", "audit"])
 def test_a_running_node_is_asked(
     fake: FakeService, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "FETCH_BLOCKS", 4)
+    monkeypatch.setattr(histories, "FETCH_BLOCKS", 4)
     shown = call_json("ledger", command, "--url", fake.url)
     tip = fake.network.chain.tip
     assert (shown["height"], shown["state_root"]) == (tip.height, tip.root.hex())
@@ -211,6 +228,12 @@ FOUND: dict[str, tuple[Callable[[Damage], object], str, str]] = {
         "replay",
         "(balance and nonce)",
     ),
+    "a block too many": (
+        lambda d: d.put(journal_key(2**32), b"\x90"),
+        "replay",
+        "4a0000000100000000 (a block)",
+    ),
+    "a block before the first": (lambda d: d.put(journal_key(0), b"\x90"), "audit", "(a block)"),
     "a transaction stands elsewhere": (
         lambda d: d.change_first(b"X"),
         "replay",
@@ -258,34 +281,29 @@ def test_what_only_an_audit_finds(tmp_path: Path) -> None:
     assert "nonce_skipped" in result.stderr
 
 
-def test_an_invariant_that_does_not_hold(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heights = iter(range(1, 100))
+@pytest.mark.parametrize("at", [0, 3])
+def test_an_invariant_that_does_not_hold(
+    home: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    heights = iter(range(100))
     monkeypatch.setattr(
-        replay, "find_violations", lambda _: ["supply: 1 too many"] if next(heights) == 3 else []
+        auditing, "find_violations", lambda _: ["supply: 1 too many"] if next(heights) == at else []
     )
     result = call("ledger", "audit", "--home", home, code=1)
-    assert "error: finding: block 3: supply: 1 too many" in result.stderr
+    assert f"error: finding: block {at}: supply: 1 too many" in result.stderr
 
 
 def test_a_forged_attestation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Execution would refuse it; here both sides are told that every signature is good."""
     monkeypatch.setattr(factory, "verify_cached", lambda items: [True] * len(items))
-    monkeypatch.setattr(replay.Audit, "_verify", lambda _, items: [True] * len(items))
+    monkeypatch.setattr(auditing.Audit, "_verify", lambda _, items: [True] * len(items))
     network = Network()
     network.attesting = False
     network.block(network.attest(0, signer="somebody"))
     network.end_epoch()
-    audit = replay.Audit(network.raw)
-
-    class Made:
-        name, genesis = "made", network.raw
-        height, root = network.chain.tip.height, network.chain.tip.root
-
-        def blocks(self) -> Iterator[bytes]:
-            return map(encode, network.blocks)
-
-    with pytest.raises(replay.Finding, match="attestor 0 did not sign header 0"):
-        audit.run(Made(), lambda blocks: blocks)
+    audit = auditing.Audit(network.raw)
+    with pytest.raises(histories.Finding, match="attestor 0 did not sign header 0"):
+        audit.run(Made(network), lambda blocks: blocks)
 
 
 BAD_SERVICES: dict[str, tuple[str, Callable[[FakeService], bytes], str, str]] = {
@@ -360,7 +378,7 @@ def test_a_genesis_file_says_which_network(home: Path, fake: FakeService, tmp_pa
     other.write_bytes(Network(epoch_ms=20_000).raw)
     named = ("--genesis", other)
     assert error_of(call("ledger", "replay", "--home", home, *named, code=1)) == "bad_genesis"
-    assert error_of(call("ledger", "audit", "--url", fake.url, *named, code=1)) == "finding"
+    assert error_of(call("ledger", "audit", "--url", fake.url, *named, code=1)) == "bad_genesis"
     other.write_bytes(fake.network.raw)
     call("ledger", "audit", "--url", fake.url, *named)
 

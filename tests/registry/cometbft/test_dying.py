@@ -15,7 +15,7 @@ import pytest
 
 from registry.cometbft import VERSION
 from registry.cometbft.output import DEATHS, Failure
-from registry.ledger_process import EXIT_FAULT
+from registry.handover import EXIT_FAULT
 from registry.settings import Settings
 from registry.supervisor import EXIT_DEAD
 from tests.registry.cometbft.site import Site

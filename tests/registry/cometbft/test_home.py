@@ -220,6 +220,7 @@ def test_a_node_keeps_its_name(site: Site) -> None:
 
 BROKEN = {
     "no JSON": b"{",
+    "deep JSON": b"[" * 100_000,
     "no key": b"{}",
     "no object": b"[1]",
     "half a key": json.dumps(

@@ -467,6 +467,8 @@ def test_two_blocks_that_were_agreed_on_are_told(world: World) -> None:
 NO_ANSWERS: Final = {
     "an error": b'{"jsonrpc":"2.0","id":-1,"error":{"code":-32603,"message":"no"}}',
     "no JSON": b"<html>",
+    "no text": b'{"result":{"signed_header":{"header":{"chain_id":"\xff"}}}}',
+    "deep JSON": b'{"a":' * 10_000,
     "too much": b" " * (2**20 + 1),
 }
 
@@ -486,6 +488,13 @@ def test_more_than_two_thirds_agree(votes: int, validators: int) -> None:
     names = [f"validator {number}" for number in range(validators)]
     block = SignedBlock(msgspec.convert(FOURTH, CometHeader), sign_commit(FOURTH, names[:votes]))
     assert is_agreed(block, [public(name) for name in names]) is ENOUGH[votes, validators]
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**64])
+def test_a_round_that_is_none_is_no_commit(number: int) -> None:
+    block = block_of(FOURTH, COMMIT | {"round": number})
+    with pytest.raises(ValueError, match="no such number"):
+        is_agreed(block, [VALIDATOR])
 
 
 def test_one_who_is_not_there(world: World) -> None:

@@ -78,3 +78,17 @@ def test_a_program_that_fails_is_none(places: Path) -> None:
 def test_where_there_is_none_it_says_how_to_get_it(places: Path) -> None:
     with pytest.raises(NoCometbft, match="scripts/install_cometbft makes one where Go is"):
         find_program()
+
+
+@pytest.mark.parametrize("missing", ["google", "google.protobuf"])
+def test_without_its_extra_it_says_which(
+    places: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def find(name: str) -> None:
+        if missing == "google":
+            raise ModuleNotFoundError(name)
+
+    make_program(places / "path" / "cometbft")
+    monkeypatch.setattr("registry.cometbft.version.find_spec", find)
+    with pytest.raises(NoCometbft, match=r"pip install 'waypost\[comet\]'"):
+        find_program()

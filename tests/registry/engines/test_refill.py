@@ -48,6 +48,14 @@ def garbage(handler: Answering) -> None:
     handler.send(b"garbage")
 
 
+def no_text(handler: Answering) -> None:
+    handler.send(b'{"genesis_hash": "\xff", "height": 0}')
+
+
+def deep(handler: Answering) -> None:
+    handler.send(b'{"a":' * 10_000)
+
+
 def no_height(handler: Answering) -> None:
     handler.send(b'{"name": "test-net"}')
 
@@ -64,7 +72,10 @@ def hanging_up(handler: Answering) -> None:
     handler.close_connection = True
 
 
-@pytest.mark.parametrize("lie", [garbage, no_height, another_network, failing, hanging_up])
+LIES = [garbage, no_text, deep, no_height, another_network, failing, hanging_up]
+
+
+@pytest.mark.parametrize("lie", LIES)
 @in_loop
 async def test_every_node_has_to_answer(site: Site, lie: Any) -> None:
     made: Made = await make_chain(site, BLOCKS_MADE)

@@ -65,6 +65,7 @@ async def test_one_that_is_refused_alone_is_refused_here_too(site: Site) -> None
 
 BAD_ANSWERS: dict[str, tuple[int, bytes]] = {
     "no JSON": (200, b"garbage"),
+    "deep JSON": (200, b"[" * 100_000),
     "nothing": (200, b""),
     "bytes that are no text": (200, b"\xff\xfe"),
     "a list": (200, b"[]"),

@@ -27,7 +27,7 @@ from tests.registry.oxenmq.services import Service
 
 def peer(number: int, host: str = "127.0.0.1", listener: int = 0) -> Peer:
     """The far side of a connection."""
-    return Peer(listener, b"%d" % number, host, True)
+    return Peer(listener, number, host, True)
 
 
 # ---- Subscribers ----
@@ -117,6 +117,24 @@ async def test_each_block_is_told_once_in_order() -> None:
             assert made.told == [
                 (height, bytes.fromhex(make_block_hash(height))) for height in (7, 8, 9)
             ]
+
+
+@in_loop
+async def test_who_told_of_blocks_that_are_none_is_not_waited_for() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        async with following(patch) as made:
+            made.service.tell_block(10**18)
+            await eventually(lambda: made.heights == [10**18])
+            made.service.tell_block(7)
+            made.service.events.put_nowait(None)
+            made.service.tell_block(8)
+            made.service.tell_block(9)
+            await eventually(lambda: made.heights == [10**18, 8, 9])
+            # one that is a little behind is no news
+            made.service.events.put_nowait(None)
+            made.service.tell_block(7)
+            made.service.tell_block(10)
+            await eventually(lambda: made.heights == [10**18, 8, 9, 10])
 
 
 @in_loop

@@ -1,7 +1,6 @@
 """What the desk answers to messages, well-formed and not, and to whom."""
 
 import asyncio
-import inspect
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +18,9 @@ from tests.registry.oxenmq.face import NODE, Hand
 from tests.registry.oxenmq.services import Service
 
 TAG = b"\x00\xfftag"
-LOCAL = Peer(0, b"local", "", True)
-NEAR = Peer(1, b"near", "127.0.0.1", True)
-FAR = Peer(1, b"far", "192.0.2.1", False)
+LOCAL = Peer(0, 1, "", True)
+NEAR = Peer(1, 1, "127.0.0.1", True)
+FAR = Peer(1, 2, "192.0.2.1", False)
 OTHER_NODE = "ab" * 32
 OURS = NODE.public.hex()
 
@@ -40,9 +39,7 @@ class Office:
     async def ask(self, *parts: bytes, peer: Peer = LOCAL) -> Sequence[bytes] | None:
         """Return what a message gets."""
         answer = self.desk.take(peer, parts)
-        if inspect.isawaitable(answer):
-            return await answer
-        return answer
+        return await answer() if callable(answer) else answer
 
     async def call(self, command: str, body: Any = None, peer: Peer = LOCAL) -> list[bytes]:
         """Return what stands behind the tag."""
@@ -309,7 +306,7 @@ async def test_one_host_has_only_so_many_requests_under_way() -> None:
 async def test_what_costs_much_is_counted() -> None:
     office = Office()
     cost = COMMANDS["rpc.get_block_hash"].cost
-    for _ in range(UNITS_A_SECOND // (cost - 1)):
+    for _ in range(-(-UNITS_A_SECOND // (cost - 1))):
         assert (await office.call("rpc.get_block_hash", {"height": [1]}, FAR))[0] == b"200"
     expected = [b"500", b"too much at once: ask again in a second"]
     assert await office.call("rpc.get_block_hash", {"height": [1]}, FAR) == expected
@@ -324,10 +321,18 @@ def test_an_allowance_is_each_hosts_own_and_each_seconds() -> None:
     assert all(allowance.take("one") for _ in range(10))
     assert not allowance.take("one")
     assert allowance.take("other", 4)
-    assert not allowance.take("other", 7)
-    assert allowance.take("other", 6)
-    # who has used nothing may have one large answer
-    assert allowance.take("third", 1_000)
-    assert not allowance.take("third")
+    # who has any left may have one large answer, and pays for it later
+    assert allowance.take("other", 31)
+    assert not allowance.take("other")
     clock.now_s += 1
-    assert all(allowance.take(host) for host in ("one", "other", "third"))
+    assert allowance.take("one")
+    assert not allowance.take("other")
+    clock.now_s += 2
+    assert allowance.take("other", 4)
+    assert allowance.take("other")
+    assert not allowance.take("other")
+    allowance.charge("one", 25)
+    clock.now_s += 1
+    assert not allowance.take("one")
+    clock.now_s += 1
+    assert [allowance.take("one") for _ in range(6)] == [True] * 5 + [False]

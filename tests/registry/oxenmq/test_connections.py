@@ -1,182 +1,301 @@
-"""Connections over their bounds are cut, and no other: real sockets, without ZeroMQ."""
+"""Connections over their bounds are cut, and no other: real sockets, a clock that a test moves."""
 
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
 from registry.oxenmq import connections
-from registry.oxenmq.connections import MAX_UNFINISHED_BYTES, MAX_UNREAD_S, Connections, Unread
+from registry.oxenmq.allowance import Peer
+from registry.oxenmq.connections import HANDSHAKE_S, MAX_UNREAD_S, Connections
+from registry.oxenmq.wire import Parts
+from registry.oxenmq.zmtp import Null
 from tests.registry.oxenmq.face import Hand
+from tests.registry.oxenmq.speaker import GREETING, message, ready
+
+PATIENCE_S = 20
+MORE_THAN_FITS = 2**24
+"""Bytes that no system holds between two ends of a connection by itself."""
+
+
+class Far:
+    """The far end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def is_cut(self) -> bool:
+        """Whether it ends, after whatever is on its way."""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE_S):
+                while await self.reader.read(2**20):
+                    pass
+        return True
+
+    async def read(self, count: int) -> None:
+        """Read so many bytes, or more."""
+        async with asyncio.timeout(PATIENCE_S):
+            while count > 0:
+                count -= len(await self.reader.read(2**20))
+
+    async def still_answers(self, door: "Door") -> bool:
+        """Whether what it sends arrives."""
+        before = len(door.taken)
+        self.writer.write(message(b"HI"))
+        await door.until(lambda: len(door.taken) > before)
+        return door.taken[-1][1] == [b"HI"]
 
 
 class Door:
-    """A listening socket, and the connections to it."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self.port: int = self._listening.getsockname()[1]
-        self.connections = Connections(self._is_ours)
-
-    def _is_ours(self, sock: socket.socket) -> bool:
-        return sock.family == socket.AF_INET and sock.getsockname()[1] == self.port
-
-    def let_in(self) -> tuple[socket.socket, socket.socket]:
-        """Return both ends of a new connection that is counted: far, near."""
-        far = self._stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
-        far.settimeout(20)
-        near = self._stack.enter_context(self._listening.accept()[0])
-        self.connections.add(near.fileno())
-        return far, near
-
-    def fill(self, far: socket.socket, near: socket.socket, count: int) -> None:
-        """Send so many bytes, and read them as libzmq does."""
-        sent = 0
-        while sent < count:
-            piece = bytes(min(65_536, count - sent))
-            far.sendall(piece)
-            sent += len(piece)
-            read = 0
-            while read < len(piece):
-                read += len(near.recv(65_536))
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    """A door without connections."""
-    with ExitStack() as stack:
-        yield Door(stack)
-
-
-def is_cut(far: socket.socket) -> bool:
-    """Whether a connection has ended, with nothing on its way."""
-    far.setblocking(False)
-    try:
-        return far.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        return True
-
-
-def test_a_message_that_does_not_end_is_cut_off(door: Door) -> None:
-    (far, near), (other, near_other) = door.let_in(), door.let_in()
-    door.fill(far, near, MAX_UNFINISHED_BYTES)
-    door.fill(other, near_other, MAX_UNFINISHED_BYTES)
-    door.connections.check()
-    assert not is_cut(far)
-    far.setblocking(True)
-    door.fill(far, near, 1)
-    door.connections.check()
-    assert is_cut(far)
-    assert not is_cut(other)
-    # what goes on arriving finds nobody, though the near end is still open
-    far.setblocking(True)
-    with pytest.raises(ConnectionError):
-        far.sendall(bytes(MAX_UNFINISHED_BYTES))
-
-
-def test_whole_messages_may_go_on_for_ever(door: Door) -> None:
-    far, near = door.let_in()
-    for _ in range(3):
-        door.fill(far, near, 2 * MAX_UNFINISHED_BYTES)
-        door.connections.hear(near.fileno())
-        door.connections.check()
-    assert not is_cut(far)
-    far.setblocking(True)
-    door.fill(far, near, MAX_UNFINISHED_BYTES + 1)
-    door.connections.check()
-    assert is_cut(far)
-
-
-def test_one_host_has_only_so_many(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_OF_ONE_HOST", 3)
-    ends = [door.let_in() for _ in range(5)]
-    assert [is_cut(far) for far, _ in ends] == [False, False, False, True, True]
-    door.connections.remove(ends[0][1].fileno())
-    assert not is_cut(door.let_in()[0])
-
-
-def test_there_are_only_so_many(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
-    assert [is_cut(door.let_in()[0]) for _ in range(3)] == [False, False, True]
-
-
-def test_a_descriptor_that_became_another_socket_is_left_alone(door: Door) -> None:
-    _, near = door.let_in()
-    descriptor = near.detach()
-    ours, theirs = socket.socketpair()
-    with ours, theirs, socket.socket(fileno=descriptor):
-        # the number of the connection now stands for one end of the pair
-        os.dup2(ours.fileno(), descriptor)
-        door.connections.cut(descriptor)
-        assert not is_cut(theirs)
-        door.connections.add(descriptor)
-        door.connections.check()
-        door.connections.cut(descriptor)
-        assert not is_cut(theirs)
-
-
-def test_a_descriptor_that_is_gone_is_no_error(door: Door) -> None:
-    _, near = door.let_in()
-    descriptor = near.fileno()
-    near.close()
-    door.connections.check()
-    door.connections.cut(descriptor)
-    door.connections.add(descriptor)
-    door.connections.hear(descriptor)
-    door.connections.check()
-
-
-# ---- Answers that nobody reads ----
-
-
-class Sent:
-    """A message that was sent."""
-
-    done = False
-
-
-class Pile:
-    """What waits to be read, with a clock, and who was cut."""
+    """Connections to a port, and what came over them."""
 
     def __init__(self) -> None:
         self.clock = Hand()
-        self.cut: list[int] = []
-        self.unread = Unread(self.cut.append, self.clock)
+        self.taken: list[tuple[Peer, Parts | None]] = []
+        self.lost: list[Peer] = []
+        self.connections = Connections(
+            7, Null, lambda *each: self.taken.append(each), self.lost.append, self.clock
+        )
+        self.port = 0
+        self._fars: list[Far] = []
 
-    def send(self, size: int, descriptor: int) -> Sent:
-        """Note an answer."""
-        sent = Sent()
-        self.unread.add(sent, size, descriptor)
-        return sent
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not is_so():
+                await asyncio.sleep(0.01)
+
+    async def let_in(self, *, shakes: bool = True, host: str = "127.0.0.1") -> Far:
+        """Return the far end of a new connection."""
+        far = Far(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=(host, 0)))
+        self._fars.append(far)
+        if shakes:
+            before = len(self.taken)
+            far.writer.write(GREETING + ready())
+            await self.until(lambda: len(self.taken) > before)
+        return far
+
+    def newest(self) -> Peer:
+        """Who spoke last."""
+        return self.taken[-1][0]
+
+    def end(self) -> None:
+        """Close all."""
+        self.connections.cut_all()
+        for far in self._fars:
+            far.writer.close()
 
 
-def test_who_does_not_read_in_time_is_cut() -> None:
-    pile = Pile()
-    first = pile.send(10, 1)
-    pile.clock.now_s += 1
-    pile.send(10, 2)
-    pile.send(10, 3)
-    first.done = True
-    pile.clock.now_s += MAX_UNREAD_S - 0.5
-    pile.unread.check()
-    assert (pile.cut, pile.unread.size) == ([], 20)
-    pile.clock.now_s += 0.5
-    pile.unread.check()
-    assert (pile.cut, pile.unread.size) == ([2, 3], 0)
+@asynccontextmanager
+async def opened() -> AsyncIterator[Door]:
+    """A door without connections."""
+    door = Door()
+    server = await asyncio.get_running_loop().create_server(door.connections.make, "127.0.0.1", 0)
+    door.port = server.sockets[0].getsockname()[1]
+    try:
+        yield door
+    finally:
+        server.close()
+        door.end()
 
 
-def test_of_too_much_the_oldest_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 100)
-    pile = Pile()
-    first, _ = pile.send(60, 1), pile.send(40, 2)
-    assert pile.cut == []
-    pile.send(1, 3)
-    assert (pile.cut, pile.unread.size) == ([1], 41)
-    first.done = True
-    pile.send(60, 4)
-    assert (pile.cut, pile.unread.size) == ([1, 2], 61)
+def on_a_door(test: Callable[[Door], Awaitable[None]]) -> None:
+    """Run a test."""
+
+    async def run() -> None:
+        async with opened() as door:
+            await test(door)
+
+    asyncio.run(run())
+
+
+def test_messages_come_from_somebody() -> None:
+    async def test(door: Door) -> None:
+        first, second = await door.let_in(), await door.let_in(host="127.0.0.2")
+        assert await first.still_answers(door)
+        one = door.newest()
+        assert await second.still_answers(door)
+        two = door.newest()
+        assert one == Peer(7, one.number, "127.0.0.1", True)
+        assert two == Peer(7, two.number, "127.0.0.2", True)
+        assert one.number != two.number
+        assert door.connections.send(one, [b"a", b"b"])
+        async with asyncio.timeout(PATIENCE_S):
+            await first.reader.readuntil(message(b"a", b"b"))
+        first.writer.close()
+        await door.until(lambda: door.lost == [one])
+        assert not door.connections.send(one, [b"late"])
+        assert await second.still_answers(door)
+        door.connections.cut_peer(two)
+        assert door.lost == [one, two]
+        assert await second.is_cut()
+
+    on_a_door(test)
+
+
+def test_who_breaks_the_protocol_is_cut_at_once() -> None:
+    async def test(door: Door) -> None:
+        stays, broken = await door.let_in(), await door.let_in()
+        peer = door.newest()
+        broken.writer.write(message(b"HI") + b"\xff\xff" + message(b"HI"))
+        assert await broken.is_cut()
+        assert [parts for who, parts in door.taken if who == peer] == [None, [b"HI"]]
+        assert door.lost == [peer]
+        assert await stays.still_answers(door)
+
+    on_a_door(test)
+
+
+def test_nothing_is_taken_after_a_cut() -> None:
+    async def test(door: Door) -> None:
+        def take(peer: Peer, parts: Parts | None) -> None:
+            door.taken.append((peer, parts))
+            if parts:
+                door.connections.cut_peer(peer)
+
+        door.connections.take = take
+        far = await door.let_in()
+        far.writer.write(message(b"1") + message(b"2"))
+        assert await far.is_cut()
+        assert [parts for _, parts in door.taken] == [None, [b"1"]]
+
+    on_a_door(test)
+
+
+def test_one_host_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_OF_ONE_HOST", 2)
+
+    async def test(door: Door) -> None:
+        first, second = await door.let_in(), await door.let_in()
+        assert await (await door.let_in(shakes=False)).is_cut()
+        other = await door.let_in(host="127.0.0.2")
+        assert door.lost == []
+        first.writer.close()
+        await door.until(lambda: len(door.lost) == 1)
+        for far in (second, other, await door.let_in()):
+            assert await far.still_answers(door)
+
+    on_a_door(test)
+
+
+def test_who_has_most_makes_room_with_whoever_was_silent_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
+
+    async def test(door: Door) -> None:
+        lonely = await door.let_in(host="127.0.0.2")
+        first, second, third = [await door.let_in() for _ in range(3)]
+        assert await first.still_answers(door)
+        late = await door.let_in(host="127.0.0.3")
+        assert len(door.lost) == 1
+        assert await second.is_cut()
+        for far in (lonely, first, third, late):
+            assert await far.still_answers(door)
+        # of the two that somebody has left, the one that was silent longest
+        await door.let_in(host="127.0.0.4")
+        assert await first.is_cut()
+        assert len(door.lost) == 2
+        # where everybody has one, whoever came first
+        await door.let_in(host="127.0.0.5")
+        assert await lonely.is_cut()
+
+    on_a_door(test)
+
+
+def test_who_does_not_shake_hands_in_time_is_cut() -> None:
+    async def test(door: Door) -> None:
+        silent, half = await door.let_in(shakes=False), await door.let_in(shakes=False)
+        half.writer.write(GREETING + ready()[:-1])
+        shaken = await door.let_in()
+        door.clock.now_s += HANDSHAKE_S - 0.5
+        door.connections.check()
+        assert door.lost == []
+        door.clock.now_s += 0.5
+        late = await door.let_in(shakes=False)
+        door.connections.check()
+        assert len(door.lost) == 2
+        assert await silent.is_cut()
+        assert await half.is_cut()
+        assert await shaken.still_answers(door)
+        late.writer.write(GREETING + ready())
+        assert await late.still_answers(door)
+
+    on_a_door(test)
+
+
+async def leave_unread(door: Door, size: int, host: str = "127.0.0.1") -> tuple[Far, Peer]:
+    """Send something to a new connection that is not read; return who does not."""
+    far = await door.let_in(host=host)
+    peer = door.newest()
+    assert door.connections.send(peer, [bytes(size)])
+    return far, peer
+
+
+def test_who_does_not_read_is_not_listened_to_and_is_cut_in_time() -> None:
+    async def test(door: Door) -> None:
+        slow, peer = await leave_unread(door, MORE_THAN_FITS)
+        reads, other = await leave_unread(door, MORE_THAN_FITS)
+        slow.writer.write(message(b"more"))
+        await reads.read(MORE_THAN_FITS)
+        assert await reads.still_answers(door)
+        assert (peer, [b"more"]) not in door.taken
+        door.clock.now_s += MAX_UNREAD_S - 0.5
+        door.connections.check()
+        assert door.lost == []
+        door.clock.now_s += 0.5
+        door.connections.check()
+        assert door.lost == [peer]
+        assert await slow.is_cut()
+        assert door.connections.send(other, [b"ok"])
+
+    on_a_door(test)
+
+
+def test_who_reads_at_last_is_listened_to_again() -> None:
+    async def test(door: Door) -> None:
+        far, peer = await leave_unread(door, MORE_THAN_FITS)
+        far.writer.write(message(b"more"))
+        await far.read(MORE_THAN_FITS)
+        await door.until(lambda: (peer, [b"more"]) in door.taken)
+        door.clock.now_s += MAX_UNREAD_S
+        door.connections.check()
+        assert door.lost == []
+
+    on_a_door(test)
+
+
+def test_of_too_much_the_oldest_of_whoever_has_most_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 3 * MORE_THAN_FITS)
+
+    async def test(door: Door) -> None:
+        lonely, _ = await leave_unread(door, MORE_THAN_FITS, "127.0.0.2")
+        first, one = await leave_unread(door, MORE_THAN_FITS)
+        second, _ = await leave_unread(door, MORE_THAN_FITS)
+        assert door.lost == []
+        third, _ = await leave_unread(door, MORE_THAN_FITS)
+        assert door.lost == [one]
+        assert await first.is_cut()
+        for far in (lonely, second, third):
+            assert not far.reader.at_eof()
+
+    on_a_door(test)
+
+
+def test_who_reads_slowly_has_time() -> None:
+    async def test(door: Door) -> None:
+        far, peer = await leave_unread(door, MORE_THAN_FITS)
+        for _ in range(3):
+            await far.read(MORE_THAN_FITS // 8)
+            await asyncio.sleep(0.1)
+            door.clock.now_s += MAX_UNREAD_S - 1
+            door.connections.check()
+        assert door.lost == []
+        door.clock.now_s += MAX_UNREAD_S
+        door.connections.check()
+        assert door.lost == [peer]
+
+    on_a_door(test)

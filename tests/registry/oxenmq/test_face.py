@@ -1,10 +1,7 @@
 """A face before a real service, asked by a client that knows nothing of this code."""
 
-import asyncio
 import json
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +9,8 @@ from typing import Any
 import pytest
 
 from ledger.crypto import convert_to_x25519
-from ledger.errors import Fault
 from registry.api.models import HEIGHT
-from registry.client.services import Services
-from registry.oxenmq import Face, PeerReport, RouterPing, StoragePing
+from registry.oxenmq import PeerReport, RouterPing, StoragePing
 from registry.sockets import CannotListen
 from tests.registry.api.fake_ledger import (
     SESSION_NODES,
@@ -236,44 +231,3 @@ def test_an_encrypted_address_answers_only_those_who_know_its_key(face: RunningF
                 client.receive(SILENCE_MS)
     with client_of(face, "curve") as client:
         assert client.request("rpc.get_info").status == "200"
-
-
-# ---- Without pyzmq ----
-
-
-def test_without_pyzmq_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zmq", None)
-    services = Services(["http://127.0.0.1:1"])
-    face = Face(["tcp://127.0.0.1:0"], services, NODE, lambda: None)
-    with pytest.raises(Fault, match=r"pip install 'waypost\[oxenmq\]'"):
-        asyncio.run(face.run())
-
-
-def test_only_a_face_that_listens_loads_it() -> None:
-    code = "import sys, registry.oxenmq; sys.exit('zmq' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# ---- What libzmq does not hold ----
-
-
-def test_nobody_knows_which_identity_comes_next() -> None:
-    """Who knew it would end the process with two connections: an assertion of libzmq fails."""
-    code = """
-import sys, zmq
-from registry.oxenmq.listener import open_context
-open_context()
-with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-    router.bind("tcp://127.0.0.1:0")
-    with context.socket(zmq.DEALER) as dealer:
-        dealer.connect(router.last_endpoint.decode())
-        dealer.send(b"")
-        print(router.recv().hex())
-"""
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    first, second = (run.stdout for run in runs)
-    assert len(first) == len(second) == 11
-    assert first != second

@@ -4,8 +4,19 @@ import json
 from itertools import combinations
 from typing import Any
 
+import msgspec
+import pytest
+
 from registry.api.models import HEIGHT
-from registry.oxenmq.snapshot import ALL_NAMES, MAX_KEPT, ROWS_A_UNIT, TOP_FIELDS, Snapshot, Wanted
+from registry.oxenmq.snapshot import (
+    ALL_NAMES,
+    MAX_FIELDS,
+    MAX_KEPT,
+    ROWS_A_UNIT,
+    TOP_FIELDS,
+    Snapshot,
+    Wanted,
+)
 from tests.registry.api.fake_ledger import SESSION_NODES, make_block_hash
 
 HASH = make_block_hash(HEIGHT)
@@ -55,6 +66,20 @@ def test_only_the_sets_that_were_asked_for_last_are_kept() -> None:
         snapshot.render(Wanted(fields=fields))
     costs = [snapshot.compute_cost(Wanted(fields=fields)) for fields in SETS[: MAX_KEPT + 2]]
     assert costs == [10, *[0] * MAX_KEPT, 10]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["x"] * (MAX_FIELDS + 1),
+        ["x" * 65],
+        {str(number): True for number in range(MAX_FIELDS + 1)},
+        {"x" * 65: True},
+    ],
+)
+def test_more_fields_than_there_can_be_are_refused(fields: Any) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"fields": fields}, Wanted)
 
 
 def test_limits_and_keys() -> None:

@@ -235,7 +235,7 @@ async def test_a_message_that_gives_way_while_another_is_sent_is_counted_for_the
 
 def test_a_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "memory.json"
-    for raw in (b"", b"{", b'{"version": 2}', b'{"told": 7}', b"\xff"):
+    for raw in (b"", b"{", b'{"version": 2}', b'{"told": 7}', b"\xff", b'{"a":' * 10_000):
         path.write_bytes(raw)
         with pytest.raises(BadMemory, match="move it away"):
             Keeper(path)

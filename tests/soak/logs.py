@@ -1,0 +1,80 @@
+"""What stands in the logs: every warning and every error has to be explained by a fault.
+
+A line that is not JSON was written by nobody who knew what he did: it is never explained.
+"""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Final, NamedTuple
+
+LOUD: Final = frozenset({"warning", "error", "critical"})
+
+
+class Explained(NamedTuple):
+    """A row of `EXPLAINED`."""
+
+    event: str
+    """What the line says, as a pattern."""
+    pattern: str
+    """What stands somewhere in it."""
+    why: str
+
+
+AWAY: Final = (
+    "did not answer|connection attempts failed|could not be read|answered 503|answers 503|"
+    "no service has a signed list"
+)
+
+EXPLAINED: Final = (
+    Explained("process ended", "", "one of a service's processes was killed, so all of them end"),
+    Explained("ledger process lost", "", "it was killed"),
+    Explained(
+        "epoch not begun|not up to date|no proof|check-in not taken", AWAY, "the service was away"
+    ),
+    Explained(
+        "epoch not begun|not up to date|no proof",
+        "is not kept here",
+        "a service that was started again proves nothing older than that",
+    ),
+    Explained("attestation refused", "attest_closed", "it came late, since the service was away"),
+    Explained("events broke off|no hashes of new blocks", AWAY, "the service was away"),
+    Explained(
+        "source failed",
+        f"{AWAY}|disconnected|ReadError",
+        "the service was away from who follows it",
+    ),
+    Explained(
+        "fails",
+        "no signed answer|Connect call failed|did not answer|timed out|within",
+        "a node was dead, or stood still",
+    ),
+    Explained("Invalid HTTP request received.|Unsupported upgrade request.", "uvicorn", "nonsense"),
+    Explained("No supported WebSocket library detected.*", "uvicorn", "nonsense asked for one"),
+    Explained("socket.send.. raised exception.", "asyncio", "who was written to was killed"),
+)
+
+
+def read_log(path: Path) -> tuple[Counter[str], list[str]]:
+    """Return how often each loud event stands in a log, and the lines that nothing explains."""
+    counts: Counter[str] = Counter()
+    unexplained = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            event, level = str(row["event"]), str(row["level"])
+        except (ValueError, TypeError, KeyError):
+            unexplained.append(line)
+            continue
+        if level not in LOUD:
+            continue
+        counts[event] += 1
+        if not is_explained(event, line):
+            unexplained.append(line)
+    return counts, unexplained
+
+
+def is_explained(event: str, line: str) -> bool:
+    """Whether a row of the table says why there is such a line."""
+    return any(re.fullmatch(row.event, event) and re.search(row.pattern, line) for row in EXPLAINED)
