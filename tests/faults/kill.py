@@ -33,7 +33,7 @@ from registry.wallet import Terms, Wallet
 
 SENDERS: Final = 8
 TARGETS: Final = ("ledger", "web", "worker", "supervisor")
-READY_S: Final = 60.0
+READY_S: Final = 120.0
 LOAD_S: Final = (0.3, 2.0)
 """Shortest and longest time under load before a kill."""
 
@@ -179,7 +179,11 @@ async def run(kills: int, seed: int, folder: Path) -> dict[str, int]:
     for number in range(kills + 1):
         process = start_service(home.folder, *home.keys)
         try:
-            url = await wait_ready(process)
+            try:
+                url = await wait_ready(process)
+            except AssertionError:
+                print((home.folder / "log").read_text()[-4_000:], file=sys.stderr)
+                raise
             await _check_all(url, acknowledged)
             loading = asyncio.create_task(load(home, url, acknowledged))
             await asyncio.sleep(chance.uniform(*LOAD_S))

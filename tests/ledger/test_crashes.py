@@ -133,13 +133,34 @@ def test_death_again_and_again() -> None:
     assert chain.tip == replay(genesis, blocks).tip
 
 
-def test_death_while_a_snapshot_is_restored() -> None:
-    genesis, blocks = history()
-    chain = replay(genesis, blocks)
+def at_an_end() -> Chain:
+    """The history, and empty blocks up to the end of an epoch."""
+    chain = replay(*history())
     while chain.view().ended_epoch is None:
         tip = chain.tip
         run(chain.finalize(BlockInput(tip.height + 1, tip.time_ms + 1_000, b"", (), ())))
         chain.commit()
+    return chain
+
+
+@pytest.mark.parametrize("landed", [False, True], ids=["not there", "there"])
+def test_a_restore_whose_write_fails(landed: bool) -> None:
+    chain, store = at_an_end(), CrashStore()
+    reader, root = chain.view().reader, chain.tip.root
+    manifest = make_manifest(reader)
+    store.fail_next_write(landed)
+    with pytest.raises(OSError, match="simulated"):
+        restore(store, chain.genesis_hash, manifest, iterate_chunks(reader), root)
+    survivor = store.survivor()
+    if not landed:
+        assert list(survivor.items()) == []
+        # it can be done again
+        restore(survivor, chain.genesis_hash, manifest, iterate_chunks(reader), root)
+    assert Chain(survivor, history()[0]).tip == replace(chain.tip, block_hash=ZERO_HASH)
+
+
+def test_death_while_a_snapshot_is_restored() -> None:
+    genesis, chain = history()[0], at_an_end()
     reader, root = chain.view().reader, chain.tip.root
     for point in STORE_POINTS:
         store = CrashStore()

@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from ledger.errors import Refusal
+from ledger.errors import CorruptStore, Fault, Refusal
 from registry import ipc
 from registry.ipc import MAX_FRAME_BYTES, Busy, Connection, Gone, Handler, Lost, Server
 from tests.registry.factory import eventually, in_loop, open_files, settle, short_folder
@@ -120,6 +120,23 @@ async def test_errors_arrive_as_what_they_are(
             assert caught.value.code == "nonce_used"
             assert caught.value.values == {"nonce": 3, "expected": 4}
         assert await connection.call("echo", 1) == [1]
+
+
+@pytest.mark.parametrize("raised", [CorruptStore("here", "a block"), KeyError("a bug"), Busy("")])
+@in_loop
+async def test_a_fault_is_told_to_who_has_to_stop_and_nothing_else_is(raised: Exception) -> None:
+    async def broken() -> None:
+        await raise_error(raised)
+
+    heard: list[Fault] = []
+    with short_folder() as folder, capture_logs():
+        server = Server({"broken": broken}, on_fault=heard.append)
+        await server.start(folder / "socket")
+        async with connected(folder / "socket") as connection:
+            with pytest.raises((Lost, Busy)):
+                await connection.call("broken")
+        await server.close()
+    assert heard == ([raised] if isinstance(raised, Fault) else [])
 
 
 @pytest.mark.parametrize(("method", "arguments"), [("unknown", ()), ("one", ()), ("one", (1, 2))])

@@ -20,6 +20,7 @@ import pytest
 from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import sha256
+from ledger.history import LAYOUT, LAYOUT_KEY
 from ledger.leveldb import LevelStore
 from ledger.messages.genesis import GenesisAttestor
 from registry.handover import EXIT_FAULT
@@ -227,6 +228,35 @@ def test_a_fault_at_the_start_is_said_and_ends_everything(home: Home) -> None:
         assert "attestor.json is not the key of this network's producer" in service.said
         assert "Traceback" not in service.said
         assert service.children() == {}
+
+
+@pytest.mark.parametrize("layout", [LAYOUT - 1, LAYOUT + 1], ids=["older", "newer"])
+def test_a_store_of_another_version_is_refused_and_left_alone(home: Home, layout: int) -> None:
+    store = LevelStore(home.path / "ledger")
+    Chain(store, home.genesis).init()
+    store.write({LAYOUT_KEY: layout.to_bytes(2, "big")})
+    content = dict(store.items())
+    store.close()
+    with running(Service(home, "--port", "0", "--no-web")) as (service,):
+        assert service.wait() == EXIT_FAULT
+        assert f"store_layout: the store has layout {layout}, this version" in service.said
+        assert "Traceback" not in service.said
+    store = LevelStore(home.path / "ledger", create=False)
+    assert dict(store.items()) == content
+    store.close()
+
+
+def test_a_damaged_database_is_named_with_what_helps(home: Home) -> None:
+    store = LevelStore(home.path / "ledger")
+    Chain(store, home.genesis).init()
+    store.close()
+    (home.path / "ledger" / "CURRENT").unlink()
+    with running(Service(home, "--port", "0", "--no-web")) as (service,):
+        assert service.wait() == EXIT_FAULT
+        assert f"the store {home.path}/ledger is damaged: the file CURRENT is miss" in service.said
+        assert f"Move {home.path}/ledger away" in service.said
+        assert "--refill" in service.said
+        assert "Traceback" not in service.said
 
 
 def test_a_key_file_that_is_not_there_is_refused_by_name(home: Home) -> None:

@@ -67,6 +67,7 @@ NOT_HERE: Final = {
         "what a network begins with is refused before there is a state",
     ),
     "bad_snapshot": "a snapshot is refused by whoever fills a store with it",
+    "store_layout": "a store is refused before anything of it is read",
     **dict.fromkeys(
         ("bad_list", "not_final", "wrong_set", "from_the_future", "list_expired"),
         "a reader refuses a list",

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ledger.codec import encode
 from ledger.errors import REFUSALS
-from ledger.history import BASE_KEY, final_key, journal_key, location_key
+from ledger.history import BASE_KEY, LAYOUT_KEY, final_key, journal_key, location_key
 from ledger.leveldb import LevelStore
 from ledger.messages.blocks import BLOCK
 from ledger.messages.state import Account
@@ -256,6 +256,14 @@ def test_found(home: Path, damage: Callable[[Damage], object], command: str, say
     assert error_of(result) == "finding"
     assert says in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["replay", "audit"])
+def test_a_store_of_another_version_is_refused(home: Path, command: str) -> None:
+    store = LevelStore(home / "ledger", create=False)
+    store.write({LAYOUT_KEY: b"\0\2"})
+    store.close()
+    assert error_of(call("ledger", command, "--home", home, code=1)) == "store_layout"
 
 
 def test_what_only_an_audit_finds(tmp_path: Path) -> None:
