@@ -26,12 +26,18 @@ AFTER_JOURNAL: Final = b"K"
 
 RECORDS: Final = {
     **{table.letter: table.meaning for table in TABLES},
+    b"A": "an attestor set",
     b"B": "where the journal begins",
+    b"E": "what an epoch paid",
     b"F": "the frozen header of an epoch",
     b"G": "the hash of the genesis file",
+    b"H": "a part of the history of headers",
     b"J": "a block",
     b"L": "the layout of the store",
+    b"N": "a header that names another attestor set",
+    b"O": "a set that recovery keys ordered",
     b"R": "a penalty",
+    b"S": "how the swarms changed",
     b"T": "the tip",
     b"V": "a verdict",
     b"X": "where a transaction stands",

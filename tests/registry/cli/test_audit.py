@@ -1,6 +1,8 @@
 """An audit believes nobody: each signature, header and proposer is looked at, and told of."""
 
+import inspect
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, Final
 import pytest
 from msgspec.structs import replace
 
+from ledger import history
 from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.crypto import TAG_BYTES, Signed
@@ -22,6 +25,7 @@ from ledger.store import MemoryStore
 from registry.cli import auditing
 from registry.cli.auditing import Audit
 from registry.cli.histories import Finding
+from registry.cli.replay import RECORDS
 from tests.factory import Network, public
 from tests.ledger.moving import announce, make_successor
 from tests.ledger.scenes import SHORT
@@ -306,6 +310,13 @@ def test_the_report_of_a_finding(tmp_path: Path) -> None:
     assert "it states the root 0000" in written["finding"]["why"]
     # how far it came
     assert written["blocks"] == written["height"] == 6
+
+
+def test_every_key_of_a_store_has_a_name() -> None:
+    """A finding says what a record is that should not be there."""
+    letters = re.findall(r'b"([A-Z])"', inspect.getsource(history))
+    assert len(set(letters)) > 10
+    assert {letter.encode() for letter in letters} <= RECORDS.keys()
 
 
 def test_what_is_found_in_a_database_is_reported(tmp_path: Path) -> None:
