@@ -277,7 +277,7 @@ FOR_EVER = {
     **{185: "nothing_at_stake", 186: "evidence_early", 200: "too_few_signers"},
     **{201: "bad_order", 202: "change_pending", 203: "change_too_soon"},
     **{204: "turnover_too_high", 205: "parameter_fixed", 206: "key_barred"},
-    **{207: "not_on_duty", 208: "network_moved"},
+    **{207: "not_on_duty", 208: "network_moved", 220: "outbid"},
 }
 """Numbers that were given out, with their codes: rows are added here, and never change."""
 
