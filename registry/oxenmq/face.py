@@ -26,7 +26,7 @@ from registry.oxenmq.upstream import Lists
 from registry.oxenmq.wire import Parts, notify_block
 
 ASKED_BYTES_A_UNIT: Final = 2**12
-TOLD_BYTES_A_UNIT: Final = 2**16
+TOLD_BYTES_A_UNIT: Final = 2**20
 """Bytes of a message and of an answer that cost as much as a message does."""
 
 CHECK_S: Final = 0.1

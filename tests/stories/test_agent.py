@@ -12,6 +12,7 @@ import pytest
 
 from ledger.messages.duty import name_faults
 from registry.agent.votes import BATCH
+from registry.handover import EXIT_FAULT
 from tests.stories.street import House, Street, address_of, environment, street, wait_for
 
 HOUSES: Final = 7
@@ -90,7 +91,7 @@ def test_a_home_has_one_agent(town: Street) -> None:
         timeout=240,
         check=False,
     )
-    assert second.returncode == 1
+    assert second.returncode == EXIT_FAULT
     assert "another process holds the watermarks" in second.stderr
 
 
