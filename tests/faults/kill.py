@@ -30,6 +30,7 @@ from registry.founding import make_genesis, make_seat
 from registry.home import GENESIS
 from registry.keystore import derive, named_seed, save_insecure_seed
 from registry.wallet import Terms, Wallet
+from tests.processes import find_children
 
 SENDERS: Final = 8
 TARGETS: Final = ("ledger", "web", "worker", "supervisor")
@@ -83,18 +84,12 @@ def start_service(folder: Path, *flags: str, **environment: str) -> subprocess.P
 
 def children(pid: int) -> dict[str, int]:
     """Return the running children of a supervisor by what they are."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-            command = (path.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            for name in ("ledger", "web", "worker"):
-                if f"registry.{name}" in command:
-                    found[name] = int(path.parent.name)
-    return found
+    return {
+        name: child
+        for child, words in find_children(pid).items()
+        for name in ("ledger", "web", "worker")
+        if any(f"registry.{name}" in word for word in words)
+    }
 
 
 def find_url(pid: int) -> str | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import socket
 import subprocess
@@ -32,6 +31,7 @@ from ledger.messages.challenges import (
 from registry.agent.challenge import SOURCE_BURST, SOURCES, TOTAL_BURST, Asked, ask
 from registry.keystore import derive, save_insecure_seed
 from tests.factory import make_genesis, public
+from tests.processes import read_memory
 from tests.registry.factory import in_loop, seed_of
 
 PATIENCE_S: Final = 60.0
@@ -80,8 +80,7 @@ class Flooded:
     @property
     def memory(self) -> int:
         """Bytes that it holds."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return read_memory(self.process.pid)
 
     async def answers(self, tries: int = 20) -> bool:
         """Whether it answers an honest tester, who asks again as testers do."""

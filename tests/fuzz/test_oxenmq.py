@@ -5,7 +5,6 @@ The attacker speaks ZMTP, the protocol below ZeroMQ, by himself, byte by byte.
 
 import contextlib
 import json
-import os
 import random
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.processes import read_memory
 from tests.registry.api.fake_ledger import make_node, make_view, push_of
 from tests.registry.api.processes import folder, web_process
 from tests.registry.oxenmq.face import SERVER_KEY
@@ -181,8 +181,7 @@ class Door:
 
     def memory(self) -> int:
         """Return the bytes that the face holds in memory."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return read_memory(self.process.pid)
 
     def end(self) -> int:
         """Stop the face and return its exit code."""

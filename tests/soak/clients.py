@@ -1,11 +1,11 @@
 """Clients of the list: each verifies every list from the genesis file, over restarts of its own."""
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Final
 
 from ledger.errors import Refusal
+from registry.agent.ledger import now_ms
 from registry.client import TrustedLists
 from registry.client.cache import ListCache
 from registry.client.http import fetch_lists
@@ -61,8 +61,3 @@ class Client:
         epoch, list_hash = lists.header.epoch, bytes(lists.header.list_hash)
         if epoch < before or self.headers.setdefault(epoch, list_hash) != list_hash:
             self.wrong.append(f"epoch {epoch} after {before}, or another list for it")
-
-
-def now_ms() -> int:
-    """Return the time."""
-    return time.time_ns() // 1_000_000

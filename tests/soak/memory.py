@@ -5,12 +5,12 @@ lived for more than half of the run, the last quarter of its life against the se
 """
 
 import asyncio
-import os
+import contextlib
 import statistics
 import time
-from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.processes import read_memory
 from tests.soak.town import Town
 
 EVERY_S: Final = 2.0
@@ -46,12 +46,15 @@ class Memory:
         while True:
             for role, pids in (await asyncio.to_thread(self._town.processes)).items():
                 for pid in pids:
-                    size = read_size(pid)
-                    if size:
-                        life = self.lives.setdefault((role, pid), Life([], []))
-                        life.times.append(time.monotonic() - self._began)
-                        life.sizes.append(size)
+                    with contextlib.suppress(OSError):
+                        self._note(role, pid, read_memory(pid))
             await asyncio.sleep(EVERY_S)
+
+    def _note(self, role: str, pid: int, size: int) -> None:
+        if size:
+            life = self.lives.setdefault((role, pid), Life([], []))
+            life.times.append(time.monotonic() - self._began)
+            life.sizes.append(size)
 
     def list_long_lives(self) -> dict[str, list[Life]]:
         """Return those that lived for more than half of the time, by what they are."""
@@ -90,12 +93,3 @@ class Memory:
                 text += f"; {len(long_lives[role])} lived long: {early:.1f} MB, then {late:.1f} MB"
             lines.append(text)
         return lines
-
-
-def read_size(pid: int) -> int:
-    """Return the bytes that a process holds in memory; 0 if it is gone."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
-    except (OSError, IndexError):
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -26,6 +26,7 @@ from registry.keystore import derive, named_seed, save_insecure_seed
 from registry.settings import Settings
 from registry.supervisor import Child
 from tests.faults.kill import children
+from tests.processes import find_children
 
 RESTART_S: Final = 0.5
 """Time after which a service manager starts again what has ended."""
@@ -211,13 +212,4 @@ class Town:
 
 def find_processes(module: str) -> list[int]:
     """Return the processes that this one started with a module, oldest first."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rsplit(")", 1)[1].split()[1])
-            words = (path.parent / "cmdline").read_text().split("\0")
-        except (OSError, IndexError):
-            continue
-        if parent == os.getpid() and module in words:
-            found.append(int(path.parent.name))
-    return sorted(found)
+    return sorted(pid for pid, words in find_children(os.getpid()).items() if module in words)

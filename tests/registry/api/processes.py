@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from registry.ipc import Server
+from tests.processes import read_memory
 from tests.registry.api.fake_ledger import FakeLedger
 
 PATIENCE_S = 20
@@ -122,8 +122,7 @@ class Web:
 
     def memory(self) -> int:
         """Return the bytes that it holds in memory."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return read_memory(self.process.pid)
 
 
 def head_of(request: str, headers: str = "") -> bytes:

@@ -16,6 +16,7 @@ from registry.agent.settings import AgentSettings
 from registry.devnet.own import NotRegistered, run_own
 from registry.keystore import derive
 from tests.devnet import read_command
+from tests.processes import find_children
 from tests.registry.cli.driver import call
 from tests.registry.cli.fake_service import FakeService, run_service, save_keys, seed_of
 
@@ -47,23 +48,10 @@ def register(folder: Path, url: str, *contact: str) -> None:
     call("node", "register", *keys, *contact, "--stake", "100", "--url", url)
 
 
-def find_children(parent: int) -> list[list[str]]:
-    """The commands of the processes that one started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (path / "stat").read_text().rpartition(")")[2].split()
-            if int(status[1]) == parent:
-                found.append((path / "cmdline").read_text().split("\0")[:-1])
-        except OSError:
-            continue
-    return found
-
-
 def wait_for_children(process: subprocess.Popen[str]) -> list[list[str]]:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        found = [words for words in find_children(process.pid) if "--lifeline" in words]
+        found = [words for words in find_children(process.pid).values() if "--lifeline" in words]
         if len(found) == 2:
             return sorted(found, key=lambda words: words[2])
         assert process.poll() is None, process.communicate()
