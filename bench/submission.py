@@ -236,9 +236,7 @@ def _measure_rate(section: Section, service: Service, network: Network, folder: 
         shares[-1]["load generator"] = done.cpu_s
     section.add("accepted", "transactions/s", rates, GOAL)
     section.add("  until all of them stand in blocks", "transactions/s", drained)
-    for name in shares[0]:
-        micro = [1e6 * share[name] / (BATCHES * BATCH) for share in shares]
-        section.add(f"  processor: {name}", "µs a transaction", micro)
+    report_processor(section, shares, BATCHES * BATCH)
     # whatever somebody else takes of the cores: the most that two of them could do at this cost
     most = [CORES * BATCHES * BATCH / sum(share.values()) for share in shares]
     section.add("  if all of it kept two cores busy", "transactions/s", most)
@@ -263,6 +261,15 @@ def read_processor(service: Service) -> dict[str, float]:
     for process, name in service.family().items():
         used[name] = used.get(name, 0.0) + read_processor_s(process)
     return used
+
+
+def report_processor(
+    section: Section, shares: Sequence[dict[str, float]], transactions: int
+) -> None:
+    """Add what one of a round's transactions took of each kind of process."""
+    for name in shares[0]:
+        micro = [1e6 * share[name] / transactions for share in shares]
+        section.add(f"  processor: {name}", "µs a transaction", micro)
 
 
 def _report_reads(section: Section, name: str, samples: Sequence[load.Sample]) -> None:

@@ -6,6 +6,7 @@ so that no signature can serve in another role or on another network.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from nacl import bindings
@@ -18,6 +19,9 @@ TAG_BYTES: Final = 32
 
 SIGNATURE_BYTES: Final = 64
 """Length of an Ed25519 signature."""
+
+KEPT_KEYS: Final = 4_096
+"""Keys whose check or conversion is kept: pool, proposal and block ask for the same ones."""
 
 
 class Signed(NamedTuple):
@@ -54,16 +58,15 @@ def tagged_hash(tag: bytes, *parts: bytes) -> Hash:
     return sha256(tag.ljust(TAG_BYTES, b"\0") + b"".join(parts))
 
 
+@lru_cache(maxsize=KEPT_KEYS)
 def is_public_key(key: bytes) -> bool:
     """Whether `key` is a canonical point of full order, so that a secret for it can exist."""
     return len(key) == 32 and bool(bindings.crypto_core_ed25519_is_valid_point(key))
 
 
+@lru_cache(maxsize=KEPT_KEYS)
 def convert_to_x25519(key: Key) -> Key:
-    """Return a valid Ed25519 key as the X25519 key of the same holder (a Montgomery point).
-
-    It takes a tenth of a millisecond, so it is done once, where a key comes in.
-    """
+    """Return a valid Ed25519 key as the X25519 key of the same holder (a Montgomery point)."""
     return bindings.crypto_sign_ed25519_pk_to_curve25519(key)
 
 

@@ -15,8 +15,10 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import tomllib
 from collections.abc import Iterator
+from http import HTTPStatus
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Final
@@ -271,12 +273,22 @@ def test_a_network_of_ones_own_starts_and_stops(devnet: RunningDevnet) -> None:
     try:
         assert process.stderr is not None
         port = next(json.loads(line)["port"] for line in process.stderr if '"listening"' in line)
-        genesis = httpx2.get(f"http://127.0.0.1:{port}/v1/genesis", trust_env=False).content
+        genesis = wait_for_answer(f"http://127.0.0.1:{port}/v1/genesis")
         assert genesis == (devnet.home / "work" / "founder" / "genesis.bin").read_bytes()
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
+
+
+def wait_for_answer(url: str) -> bytes:
+    """Return what a service answers once its ledger process does: it listens before that."""
+    deadline = time.monotonic() + WAIT_S
+    answer = httpx2.get(url, trust_env=False)
+    while answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and time.monotonic() < deadline:
+        time.sleep(0.05)
+        answer = httpx2.get(url, trust_env=False)
+    return answer.raise_for_status().content
 
 
 def test_validators_are_told_which_extra_they_need(devnet: RunningDevnet) -> None:
