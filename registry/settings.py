@@ -224,7 +224,7 @@ def load(
     path = home / file_name
     try:
         file = tomllib.loads(path.read_text()) if path.exists() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadSettings(f"{path}: {error}") from None
     known = set(kind.model_fields)
     for name in file:

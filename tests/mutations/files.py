@@ -120,9 +120,9 @@ def sealed(tag: bytes, body: bytes) -> bytes:
 class Folder:
     """A file that is written and read again."""
 
-    def __init__(self, read: Callable[[Path], Any]) -> None:
+    def __init__(self, read: Callable[[Path], Any], name: str = "file") -> None:
         self._folder = TemporaryDirectory()
-        self._path = Path(self._folder.name) / "file"
+        self._path = Path(self._folder.name) / name
         self._read = read
 
     def read(self, raw: bytes) -> Any:

@@ -21,6 +21,7 @@ from registry.amounts import parse_amount
 from registry.api import transactions, verdicts
 from registry.api.answers import JSON, MSGPACK, _read_field, decode_cursor, encode_cursor
 from registry.api.json_rpc import answer_call
+from registry.api.limits import Limits
 from registry.api.problems import ProblemError, make_problem
 from registry.api.ranges import read_range
 from registry.cli.http import BadAnswer, _read_object
@@ -41,15 +42,18 @@ from registry.formats.slice import decode_slice, encode_slice
 from registry.importing import BadOperators, read_operators
 from registry.ipc import Busy, Lost
 from registry.manifest import Manifest, decode_manifest
+from registry.metrics import WebMetrics
 from registry.oxenmq import commands
 from registry.oxenmq.snapshot import Wanted
 from registry.oxenmq.upstream import BadCall
+from registry.settings import CONFIG, BadSettings, ClientLimits, load_settings
 from registry.warnings.memory import BadMemory, Keeper
 from registry.words import BadWords, read_words, write_words
 from tests.factory import make_genesis, public
 from tests.mutations.files import Folder
 from tests.mutations.formats import BUNDLE
 from tests.mutations.rows import Decoder
+from tests.mutations.zeromq import ZEROMQ
 from tests.registry.cometbft.test_trust import COMMIT, FOURTH, VALIDATOR
 from tests.registry.formats.test_slice import GOOD
 
@@ -215,6 +219,15 @@ def of_body(module: Any, media: str, raw: bytes) -> Decoder:
     return Decoder(raw, answered(lambda body: module._parse(media, body)), ProblemError)
 
 
+LIMITS: Final = Limits(ClientLimits(), WebMetrics())
+
+
+def find_client(forwarded: bytes) -> Any:
+    """Read for whom a proxy asks that is trusted."""
+    scope = {"client": ("127.0.0.1", 1), "headers": [(b"x-forwarded-for", forwarded)]}
+    return LIMITS.find_client(scope)
+
+
 VOTE: Final = (7, public("node"), 1, 0, public("node 2"), bytes(64))
 FIELD: Final = (ProblemError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What the field of a body is refused with, before it is told in other words."""
@@ -248,6 +261,7 @@ ASKED: Final[dict[str, Decoder]] = {
     "cursor": Decoder(
         encode_cursor(7, bytes(32)).encode(), answered(as_text(decode_cursor)), ProblemError
     ),
+    "whom a proxy asks for": Decoder(b"203.0.113.7, 127.0.0.2", find_client, ()),
     "range": Decoder(b"bytes=0-9", lambda raw: read_range(raw, None, b'"tag"', 300), ()),
 }
 
@@ -315,6 +329,11 @@ TOLD: Final[dict[str, Decoder]] = {
 # ---- What people write ----
 
 WRITTEN: Final[dict[str, Decoder]] = {
+    "settings": Decoder(
+        b'port = 0\nfollow = ["http://127.0.0.1"]\n[limits]\nrate = 20\n',
+        Folder(lambda path: load_settings(path.parent, {}), CONFIG).read,
+        BadSettings,
+    ),
     "account": Decoder(
         encode_account(public("alice")).encode(), as_text(decode_account), ValueError
     ),
@@ -352,4 +371,5 @@ STREAMS: Final[dict[str, Decoder]] = {
     **ASKED,
     **TOLD,
     **WRITTEN,
+    **ZEROMQ,
 }

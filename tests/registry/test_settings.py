@@ -125,7 +125,16 @@ def test_a_flag_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert "setting prot" in refused(tmp_path, {"prot": 1})
 
 
-@pytest.mark.parametrize("text", ["port =", "[port", "port = 1\nport = 2", "\xff"])
+NO_TOML = {
+    "without a value": "port =",
+    "open": "[port",
+    "twice": "port = 1\nport = 2",
+    "no UTF-8": "\xff",
+    "nested too deep": "port = " + 20_000 * "[",
+}
+
+
+@pytest.mark.parametrize("text", NO_TOML.values(), ids=NO_TOML)
 def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.toml").write_bytes(text.encode("latin-1"))
     assert refused(tmp_path).startswith(str(tmp_path / "config.toml"))

@@ -58,18 +58,24 @@ class CurveClient:
 
     def initiate(self, *, vouched: bytes = b"", metadata: bytes = SOCKET + NOBODY) -> bytes:
         """INITIATE; `vouched` is what the lasting key vouches for instead of what it should."""
-        vouch_nonce, nonce = os.urandom(16), self._next()
+        return self.close_initiate(self.introduce(vouched=vouched, metadata=metadata))
+
+    def introduce(self, *, vouched: bytes = b"", metadata: bytes = SOCKET + NOBODY) -> bytes:
+        """What the box of INITIATE holds."""
+        vouch_nonce = os.urandom(16)
         vouch = bindings.crypto_box(
             vouched or self.public + self._server,
             b"VOUCH---" + vouch_nonce,
             self._theirs,
             self.lasting_secret,
         )
+        return self.lasting_public + vouch_nonce + vouch + metadata
+
+    def close_initiate(self, introduction: bytes) -> bytes:
+        """INITIATE with anything in its box."""
+        nonce = self._next()
         box = bindings.crypto_box(
-            self.lasting_public + vouch_nonce + vouch + metadata,
-            b"CurveZMQINITIATE" + nonce,
-            self._theirs,
-            self.secret,
+            introduction, b"CurveZMQINITIATE" + nonce, self._theirs, self.secret
         )
         return b"\x08INITIATE" + self._cookie + nonce + box
 
