@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from bench.figures import Limit, Section
 from bench.networks import QUIET, SEED, WIDE, make_genesis, make_pairs, open_with_accounts
 from bench.sodium import Sodium
-from bench.traffic import Traffic
+from bench.traffic import Traffic, make_contact, make_verdicts
 from ledger.chain import Chain
 from ledger.crypto import Signed
 from ledger.leveldb import LevelStore
@@ -34,6 +34,8 @@ from registry.workers import WorkerVerifier
 
 ACCOUNTS: Final = 100_000
 EACH: Final = 1_000 * COIN
+JUDGED: Final = 2_400
+"""Active nodes, of which each is judged once: enough for all blocks."""
 LARGE: Final = 2_000
 SMALL: Final = 200
 REPETITIONS: Final = 9
@@ -71,6 +73,8 @@ class Round(NamedTuple):
     """One block, with what libsodium alone verified in a second before and after it."""
 
     phases: Phases
+    signatures: int
+    """In the block."""
     before: float
     after: float
 
@@ -190,14 +194,17 @@ async def _measure(section: Section, folder: Path) -> None:
     start_ms = time.time_ns() // 1_000_000
     genesis = make_genesis(start_ms, QUIET | WIDE)
     store = LevelStore(folder / "ledger")
-    chain = open_with_accounts(store, genesis, [pair.public for pair in pairs], EACH)
+    contacts = [make_contact(number) for number in range(JUDGED)]
+    accounts = [pair.public for pair in pairs]
+    chain = open_with_accounts(store, genesis, accounts, EACH, contacts)
     sockets = [folder / f"worker-{number}" for number in range(WORKERS)]
     workers = [
         await Child.start("worker", "registry.workers", ["--socket", str(path)]) for path in sockets
     ]
     replica = Watched(chain, WorkerVerifier(sockets))
     params = chain.view().state.params()
-    bench = Bench(replica, Traffic(chain.genesis_hash, params, pairs, start_ms, SEED))
+    verdicts = make_verdicts(chain, JUDGED)
+    bench = Bench(replica, Traffic(chain.genesis_hash, params, pairs, start_ms, SEED, verdicts))
     warm_up = bench.draw(LARGE)
     sodium = Sodium(_signatures(chain, warm_up.transactions[: LARGE // 2]), folder)
     try:
@@ -252,7 +259,9 @@ async def _measure_rounds(
         block = bench.draw(size)
         phases = await bench.execute(block)
         after = sodium.measure()
-        rounds.append(Round(phases, before, after))
+        # counted at the end: to look for them reads records, which a block has to find by itself
+        signatures = len(_signatures(bench.chain, block.transactions))
+        rounds.append(Round(phases, signatures, before, after))
         quiet += rounds[-1].had_both_cores(alone)
         before = after
     return rounds
@@ -265,6 +274,8 @@ def _report(section: Section, size: int, rounds: Sequence[Round], goal: Limit | 
     section.add(f"blocks of {size:,}", "transactions/s", rates)
     ratios = [rate / one.limit for rate, one in zip(rates, rounds, strict=True)]
     section.add(f"blocks of {size:,}, share of libsodium alone", "", ratios, goal)
+    checked = [one.signatures / one.phases.total / one.limit for one in rounds]
+    section.add("  the same of its signatures", "", checked)
     for place, name in enumerate(Phases._fields):
         each = [1e6 * one.phases[place] / size for one in rounds]
         section.add(f"  {name}", "µs a transaction", each)

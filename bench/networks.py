@@ -25,14 +25,14 @@ from ledger.messages.genesis import (
     GenesisAccount,
     GenesisAttestor,
 )
-from ledger.messages.state import ACTIVE, QUEUED, Contribution, Due, KeyHistory, Queued
+from ledger.messages.state import ACTIVE, QUEUED, Contribution, Due, KeyHistory, Node, Queued
 from ledger.messages.tables import CONTACTS, EXITS, HISTORIES, MATURES, NODES, QUEUE
 from ledger.nodes import new_node
 from ledger.params import HOUR, preset
 from ledger.state import STATE_START, STATE_STOP, State, build_tree, due_key, update_tree
 from ledger.steps import run
 from ledger.store import Store
-from ledger.types import COIN, Amount, Key
+from ledger.types import COIN, Amount, Key, TimeMs
 from registry.keystore import CHAIN, derive, derive_secret, named_seed
 from registry.signer import HashChain
 
@@ -81,23 +81,37 @@ def make_pairs(count: int) -> list[KeyPair]:
 
 
 def open_with_accounts(
-    store: Store, genesis: bytes, accounts: Sequence[Key], each: Amount
+    store: Store,
+    genesis: bytes,
+    accounts: Sequence[Key],
+    each: Amount,
+    contacts: Sequence[Contact] = (),
 ) -> Chain:
     """Return a new chain in which the faucet gave `each` to every account.
 
     The records go straight into the state of height 0, since a genesis file with that many
-    accounts would have every key checked at each start.
+    accounts would have every key checked at each start. With `contacts` there are active nodes too,
+    whose duty keys are those of `duty_pair`; they may be judged in the first epoch.
     """
     chain, state = _init(store, genesis)
     state.debit(FAUCET.public, each * len(accounts))
     for account in accounts:
         state.credit(account, each)
+    for number, contact in enumerate(contacts):
+        _put_node(chain, state, number, contact, duty_key=duty_pair(number).public)
+    if contacts:
+        _begin_epoch(chain, state, len(contacts))
     return _open_anew(chain, state)
 
 
 def node_key(number: int) -> Key:
-    """Return the key of a node of `open_with_nodes`."""
+    """Return the key of a node that did not register."""
     return sha256(b"node %d" % number)
+
+
+def duty_pair(number: int) -> KeyPair:
+    """Return the pair with which a node of `open_with_accounts` votes."""
+    return key_pair(named_seed(SEED, f"duty {number}"))
 
 
 def open_with_nodes(
@@ -112,42 +126,69 @@ def open_with_nodes(
     chain, state = _init(store, genesis)
     params, start_ms = chain.view().state.params(), chain.genesis.start_ms
     for number, contact in enumerate(contacts):
-        key, operator = node_key(number), sha256(b"operator %d" % (number // NODES_OF_OPERATOR))
         leaving = number // change + 1 if number < len(contacts) - active else 0
-        node = new_node(
-            life=1,
-            state=ACTIVE if number < active else QUEUED,
-            since_ms=start_ms,
-            since_height=0,
-            registered_height=0,
-            operator=operator,
-            fee=500,
-            requirement=params.staking_requirement,
-            contributions=(Contribution(operator, operator, params.staking_requirement, 0),),
-            reserved=(),
-            duty_key=sha256(b"duty" + key),
-            list_key=b"",
-            list_tip=b"",
-            consensus_key=b"",
-            x25519=sha256(b"x25519" + key),
-            exit_ms=start_ms + leaving * params.epoch_ms if leaving else 0,
-            tested_from=1,
-            payable_from_ms=start_ms + params.payable_ms,
+        exit_ms = start_ms + leaving * params.epoch_ms if leaving else 0
+        duty_key = sha256(b"duty" + node_key(number))
+        is_active = number < active
+        node = _put_node(
+            chain, state, number, contact, duty_key=duty_key, is_active=is_active, exit_ms=exit_ms
         )
-        state.put(NODES, node, key)
-        state.put(HISTORIES, KeyHistory(1, 0, 0), key)
-        state.put(CONTACTS, contact, key)
-        if number >= active:
+        key = node_key(number)
+        if not is_active:
             state.put(QUEUE, Queued(key), bytes(8) + number.to_bytes(4, "big"))
             continue
         state.put(MATURES, Due(key), due_key(node.payable_from_ms, key))
         if node.exit_ms:
             state.put(EXITS, Due(key), due_key(node.exit_ms, key))
+    _begin_epoch(chain, state, active)
+    return _open_anew(chain, state)
+
+
+def _put_node(
+    chain: Chain,
+    state: State,
+    number: int,
+    contact: Contact,
+    *,
+    duty_key: Key,
+    is_active: bool = True,
+    exit_ms: TimeMs = 0,
+) -> Node:
+    params, start_ms = chain.view().state.params(), chain.genesis.start_ms
+    key, operator = node_key(number), sha256(b"operator %d" % (number // NODES_OF_OPERATOR))
+    node = new_node(
+        life=1,
+        state=ACTIVE if is_active else QUEUED,
+        since_ms=start_ms,
+        since_height=0,
+        registered_height=0,
+        operator=operator,
+        fee=500,
+        requirement=params.staking_requirement,
+        contributions=(Contribution(operator, operator, params.staking_requirement, 0),),
+        reserved=(),
+        duty_key=duty_key,
+        list_key=b"",
+        list_tip=b"",
+        consensus_key=b"",
+        x25519=sha256(b"x25519" + key),
+        exit_ms=exit_ms,
+        tested_from=1,
+        payable_from_ms=start_ms + params.payable_ms,
+    )
+    state.put(NODES, node, key)
+    state.put(HISTORIES, KeyHistory(1, 0, 0), key)
+    state.put(CONTACTS, contact, key)
+    return node
+
+
+def _begin_epoch(chain: Chain, state: State, active: int) -> None:
+    """Begin the first epoch, with so many active nodes."""
     founders = tuple(sorted(node_key(number) for number in range(active)))
-    ending = Ending(0, 0, start_ms, params, chain.genesis.seed, newcomers=founders)
+    params, genesis = chain.view().state.params(), chain.genesis
+    ending = Ending(0, 0, genesis.start_ms, params, genesis.seed, newcomers=founders)
     for step in (apply_swarms, write_roster, write_start, make_header):
         run(step(state, ending))
-    return _open_anew(chain, state)
 
 
 def _init(store: Store, genesis: bytes) -> tuple[Chain, State]:
