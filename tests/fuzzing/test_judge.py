@@ -43,6 +43,11 @@ def test_what_a_decoder_takes_and_what_it_refuses() -> None:
         assert not judge.judge(of_codec(RAW, PAIR), raw)
 
 
+def test_what_is_no_number_is_the_same_when_it_is_read_again() -> None:
+    raw = bytes.fromhex("cbffffffffffffffff")
+    assert judge.judge(Decoder(raw, msgspec.msgpack.decode, msgspec.MsgspecError), raw)
+
+
 BROKEN: dict[str, tuple[Decoder, type[Exception], str]] = {
     "an error that it does not declare": (Decoder(RAW, fail), KeyError, "8"),
     "a refusal of another decoder": (Decoder(RAW, PAIR.decode, KeyError), Refusal, "canonical"),
