@@ -18,6 +18,11 @@ def find_children(parent: int) -> dict[int, list[str]]:
 
 
 def read_memory(process: int) -> int:
-    """Return the bytes that a process holds in memory. Raises `OSError` if it is gone."""
-    pages = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    """Return the bytes that a process holds in memory. Raises `OSError` if it is gone.
+
+    Pages of files do not count: a database has its tables mapped, and the system takes such pages
+    back whenever it wants.
+    """
+    statm = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()
+    resident, of_files = int(statm[1]), int(statm[2])
+    return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")

@@ -24,7 +24,7 @@ class Explained(NamedTuple):
 
 AWAY: Final = (
     "did not answer|connection attempts failed|could not be read|answered 503|answers 503|"
-    "no service has a signed list"
+    "no service has a signed list|no source takes transactions"
 )
 
 EXPLAINED: Final = (
@@ -40,6 +40,11 @@ EXPLAINED: Final = (
     ),
     Explained("vote refused", "not_tested", "whom it is on went off duty, or came back, meanwhile"),
     Explained("attestation refused", "attest_closed", "it came late, since the service was away"),
+    Explained(
+        "submission not passed on|attestation not submitted",
+        AWAY,
+        "the service was away from an attestor that had something to send",
+    ),
     Explained("events broke off|no hashes of new blocks", AWAY, "the service was away"),
     Explained(
         "source failed",
