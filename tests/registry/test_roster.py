@@ -296,6 +296,7 @@ def test_no_key_is_converted_here(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a key was converted again")
 
     monkeypatch.setattr(bindings, "crypto_sign_ed25519_pk_to_curve25519", refuse)
+    convert_to_x25519.cache_clear()
     roster.read_all(network.state)
     commit(network, roster, network.contribute("bob", 2 * QUARTER))
     commit(network, roster, network.contribute("carol", QUARTER))
