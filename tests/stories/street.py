@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -125,9 +125,13 @@ class House:
 
     @property
     def votes(self) -> dict[int, bytes]:
-        """The files of votes that were decided, by epoch."""
-        paths = (self.home / "votes").glob("[0-9]*")
-        return {int(path.name): path.read_bytes() for path in paths}
+        """The files of votes that were decided, by epoch, but for those that were just removed."""
+        found = {}
+        for path in (self.home / "votes").glob("[0-9]*"):
+            # its agent forgets old epochs, maybe between the name and the file
+            with suppress(FileNotFoundError):
+                found[int(path.name)] = path.read_bytes()
+        return found
 
     @property
     def status(self) -> dict[str, Any]:
