@@ -4,13 +4,15 @@
   of the state after its last block, and a record under that root names the validators.
 - CometBFT's header of the next block bears that root as well, and the one after it was agreed on by
   those validators. So both are asked for: the first has to bear the root, the second has to follow
-  it and to have the votes of more than two thirds of them.
+  it and to have the votes of more than two thirds of them. A list may be out before them, so they
+  are waited for.
 - Snapshots are older than that block, since no evidence may reach below them. Each header names the
   one before it by its hash, so going back along them needs nobody's votes. CometBFT's light client
   would do that too, but one by one and within 30 seconds; here they come 20 at a time.
 - There the node begins. From there on CometBFT's light client verifies by the votes of validators.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,6 +42,11 @@ from registry.cometbft.headers import (
 ANSWER_S: Final = 20.0
 MAX_ANSWER_BYTES: Final = 2**20
 
+PATIENCE_S: Final = 10.0
+"""How long the two blocks after a list may be missing, beyond the time in which two are made."""
+
+PAUSE_S: Final = 0.5
+
 PAGE: Final = 20
 """Headers that CometBFT gives at once."""
 
@@ -63,20 +70,22 @@ def find_trust(
 
     All `servers` agree on the block after the newest list; one of them shows those before it.
     `lists` are URLs of services, `servers` those of CometBFTs, `chain` is CometBFT's name of the
-    network. Raises `NoTrust`, and what `fetch_lists` raises.
+    network. Takes some seconds where the list is out before those blocks. Raises `NoTrust`, and
+    what `fetch_lists` raises.
     """
     trusted = TrustedLists(genesis, now_ms)
     fetch_lists(lists, trusted, want_list=False)
     header = trusted.header
     validators = _fetch_validators(lists, header)
-    found = {server: _check(server, chain, header, validators) for server in servers}
+    params = Params(*GENESIS.decode(genesis).params)
+    until_s = time.monotonic() + PATIENCE_S + 2 * params.block_ms / 1000
+    found = {server: _check(server, chain, header, validators, until_s) for server in servers}
     hashes = {server: hash_header(block) for server, block in found.items()}
     if len(set(hashes.values())) != 1:
         said = ", ".join(f"{server} {digest.hex()}" for server, digest in hashes.items())
         raise NoTrust(
             f"validators agreed on two blocks {header.height + 2}, tell everybody: {said}"
         )
-    params = Params(*GENESIS.decode(genesis).params)
     lines = [go_back(server, block, params) for server, block in found.items()]
     # a witness has to have the block as well
     height = max(min(line) for line in lines)
@@ -130,9 +139,11 @@ def _ask_before(server: str, above: CometHeader) -> list[CometHeader]:
     return headers
 
 
-def _check(server: str, chain: str, header: ListHeader, validators: Sequence[Key]) -> CometHeader:
+def _check(
+    server: str, chain: str, header: ListHeader, validators: Sequence[Key], until_s: float
+) -> CometHeader:
     """Return the header of the second block after a list, once all of it holds."""
-    first, second = (_ask(server, header.height + after) for after in (1, 2))
+    first, second = (_ask(server, header.height + after, until_s) for after in (1, 2))
     try:
         rules = (
             (
@@ -190,20 +201,32 @@ class _Chain(msgspec.Struct, frozen=True):
     result: _Metas
 
 
+class _Error(msgspec.Struct, frozen=True):
+    data: str = ""
+
+
 class _Answer(msgspec.Struct, frozen=True):
-    result: _Result
+    result: _Result | None = None
+    error: _Error = _Error()
 
 
 class _Proof(msgspec.Struct, frozen=True):
     proof: str
 
 
-def _ask(server: str, height: Height) -> SignedBlock:
-    raw = _get(server, "/commit", {"height": str(height)})
-    try:
-        return msgspec.json.decode(raw, type=_Answer).result.signed_header
-    except (ValueError, RecursionError) as error:
-        raise NoTrust(f"{server} has no block {height} to show: {error}") from None
+def _ask(server: str, height: Height, until_s: float) -> SignedBlock:
+    """Return a block with its votes; wait for it up to a moment of `time.monotonic`."""
+    while True:
+        raw = _get(server, "/commit", {"height": str(height)})
+        try:
+            answer = msgspec.json.decode(raw, type=_Answer)
+        except (ValueError, RecursionError) as error:
+            raise NoTrust(f"{server} has no block {height} to show: {error}") from None
+        if answer.result is not None:
+            return answer.result.signed_header
+        if time.monotonic() >= until_s:
+            raise NoTrust(f"{server} has no block {height} to show: {answer.error.data}")
+        time.sleep(PAUSE_S)
 
 
 def _fetch_validators(lists: Sequence[str], header: ListHeader) -> Sequence[Key]:

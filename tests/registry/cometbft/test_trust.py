@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ledger.genesis import load_genesis
 from ledger.messages.genesis import COMET
 from ledger.params import Params
 from registry.client.transport import Unavailable
+from registry.cometbft import trust
 from registry.cometbft.config import Begin
 from registry.cometbft.headers import (
     CometHeader,
@@ -194,6 +196,19 @@ CHAIN: Final = "a-chain"
 DAY: Final = "2026-11-29"
 
 
+NOT_YET: Final = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": -1,
+        "error": {
+            "code": -32603,
+            "message": "Internal error",
+            "data": "height 9 must be less than or equal to the current blockchain height 8",
+        },
+    }
+).encode()
+
+
 class Rpc:
     """A CometBFT that has two blocks."""
 
@@ -208,6 +223,8 @@ class Rpc:
         """How often it was asked for some of them."""
         self.body: bytes | None = None
         """What it answers instead."""
+        self.late = 0
+        """How often it says first that it has no such block."""
         self.url = ""
 
     def answer(self, target: str) -> bytes:
@@ -216,6 +233,9 @@ class Rpc:
         if parts.path == "/blockchain":
             return self.answer_older(parse_qs(parts.query))
         assert parts.path == "/commit"
+        if self.late:
+            self.late -= 1
+            return NOT_YET
         height = parse_qs(parts.query)["height"][0]
         self.asked.append(height)
         is_first = len(self.asked) % 2 == 1
@@ -334,6 +354,25 @@ def test_a_block_before_all_snapshots_is_trusted(world: World) -> None:
     assert world.find() == Begin(1, hash_of(world.one.older[1]))
     assert world.one.asked == world.two.asked == [str(height - 1), str(height)]
     assert world.one.pages == world.two.pages == -(-(height - 1) // 20)
+
+
+@pytest.mark.parametrize("late", [1, 5])
+def test_the_blocks_after_a_list_are_waited_for(
+    world: World, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "PAUSE_S", 0.01)
+    world.two.late = late
+    assert world.find() == Begin(1, hash_of(world.one.older[1]))
+    assert world.two.late == 0
+
+
+def test_who_never_has_them_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "PATIENCE_S", -math.inf)
+    world.two.body = NOT_YET
+    with pytest.raises(NoTrust, match=r"has no block .* the current blockchain height 8"):
+        world.find()
 
 
 @pytest.mark.parametrize("base", [2, 3])
@@ -466,6 +505,8 @@ def test_two_blocks_that_were_agreed_on_are_told(world: World) -> None:
 
 NO_ANSWERS: Final = {
     "an error": b'{"jsonrpc":"2.0","id":-1,"error":{"code":-32603,"message":"no"}}',
+    "an error that is none": b'{"jsonrpc":"2.0","id":-1,"error":"no"}',
+    "nothing": b"{}",
     "no JSON": b"<html>",
     "no text": b'{"result":{"signed_header":{"header":{"chain_id":"\xff"}}}}',
     "deep JSON": b'{"a":' * 10_000,
@@ -474,7 +515,8 @@ NO_ANSWERS: Final = {
 
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
-def test_one_who_has_no_answer(world: World, body: bytes) -> None:
+def test_one_who_has_no_answer(world: World, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "PATIENCE_S", -math.inf)
     world.two.body = body
     with pytest.raises(NoTrust, match=r"has no block|its answer is too long"):
         world.find()
