@@ -97,6 +97,7 @@ class Gossip:
         self._waited: set[Hash] = set()
         self._unsent: OrderedDict[Hash, None] = OrderedDict()
         self._more = asyncio.Event()
+        self._sending: asyncio.Task[bool] | None = None
         self._client = httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(uds=str(socket)),
             base_url="http://cometbft",
@@ -135,7 +136,9 @@ class Gossip:
             while not self._unsent:
                 self._more.clear()
                 await self._more.wait()
-            if not await self._send_some():
+            # a read that is cancelled as its bytes come is an error to anyio: `close` waits for it
+            self._sending = asyncio.create_task(self._send_some())
+            if not await asyncio.shield(self._sending):
                 await asyncio.sleep(RETRY_S)
 
     async def _send_some(self) -> bool:
@@ -175,7 +178,9 @@ class Gossip:
         }
 
     async def close(self) -> None:
-        """End the connections."""
+        """End the connections, once the answer that is under way came or was waited for."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending], timeout=STOPPING_S)
         await self._client.aclose()
 
 

@@ -38,6 +38,8 @@ class Rpc:
         self.batches: list[int] = []
         self.answers: list[dict[str, Any] | bytes] = []
         """Answers for the next requests; after them every transaction is taken."""
+        self.on_answer: Callable[[], object] = lambda: None
+        """Called as an answer is on its way."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -48,6 +50,7 @@ class Rpc:
                 assert 0 < len(calls) <= 10
                 raw = self.answer(calls)
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(raw) + raw)
+                self.on_answer()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -208,6 +211,14 @@ async def test_many_go_in_batches_and_in_their_order(quick: None) -> None:
         await eventually(lambda: len(far.rpc.sent) == 26)
         assert far.rpc.sent == [*raws[:10], raws[0], *raws[10:]]
         assert far.rpc.batches == [10, 10, 6]
+
+
+@in_loop
+async def test_it_may_end_as_an_answer_comes() -> None:
+    async with running() as far:
+        far.rpc.on_answer = far.run.cancel
+        await far.engine.submit([far.side.node.network.transfer("alice", "bob")], False)
+        await eventually(far.run.done)
 
 
 FULL = {"result": None, "error": {"code": -32603, "message": "x", "data": "mempool is full"}}
