@@ -47,6 +47,9 @@ PATIENCE_S: Final = 10.0
 
 PAUSE_S: Final = 0.5
 
+NOT_YET: Final = "must be less than or equal to the current blockchain height"
+"""What CometBFT says of a block that is still to come; one that it let go is not waited for."""
+
 PAGE: Final = 20
 """Headers that CometBFT gives at once."""
 
@@ -224,7 +227,7 @@ def _ask(server: str, height: Height, until_s: float) -> SignedBlock:
             raise NoTrust(f"{server} has no block {height} to show: {error}") from None
         if answer.result is not None:
             return answer.result.signed_header
-        if time.monotonic() >= until_s:
+        if NOT_YET not in answer.error.data or time.monotonic() >= until_s:
             raise NoTrust(f"{server} has no block {height} to show: {answer.error.data}")
         time.sleep(PAUSE_S)
 

@@ -196,17 +196,16 @@ CHAIN: Final = "a-chain"
 DAY: Final = "2026-11-29"
 
 
-NOT_YET: Final = json.dumps(
-    {
-        "jsonrpc": "2.0",
-        "id": -1,
-        "error": {
-            "code": -32603,
-            "message": "Internal error",
-            "data": "height 9 must be less than or equal to the current blockchain height 8",
-        },
-    }
-).encode()
+def make_error(data: str) -> bytes:
+    """An error as CometBFT words it."""
+    error = {"code": -32603, "message": "Internal error", "data": data}
+    return json.dumps({"jsonrpc": "2.0", "id": -1, "error": error}).encode()
+
+
+NOT_YET: Final = make_error(
+    "height 9 must be less than or equal to the current blockchain height 8"
+)
+GONE: Final = make_error("height 9 is not available, lowest height is 20")
 
 
 class Rpc:
@@ -366,12 +365,19 @@ def test_the_blocks_after_a_list_are_waited_for(
     assert world.two.late == 0
 
 
-def test_who_never_has_them_is_not_waited_for(
+def test_who_still_lacks_them_is_named_with_what_it_says(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trust, "PATIENCE_S", -math.inf)
     world.two.body = NOT_YET
     with pytest.raises(NoTrust, match=r"has no block .* the current blockchain height 8"):
+        world.find()
+
+
+def test_who_let_them_go_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "PAUSE_S", math.inf)  # nobody can sleep that long
+    world.two.body = GONE
+    with pytest.raises(NoTrust, match=r"has no block .* lowest height is 20"):
         world.find()
 
 
