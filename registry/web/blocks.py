@@ -1,13 +1,23 @@
 """Blocks and the transactions in them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ledger.messages.blocks import BLOCK, Block, block_hash
+from registry.addresses import encode_account, encode_node
 from registry.api.answers import found
 from registry.web.visit import Shown, Visit
 
 PAGE: Final = 25
+
+ADDRESSES: Final[Mapping[str, Callable[[bytes], str]]] = {
+    "account": encode_account,
+    "beneficiary": encode_account,
+    "node": encode_node,
+    "operator": encode_account,
+    "recipient": encode_account,
+}
+"""By the fields of a transaction that name somebody, what makes an address of the key there."""
 
 
 class Row(NamedTuple):
@@ -67,6 +77,7 @@ async def show_transaction(visit: Visit) -> Shown:
     return {
         "title": f"Transaction {transaction['hash'][:12]}…",
         "tx": transaction,
+        "addresses": ADDRESSES,
         "fields": list(_flatten(transaction["body"] or {})),
     }
 
@@ -79,7 +90,8 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         rows = ((str(place), item) for place, item in enumerate(value))
     else:
-        yield name, str(value)
+        encode = ADDRESSES.get(name.rpartition(".")[2])
+        yield name, encode(bytes.fromhex(value)) if encode else str(value)
         return
     for key, item in rows:
         yield from _flatten(item, f"{name}.{key}" if name else key)

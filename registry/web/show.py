@@ -79,11 +79,21 @@ def show_left(time_ms: int, now_ms: int) -> str:
 
 
 def show_percent(part: int, whole: int) -> str:
-    """Return a part of a whole, of which there may be nothing, in whole per cent."""
-    return f"{part * 100 // whole if whole else 0} %"
+    """Return a part of a whole, of which there may be nothing, in the nearest whole per cent."""
+    return f"{(200 * part + whole) // (2 * whole) if whole else 0} %"
+
+
+def show_code(text: str) -> Markup:
+    """Return a text in which code stands between backquotes."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(text.split("`"))
+    )
+    return Markup("").join(parts)
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "code": show_code,
     "coins": show_coins,
     "duration": format_duration,
     "left": show_left,

@@ -7,7 +7,7 @@ from ledger.rules.swarms import nearest_swarm, position_of
 from registry.addresses import encode_account, encode_node
 from registry.amounts import format_amount
 from registry.evidence import check_evidence
-from registry.web.show import show_coins, show_left, show_percent, show_short, show_time
+from registry.web.show import show_code, show_coins, show_left, show_percent, show_short, show_time
 from tests.registry.api.fake_ledger import make_view
 from tests.registry.web.explored import CHAIN, EPOCHS, Explored, Site, key_of
 from tests.registry.web.markup import Read
@@ -143,8 +143,10 @@ def test_a_block_leads_to_its_transactions(site: Site) -> None:
     assert len(links) == len(block.transactions)
     told = " ".join(text_of(site, link) for link in links)
     assert "1.5 coins" in told  # the transfer
-    assert key_of("alice").hex() in told
     assert "contribute" in told
+    named = {place for link in links for place in Read(site.get(link).text).links()}
+    assert f"/accounts/{encode_account(key_of('alice'))}" in named
+    assert f"/nodes/{encode_node(key_of('shared'))}" in named
 
 
 # ---- Accounts ----
@@ -243,4 +245,5 @@ def test_amounts_times_and_keys() -> None:
     assert show_time(0) == '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00:00 UTC</time>'
     assert show_time(2**62) == f"<span>{2**62} ms</span>"
     assert (show_left(90_000, 0), show_left(0, 90_000)) == ("in 90 s", "90 s ago")
-    assert (show_percent(1, 3), show_percent(1, 0)) == ("33 %", "0 %")
+    assert (show_percent(2, 3), show_percent(1, 3), show_percent(1, 0)) == ("67 %", "33 %", "0 %")
+    assert show_code("a `b<` & c") == "a <code>b&lt;</code> &amp; c"

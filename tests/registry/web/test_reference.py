@@ -8,6 +8,7 @@ import pytest
 
 from registry.api.app import TAGS
 from registry.web.reference import Operation, read_document
+from registry.web.show import show_code
 from tests.registry.api.test_openapi import DOCUMENT, OPERATIONS
 from tests.registry.web.explored import Site
 from tests.registry.web.markup import Read, faults_of
@@ -39,16 +40,19 @@ def test_the_page_is_whole_and_says_all_of_it(site: Site) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert faults_of(answer.text) == []
-    text = " ".join(" ".join(Read(answer.text).texts).split())
+    text = Read(answer.text).text
+    page = " ".join(answer.text.split())
     for name, operation in SHOWN.items():
         assert name in text
         for said in (operation.summary, operation.command, operation.example):
             assert " ".join(said.split()) in text, name
         for parameter in operation.parameters:
             assert str(parameter.example) in text
-            assert " ".join(parameter.description.split()) in text
+            assert " ".join(show_code(parameter.description).split()) in page
         for described in OPERATIONS[name]["responses"].values():
-            assert " ".join(described["description"].split()) in text
+            assert " ".join(show_code(described["description"]).split()) in page
+        for part in operation.description.split("\n\n"):
+            assert " ".join(show_code(part).split()) in page
     assert 'href="/api"' in site.get("/").text
 
 
