@@ -48,7 +48,7 @@ EXPLAINED: Final = (
     Explained("events broke off|no hashes of new blocks", AWAY, "the service was away"),
     Explained(
         "source failed",
-        f"{AWAY}|disconnected|ReadError",
+        f"{AWAY}|disconnected|ReadError|peer closed connection",
         "the service was away from who follows it",
     ),
     Explained(
@@ -58,6 +58,11 @@ EXPLAINED: Final = (
     ),
     Explained("Invalid HTTP request received.|Unsupported upgrade request.", "uvicorn", "nonsense"),
     Explained("No supported WebSocket library detected.*", "uvicorn", "nonsense asked for one"),
+    Explained(
+        "Execution of job .* skipped: .*",
+        "apscheduler",
+        "a block took longer than the time between two, on a busy machine: the next one waited",
+    ),
     Explained("socket.send.. raised exception.", "asyncio", "who was written to was killed"),
 )
 
