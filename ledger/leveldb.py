@@ -12,7 +12,9 @@ What damage is found, as seen by changing and cutting each file in turn (tests/l
   gone **without an error**, from the middle, while newer ones in the log stay. So are the batches
   of a log file that somebody removed. (A power failure does none of this: LevelDB syncs a manifest
   before it relies on it.)
-- A damaged Bloom filter is ignored: slower, never wrong.
+
+There are no Bloom filters: LevelDB checks one when it opens a table only, and then reads it where
+the file is mapped into memory, so that bits which turn there hide records without an error.
 
 So a record that is read is the one that was written, and one that is missing may have been there.
 Whoever relies on the whole compares heights and hashes, as the chain does when it starts.
@@ -37,8 +39,6 @@ OPTIONS: Final = {
     "paranoid_checks": True,
     # A block's batch is up to a few MB; the log of this size is read again at start.
     "write_buffer_size": 8 * 2**20,
-    # Records are small and read at random: most reads of what is not there skip the disk.
-    "bloom_filter_bits": 10,
     "lru_cache_size": 32 * 2**20,
     "max_file_size": 8 * 2**20,
     # Sockets need descriptors too, and 1,024 a process is a usual limit.

@@ -6,6 +6,7 @@ counting; after one put back the next run is due at once, at most `LOOK_S` later
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -15,6 +16,9 @@ from apscheduler.job import Job
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
+
+# it would warn of each run that is left out because the one before is not over: that is the rule
+logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 LOOK_S: Final = 1.0
 """How often it is looked whether the clock was put back."""

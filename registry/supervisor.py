@@ -138,6 +138,17 @@ class Child:
                 log.error("killed", name=self.name, reason=f"it did not stop within {STOP_S} s")
                 self.process.kill()
                 await self.process.wait()
+        await self._let_go()
+
+    async def kill(self) -> None:
+        """End the process as a power cut does: it can say no last word."""
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Close what led to a process that has ended."""
         if self._output is not None:
             await asyncio.to_thread(self._output.join, STOP_S)
         if self._lifeline is not None:

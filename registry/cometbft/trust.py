@@ -224,7 +224,7 @@ def _ask(server: str, height: Height, until_s: float) -> SignedBlock:
         try:
             answer = msgspec.json.decode(raw, type=_Answer)
         except (ValueError, RecursionError) as error:
-            raise NoTrust(f"{server} has no block {height} to show: {error}") from None
+            answer = _Answer(error=_Error(str(error)))
         if answer.result is not None:
             return answer.result.signed_header
         if NOT_YET not in answer.error.data or time.monotonic() >= until_s:

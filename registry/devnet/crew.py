@@ -65,12 +65,10 @@ class Crew:
             await self._start_agent(self._cast.nodes[number])
 
     async def kill(self, numbers: Iterable[int]) -> None:
-        """End nodes as a power cut does: nothing of them can say a last word."""
+        """End nodes as a power cut does."""
         victims = [child for number in numbers for child in self._children.pop(number)]
         self._forget(victims)
-        for child in victims:
-            child.process.kill()
-        await asyncio.gather(*(child.stop() for child in victims))
+        await asyncio.gather(*(child.kill() for child in victims))
 
     async def run(self, name: str, module: str, arguments: Sequence[str]) -> None:
         """Start a module that plays along, with its arguments; it ends with the crew at last."""

@@ -20,6 +20,15 @@ ADDRESSES: Final[Mapping[str, Callable[[bytes], str]]] = {
 """By the fields of a transaction that name somebody, what makes an address of the key there."""
 
 
+class Field(NamedTuple):
+    """A field of a transaction's body."""
+
+    name: str
+    """With the names of those that it is inside of, as `a.b`."""
+    value: str
+    is_address: bool
+
+
 class Row(NamedTuple):
     """A block as a row of the table shows it."""
 
@@ -77,13 +86,12 @@ async def show_transaction(visit: Visit) -> Shown:
     return {
         "title": f"Transaction {transaction['hash'][:12]}…",
         "tx": transaction,
-        "addresses": ADDRESSES,
         "fields": list(_flatten(transaction["body"] or {})),
     }
 
 
-def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the fields of a transaction's body by their names, those inside others as `a.b`."""
+def _flatten(value: Any, name: str = "") -> Iterator[Field]:
+    """Yield the fields of a transaction's body, those inside others one by one."""
     rows: Iterator[tuple[str, Any]]
     if isinstance(value, dict):
         rows = iter(value.items())
@@ -91,7 +99,7 @@ def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         rows = ((str(place), item) for place, item in enumerate(value))
     else:
         encode = ADDRESSES.get(name.rpartition(".")[2])
-        yield name, encode(bytes.fromhex(value)) if encode else str(value)
+        yield Field(name, encode(bytes.fromhex(value)) if encode else str(value), bool(encode))
         return
     for key, item in rows:
         yield from _flatten(item, f"{name}.{key}" if name else key)

@@ -56,10 +56,11 @@ async def test_a_job_runs_again_and_again_until_it_is_cancelled() -> None:
 
 
 @in_loop
-async def test_a_job_that_takes_longer_is_not_run_twice_at_a_time() -> None:
+async def test_a_job_that_takes_longer_is_not_run_twice_at_a_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     job = Job()
     job.holds.clear()
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     task = asyncio.create_task(run_every(1, job))
     await eventually(lambda: job.begun)
     await asyncio.sleep(0.02)
@@ -69,6 +70,7 @@ async def test_a_job_that_takes_longer_is_not_run_twice_at_a_time() -> None:
     await eventually(lambda: job.ended >= 2)
     assert job.most == 1
     await stop(task)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("fails_at", [1, 3])

@@ -58,11 +58,6 @@ EXPLAINED: Final = (
     ),
     Explained("Invalid HTTP request received.|Unsupported upgrade request.", "uvicorn", "nonsense"),
     Explained("No supported WebSocket library detected.*", "uvicorn", "nonsense asked for one"),
-    Explained(
-        "Execution of job .* skipped: .*",
-        "apscheduler",
-        "a block took longer than the time between two, on a busy machine: the next one waited",
-    ),
     Explained("socket.send.. raised exception.", "asyncio", "who was written to was killed"),
 )
 

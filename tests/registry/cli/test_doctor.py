@@ -266,7 +266,8 @@ def loosen(home: Home, _: pytest.MonkeyPatch) -> None:
 
 def damage(home: Home, _: pytest.MonkeyPatch) -> None:
     (path,) = (home.folder / "watermarks").glob("blocks-*")
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
 
 
 def restore(home: Home, _: pytest.MonkeyPatch) -> None:
