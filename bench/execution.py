@@ -44,7 +44,7 @@ FEW: Final = 5
 WORKERS: Final = 2
 BOTH_CORES: Final = 1.75
 """Times what one process verifies: less, and somebody else took a part of the two cores."""
-GOAL: Final = Limit(0.3, is_floor=True)
+GOAL: Final = Limit(0.25, is_floor=True)
 
 T = TypeVar("T")
 
