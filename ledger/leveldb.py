@@ -13,8 +13,9 @@ What damage is found, as seen by changing and cutting each file in turn (tests/l
   of a log file that somebody removed. (A power failure does none of this: LevelDB syncs a manifest
   before it relies on it.)
 
-There are no Bloom filters: LevelDB checks one when it opens a table only, and then reads it where
-the file is mapped into memory, so that bits which turn there hide records without an error.
+There are no Bloom filters: LevelDB checks one only when it opens a table, and then reads it where
+the file is mapped into memory, so that bits which turn there hide records without an error. The
+index of a table is read in the same way where it did not shrink by compression, in small tables.
 
 So a record that is read is the one that was written, and one that is missing may have been there.
 Whoever relies on the whole compares heights and hashes, as the chain does when it starts.

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from ledger.chain import Chain
 from ledger.codec import encode
-from ledger.errors import REFUSALS, Refusal
+from ledger.errors import REFUSALS, CorruptStore, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
 from ledger.messages.checkins import CheckIn
@@ -392,11 +392,13 @@ class Queries:
         location = view.location(hash)
         if location is not None:
             block = view.block(location.height)
-            raw = b"" if block is None else block.transactions[location.place]
+            if block is None:
+                raise CorruptStore("of this chain", f"block {location.height} is missing")
             refusals = {row.number: name for name, row in REFUSALS.items()}
             code = refusals.get(location.code)
             where = {"height": location.height, "index": location.place}
-            return show_transaction(self._chain.decode(raw), "committed", where, code, None)
+            tx = self._chain.decode(block.transactions[location.place])
+            return show_transaction(tx, "committed", where, code, None)
         fate = self._pool.fate(hash)
         if fate is None:
             return None

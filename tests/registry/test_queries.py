@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ledger.codec import encode
 from ledger.crypto import sha256
-from ledger.errors import Refusal
+from ledger.errors import CorruptStore, Refusal
 from ledger.history import journal_key
 from ledger.messages.blocks import BLOCK, block_hash
 from ledger.messages.lists import decode_header
@@ -436,6 +436,17 @@ async def test_what_became_of_a_transaction() -> None:
         assert (answer["sender"], answer["fee"]) == (encode_account(public("alice")), "1000")
         # at an older height it was not there yet
         assert asked("transaction", 1, hash=sha256(raw)) is None
+
+
+@in_loop
+async def test_a_transaction_whose_block_is_missing_is_damage_and_no_answer() -> None:
+    async with made() as asked:
+        raw = asked.network.transfer("kim", "leo")
+        await asked.node.block(raw)
+        asked.node.chain.store.write({journal_key(1): None})
+        await asked.node.block()
+        with pytest.raises(CorruptStore, match="block 1 is missing"):
+            asked("transaction", hash=sha256(raw))
 
 
 @pytest.mark.parametrize("amount", [1, 10**14])
