@@ -397,8 +397,8 @@ class Queries:
             refusals = {row.number: name for name, row in REFUSALS.items()}
             code = refusals.get(location.code)
             where = {"height": location.height, "index": location.place}
-            tx = self._chain.decode(block.transactions[location.place])
-            return show_transaction(tx, "committed", where, code, None)
+            committed = self._chain.decode(block.transactions[location.place])
+            return show_transaction(committed, "committed", where, code, None)
         fate = self._pool.fate(hash)
         if fate is None:
             return None
