@@ -11,7 +11,7 @@ from collections import deque
 from functools import cached_property
 from typing import Final
 
-from ledger.errors import Misuse
+from ledger.errors import CorruptStore, Misuse
 from ledger.history import (
     ATTESTOR_SET,
     Location,
@@ -77,6 +77,16 @@ class View:
         """Return a block of the journal, or None where the journal does not reach."""
         raw = self.reader.get(journal_key(height))
         return None if raw is None else BLOCK.load(raw)
+
+    def committed_block(self, height: Height) -> Block:
+        """Return the block of something that the store says was committed there.
+
+        Raises `CorruptStore` if the journal has none.
+        """
+        block = self.block(height)
+        if block is None:
+            raise CorruptStore("of this chain", f"block {height} is missing")
+        return block
 
     def newest_header(self) -> SignedHeader:
         """Return the header of the newest ended epoch with the attestations accepted so far."""

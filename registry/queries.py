@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from ledger.chain import Chain
 from ledger.codec import encode
-from ledger.errors import REFUSALS, CorruptStore, Refusal
+from ledger.errors import REFUSALS, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
 from ledger.messages.checkins import CheckIn
@@ -391,9 +391,7 @@ class Queries:
         """A transaction and what became of it; None if it was never seen or is forgotten."""
         location = view.location(hash)
         if location is not None:
-            block = view.block(location.height)
-            if block is None:
-                raise CorruptStore("of this chain", f"block {location.height} is missing")
+            block = view.committed_block(location.height)
             refusals = {row.number: name for name, row in REFUSALS.items()}
             code = refusals.get(location.code)
             where = {"height": location.height, "index": location.place}

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ledger.codec import encode
-from ledger.errors import CorruptStore
 from ledger.history import ENGINE_INDEX, PENALTY_ROW, PenaltyRow, penalty_key
 from ledger.messages.state import ROLES
 from ledger.messages.transactions import Report
@@ -78,9 +77,7 @@ def check_report(view: View, evidence: bytes) -> dict[str, Any]:
 
 def _show(view: View, key: bytes, row: PenaltyRow) -> dict[str, Any]:
     height, index = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
-    block = view.block(height)
-    if block is None:
-        raise CorruptStore("of this chain", f"block {height}, which punished somebody, is missing")
+    block = view.committed_block(height)
     if index < len(block.transactions):
         tx = WIRE.decode(block.transactions[index])
         origin = Origin(tx.body, tx.sender, tx.hash)

@@ -136,12 +136,10 @@ class Child:
                 await asyncio.wait_for(self.process.wait(), STOP_S)
             except TimeoutError:
                 log.error("killed", name=self.name, reason=f"it did not stop within {STOP_S} s")
-                self.process.kill()
-                await self.process.wait()
-        await self._let_go()
+        await self.kill()
 
     async def kill(self) -> None:
-        """End the process as a power cut does: it can say no last word."""
+        """End the process as a power cut does, if it still runs: it can say no last word."""
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from ledger.crypto import sha256, verify
-from ledger.errors import Diverged, Refusal, WaypostError
+from ledger.errors import REFUSALS, Diverged, Refusal, WaypostError
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block, block_seal
 from ledger.replay import check_outcome, check_sealed
 from ledger.types import Height
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 
 class BadSource(WaypostError):
-    """A source answers with what is no proven block; another one may be better."""
+    """A source answers with what is of no use; another one may be better."""
 
 
 class _Answer(msgspec.Struct):
@@ -186,7 +186,7 @@ class Follow:
         self,
         what: str,
         items: Sequence[Any],
-        read: Callable[[dict[str, Any]], list[dict[str, Any]]],
+        read: Callable[[list[Any] | Refusal], list[dict[str, Any]]],
         **request: Any,
     ) -> list[dict[str, Any]]:
         """Send something to a source and return what `read` makes of its answer.
@@ -197,14 +197,14 @@ class Follow:
         self._submissions += 1
         for source in self._sources[first:] + self._sources[:first]:
             try:
-                _, answer = await self._ask(
+                status, answer = await self._ask(
                     "POST",
                     f"{source}/v1/{what}",
                     content=msgspec.msgpack.encode(items),
                     headers={"Content-Type": "application/msgpack"},
                     **request,
                 )
-                return read(msgspec.json.decode(answer))
+                return read(_open(status, answer, len(items)))
             except (BadSource, httpx2.HTTPError, *UNREADABLE) as error:
                 log.warning("submission not passed on", source=source, reason=_reason(error))
         raise Lost(f"no source takes {what} now")
@@ -214,33 +214,44 @@ class Follow:
         await self._client.aclose()
 
 
-def _read_answers(raws: list[bytes], answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what a source answered to a submission; one refused alone comes as a problem.
+def _open(status: int, raw: bytes, count: int) -> list[Any] | Refusal:
+    """Return what was answered to so many items: a row for each, or why one alone is refused.
 
-    Raises `ValueError`, `KeyError` and `TypeError` where it answered something else.
+    Raises `BadSource` for a problem that the source has itself, and what `UNREADABLE` names.
     """
-    if "results" in answer or len(raws) != 1:
-        results = msgspec.convert(answer["results"], list[_Answer])
-        if [row.hash for row in results] != [sha256(raw).hex() for raw in raws]:
-            raise ValueError("it answers for other transactions")
-        plain: list[dict[str, Any]] = msgspec.to_builtins(results)
-        return plain
-    refusal = Refusal(answer["type"], **answer["values"])
-    return [refused_answer(sha256(raws[0]), "refused", refusal)]
+    try:
+        answer = msgspec.json.decode(raw, type=dict[str, Any])
+    except UNREADABLE as error:
+        raise BadSource(f"it answers {status}, unreadable: {error}") from None
+    if "results" in answer:
+        rows: list[Any] = answer["results"]
+        return rows
+    code = answer.get("type")
+    if code not in REFUSALS or count != 1:
+        raise BadSource(f"it answers {status}: {code}")
+    return Refusal(code, **answer["values"])
 
 
-def _read_vote_answers(count: int, answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what a source answered to votes; one refused alone comes as a problem.
+def _read_answers(raws: list[bytes], answer: list[Any] | Refusal) -> list[dict[str, Any]]:
+    """Return what a source answered to a submission. Raises `ValueError` if it is none."""
+    if isinstance(answer, Refusal):
+        return [refused_answer(sha256(raws[0]), "refused", answer)]
+    results = msgspec.convert(answer, list[_Answer])
+    if [row.hash for row in results] != [sha256(raw).hex() for raw in raws]:
+        raise ValueError("it answers for other transactions")
+    plain: list[dict[str, Any]] = msgspec.to_builtins(results)
+    return plain
 
-    Raises `ValueError`, `KeyError` and `TypeError` where it answered something else.
-    """
-    if "results" in answer or count != 1:
-        results = msgspec.convert(answer["results"], list[_VoteAnswer])
-        if len(results) != count:
-            raise ValueError("it answers for other votes")
-        plain: list[dict[str, Any]] = msgspec.to_builtins(results)
-        return plain
-    return [refused_vote(Refusal(answer["type"], **answer["values"]))]
+
+def _read_vote_answers(count: int, answer: list[Any] | Refusal) -> list[dict[str, Any]]:
+    """Return what a source answered to votes. Raises `ValueError` if it is no answer."""
+    if isinstance(answer, Refusal):
+        return [refused_vote(answer)]
+    results = msgspec.convert(answer, list[_VoteAnswer])
+    if len(results) != count:
+        raise ValueError("it answers for other votes")
+    plain: list[dict[str, Any]] = msgspec.to_builtins(results)
+    return plain
 
 
 def _reason(error: Exception) -> str:

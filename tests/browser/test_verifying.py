@@ -19,6 +19,7 @@ from tests.browser.explorer import (
     tampering,
     watching,
 )
+from tests.flip import flip
 from tests.registry.web.explored import EPOCH_MS
 
 # ---- What holds, and what does not ----
@@ -71,11 +72,6 @@ def test_a_browser_that_cannot_check_says_so(served: Served, browser: Browser) -
         expect(page.locator("#verify")).to_have_attribute("data-state", "bad")
         expect(page.locator(".result")).to_contain_text("cannot check signatures here")
         expect(page.locator(".steps li").last).to_contain_text("could not be checked")
-
-
-def flip(body: bytes, at: int) -> bytes:
-    """The same with one bit changed."""
-    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
 
 
 # ---- What only a person can know ----

@@ -17,6 +17,7 @@ from ledger.types import COIN, Hash, Height
 from registry.keystore import derive
 from registry.wallet import NodeTerms, Terms, Wallet, sign_registration
 from tests.comet.network import ACCOUNTS, RICH, Validator, contact_of, seed_of
+from tests.flip import flip
 
 LIFETIME: Final = 300
 """Blocks that a transaction has time for."""
@@ -119,10 +120,7 @@ class Crowd:
         good = self._transfer(person.wallet, terms)
         far = height + LIFETIME + self._params.max_lifetime_blocks
         bad = {
-            "bad_signature": [
-                good[:-1] + bytes([good[-1] ^ 1]),
-                self._transfer(person.stranger, terms),
-            ],
+            "bad_signature": [flip(good), self._transfer(person.stranger, terms)],
             "not_canonical": [good[:-1], good + b"\0"],
             "nonce_skipped": [
                 self._transfer(person.wallet, terms._replace(nonce=terms.nonce + n))

@@ -46,6 +46,7 @@ from tests.factory import (
     sign_registration,
     with_validators,
 )
+from tests.flip import flip
 from tests.life import TOWN as TOWN_NODES
 from tests.life import TOWNSFOLK, townsfolk
 
@@ -163,7 +164,7 @@ def make_paid(network: bytes, who: str, nonce: int, variant: int) -> bytes:
     )[variant % 9]
     envelope = Envelope(1, TAG[kind], public(who), nonce, 1 + variant % 2, 60, body)
     raw = paid(network, who, envelope)
-    return raw if variant < 18 else raw[:-1] + bytes([raw[-1] ^ 1])
+    return raw if variant < 18 else flip(raw)
 
 
 @cache

@@ -28,6 +28,7 @@ from tests.factory import (
     replay,
     verify_cached,
 )
+from tests.flip import flip
 
 
 @pytest.fixture
@@ -269,7 +270,7 @@ def test_finalize_gives_each_transaction_its_code(network: Network) -> None:
         b"",
         network.transfer("alice", "bob", nonce=0, fee=2 * FEE),
         network.transfer("alice", "bob", nonce=7),
-        good[:-1] + bytes([good[-1] ^ 1]),
+        flip(good),
     ]
     names = ["balance_too_low", "", "not_canonical", "nonce_used", "nonce_skipped"]
     codes = [REFUSALS[name].number if name else 0 for name in (*names, "bad_signature")]

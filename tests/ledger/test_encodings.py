@@ -19,6 +19,7 @@ from tests.factory import (
     places,
     public,
 )
+from tests.flip import flip
 from tests.ledger.refusals.encodings import FORMS, paths_of, rewrite, values_of
 from tests.ledger.refusals.rows import code_of
 from tests.life import (
@@ -114,7 +115,7 @@ def test_every_flipped_bit_is_refused_or_another_canonical_transaction(kind: str
     raw = sample(kind)
     for place in range(len(raw)):
         for bit in range(8):
-            flipped = raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :]
+            flipped = flip(raw, place, bit)
             code = code_of(WIRE.decode, flipped)
             assert code in CODES or (not code and encode(values_of(flipped)) == flipped)
 

@@ -43,6 +43,7 @@ from registry.settings import Settings, load_settings
 from registry.signer import Known
 from registry.watermarks import SignerRefuses
 from tests.factory import DAY_MS, START_MS, Network, make_genesis, public, replay
+from tests.flip import flip
 from tests.ledger.moving import (
     announce,
     everything,
@@ -165,7 +166,7 @@ def without_signatures() -> bytes:
 
 def signed_by_another() -> bytes:
     header = INHERITANCE_FILE.decode(ended().raw).header
-    return header[:-1] + bytes([header[-1] ^ 1])
+    return flip(header)
 
 
 def header_before() -> bytes:

@@ -25,6 +25,7 @@ from registry.manifest import NAME as MANIFEST
 from registry.manifest import Manifest, decode_manifest
 from registry.publisher import IN_MEMORY
 from tests.factory import public
+from tests.flip import flip
 from tests.registry.factory import in_loop, settle
 from tests.registry.published import SESSION_FORMS, Served, serving
 
@@ -207,10 +208,6 @@ async def test_a_list_whose_file_is_gone_is_not_served(tmp_path: Path) -> None:
         (tmp_path / "lists" / "1" / "full").unlink()
         await served.restart()
         assert [row.epoch for row in served.publisher.lists] == [0, 2]
-
-
-def flip(raw: bytes) -> bytes:
-    return raw[:-9] + bytes([raw[-9] ^ 4]) + raw[-8:]
 
 
 HARMS = {"a bit is another": flip, "cut off": lambda raw: raw[:-9], "empty": lambda _: b""}

@@ -33,6 +33,7 @@ from registry.watermarks import (
     read_backup,
     write_backup,
 )
+from tests.flip import flip
 
 ROOT: Final = Path(__file__).parents[2]
 NETWORK, OTHER_NETWORK = sha256(b"a genesis file"), sha256(b"another")
@@ -111,10 +112,6 @@ def file_of(**changes: Any) -> bytes:
     return body + tagged_hash(b"waypost watermark", body)
 
 
-def flipped(raw: bytes, place: int) -> bytes:
-    return raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
-
-
 BAD_FILES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "damaged"),
     "one byte": (b"\x94", "damaged"),
@@ -136,7 +133,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "a backup": (encode(Backup(1, NETWORK, ())), "damaged"),
     "the format before": (encode((3, ONE)), "damaged"),
 } | {
-    f"bit {place} flipped": (flipped(file_of(), place), "damaged")
+    f"bit {place} flipped": (flip(file_of(), place), "damaged")
     for place in range(0, len(file_of()), 7)
 }
 
@@ -550,7 +547,7 @@ def test_a_damaged_backup_is_refused(tmp_path: Path) -> None:
     raw = written(tmp_path / "good").read_bytes()
     assert read_backup(tmp_path / "good", NETWORK).marks == (headers_at(3),)
     damaged = [b"", raw[:-1], raw + b"\0", raw[1:], file_of()]
-    damaged += [flipped(raw, place) for place in range(len(raw))]
+    damaged += [flip(raw, place) for place in range(len(raw))]
     for number, bad in enumerate(damaged):
         path = tmp_path / str(number)
         path.write_bytes(bad)

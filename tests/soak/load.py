@@ -13,6 +13,7 @@ import httpx2
 from ledger.crypto import sha256
 from registry.addresses import encode_account, encode_node
 from registry.wallet import Terms, Wallet
+from tests.flip import flip
 from tests.soak.town import Town
 
 PAUSE_S: Final = 0.3
@@ -83,7 +84,7 @@ class Load:
 
     async def _send_bad(self, client: httpx2.AsyncClient, raw: bytes) -> None:
         """Send one that was there already, and one with a signature that does not hold."""
-        broken = raw[:-1] + bytes([raw[-1] ^ 1])
+        broken = flip(raw)
         for row in await self._post(client, [raw, broken], {}):
             if row["state"] == "refused":
                 self.refused[row["code"]] += 1

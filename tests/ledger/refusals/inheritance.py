@@ -18,6 +18,7 @@ from ledger.messages.tables import ATTESTATIONS, NEW_KEYS, PENDING
 from ledger.messages.transactions import KeyChange
 from ledger.store import MemoryStore
 from tests.factory import Network, founding, make_contact, public
+from tests.flip import flip
 from tests.ledger.moving import announce, founders, hand_over, make_successor, move, wait
 from tests.ledger.refusals.rows import Done, Row
 from tests.ledger.scenes import SHORT, enter
@@ -140,7 +141,7 @@ def without_need(network: Network) -> None:
 
 def change_first(records: list[Any]) -> list[Any]:
     key, value = records[0]
-    return [(key, value[:-1] + bytes([value[-1] ^ 1])), *records[1:]]
+    return [(key, flip(value)), *records[1:]]
 
 
 NODE: Final = public("node")

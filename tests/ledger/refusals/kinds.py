@@ -15,10 +15,11 @@ from ledger.messages import tags
 from ledger.messages.duty import Vote
 from ledger.transactions import TX_KINDS
 from tests.factory import QUARTER, RICH, Network, keys, pair_of
+from tests.flip import flip
 from tests.ledger.refusals import contact
 from tests.ledger.refusals.attest import silent, under
 from tests.ledger.refusals.contact import UNROUTABLE
-from tests.ledger.refusals.envelope import SMALL_ORDER, at, flip, other_network
+from tests.ledger.refusals.envelope import SMALL_ORDER, at, other_network
 from tests.ledger.refusals.orders import one_more
 from tests.ledger.refusals.rows import NO_PARAMS, Row, Scene, Sent, after, empty
 from tests.ledger.refusals.stake import PART, PROOF_FAULTS, PROOFS, bob_gave, waiting, with_roles
@@ -152,7 +153,7 @@ def every(kind: str, *, is_free: bool) -> dict[str, tuple[str, Make]]:
         "signed under another tag": ("bad_signature", partial(signed_with, kind, tag=tags.BLOCK)),
         "a bit of its signature turned": (
             "bad_signature",
-            changed(kind, lambda raw: flip(raw, len(raw) - 1)),
+            changed(kind, flip),
         ),
         "sent again": (GOOD[kind].again, partial(again, kind)),
         "a byte behind it": ("not_canonical", changed(kind, lambda raw: raw + b"\0")),

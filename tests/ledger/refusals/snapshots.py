@@ -23,6 +23,7 @@ from ledger.store import MemoryStore
 from ledger.types import Height
 from ledger.views import View
 from tests.factory import Network
+from tests.flip import flip
 from tests.ledger.refusals.rows import Done, Row
 
 Tamper = Callable[[Manifest, list[bytes]], tuple[Manifest, list[bytes]]]
@@ -132,7 +133,7 @@ def without_bytes(manifest: Manifest, chunks: list[bytes]) -> tuple[Manifest, li
 def flip_value(records: list[Any]) -> list[Any]:
     """One bit of the first value is another."""
     key, value = records[0]
-    return [(key, value[:-1] + bytes([value[-1] ^ 1])), *records[1:]]
+    return [(key, flip(value)), *records[1:]]
 
 
 CHUNK_WHY: Final = "a chunk is not the one that the manifest names"

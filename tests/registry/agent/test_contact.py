@@ -33,6 +33,7 @@ from registry.client.cache import ListCache
 from registry.client.services import Services
 from registry.keystore import derive
 from tests.factory import make_contact
+from tests.flip import flip
 from tests.registry.agent.served import Town, Witness, serve_town
 from tests.registry.factory import in_loop, seed_of
 from tests.registry.small_service import Said, problem, running, said
@@ -275,7 +276,7 @@ def test_every_bit_of_it_is_checked(tmp_path: Path) -> None:
     path, _ = keep_one(tmp_path)
     raw = path.read_bytes()
     for place in range(len(raw)):
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        path.write_bytes(flip(raw, place))
         assert load_kept(tmp_path, NETWORK, KEY) is None
     for data in (
         b"",

@@ -27,6 +27,7 @@ from registry.client.cache import ListCache
 from registry.client.services import Services
 from registry.client.transport import Unavailable
 from tests.factory import EPOCH_MS, public
+from tests.flip import flip
 from tests.registry.agent.served import Town, Witness, key_of, serve_town
 from tests.registry.factory import in_loop
 from tests.registry.small_service import Asked, Said, problem, running, said
@@ -194,9 +195,7 @@ async def test_where_no_service_has_a_list_it_says_so(make: Make) -> None:
 @in_loop
 async def test_a_header_that_nobody_signed_is_refused(make: Make) -> None:
     agent, (witness,) = make()
-    raw = bytearray(agent.town.signed_header)
-    raw[-1] ^= 1
-    witness.answers["GET /v1/lists/latest"] = said(bytes(raw))
+    witness.answers["GET /v1/lists/latest"] = said(flip(agent.town.signed_header))
     with pytest.raises(Refusal):
         await agent.ledger.refresh()
     assert agent.ledger.running is None
@@ -210,9 +209,7 @@ def other_record(view: View, key: bytes) -> str:
 def changed_record(view: View, key: bytes) -> str:
     """A proof whose record has other contact data in it."""
     proof = view.make_proof(key)
-    raw = bytearray(proof.record[0])
-    raw[-1] ^= 1
-    return encode(replace(proof, record=(bytes(raw),))).hex()
+    return encode(replace(proof, record=(flip(proof.record[0]),))).hex()
 
 
 def missing_record(view: View, key: bytes) -> str:

@@ -28,6 +28,7 @@ from registry.watermarks import (
     import_backup,
 )
 from tests.factory import keys, public
+from tests.flip import flip
 from tests.registry.factory import in_loop
 from tests.registry.small_service import Asked, Said, SmallService, problem, running, said
 
@@ -278,10 +279,6 @@ def test_a_batch_that_is_gone_is_not_decided_again(home: Home) -> None:
         home.start(EPOCH).decide(EPOCH, PASS)
 
 
-def damage(raw: bytes) -> bytes:
-    return raw[:-1] + bytes([raw[-1] ^ 1])
-
-
 def of_another(**changes: Any) -> Callable[[bytes], bytes]:
     def make(_: bytes) -> bytes:
         raw = encode(replace(Batch(1, NETWORK, NODE, EPOCH, ()), **changes))
@@ -291,7 +288,7 @@ def of_another(**changes: Any) -> Callable[[bytes], bytes]:
 
 
 DAMAGED: Final[dict[str, Callable[[bytes], bytes]]] = {
-    "a bit": damage,
+    "a bit": flip,
     "its end": lambda raw: raw[:-1],
     "everything": lambda raw: b"",
     "too much": lambda raw: raw + bytes(200_000),
@@ -317,7 +314,7 @@ def test_a_file_that_is_not_what_was_written_is_refused(home: Home, name: str) -
 
 def test_a_damaged_watermark_stops_all_votes(home: Home) -> None:
     settled(home).decide(EPOCH, FAIL)
-    home.mark.write_bytes(damage(home.mark.read_bytes()))
+    home.mark.write_bytes(flip(home.mark.read_bytes()))
     ballot = home.start(EPOCH)
     for epoch in (EPOCH, EPOCH + 1, EPOCH + 9):
         with pytest.raises(SignerRefuses, match="damaged"):

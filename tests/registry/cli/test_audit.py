@@ -27,6 +27,7 @@ from registry.cli.auditing import Audit
 from registry.cli.histories import Finding
 from registry.cli.replay import RECORDS
 from tests.factory import Network, public
+from tests.flip import flip
 from tests.ledger.moving import announce, make_successor
 from tests.ledger.scenes import SHORT
 from tests.registry.cli.driver import call, call_json, error_of
@@ -123,7 +124,7 @@ def test_a_forged_signature_is_found(tag: str) -> None:
     raw = block.transactions[index]
     assert raw.count(item.signature) == 1
     # S counts from the first byte of its second half
-    other = item.signature[:32] + bytes([item.signature[32] ^ 1]) + item.signature[33:]
+    other = flip(item.signature, 32)
     transactions = list(block.transactions)
     transactions[index] = raw.replace(item.signature, other)
     forged.put(reseal(made.genesis, replace(block, transactions=tuple(transactions))))
@@ -323,7 +324,7 @@ def test_what_is_found_in_a_database_is_reported(tmp_path: Path) -> None:
     network = Network()
     network.block(network.transfer("alice", "bob"))
     row = network.store.get(b"a" + public("bob")) or b""
-    network.store.write({b"a" + public("bob"): row[:-1] + bytes([row[-1] ^ 1])})
+    network.store.write({b"a" + public("bob"): flip(row)})
     home, report = write_home(tmp_path / "home", network), tmp_path / "report"
     call("ledger", "audit", "--home", home, "--report", report, code=1)
     finding = json.loads(report.read_text())["finding"]

@@ -24,6 +24,7 @@ from registry.cometbft import version
 from registry.keystore import derive
 from registry.watermarks import BLOCKS, Watermarks
 from tests.factory import START_MS, make_genesis
+from tests.flip import flip
 from tests.registry.agent import stand_in
 from tests.registry.agent.stand_in import StandIn
 from tests.registry.cli.driver import call
@@ -267,7 +268,7 @@ def loosen(home: Home, _: pytest.MonkeyPatch) -> None:
 def damage(home: Home, _: pytest.MonkeyPatch) -> None:
     (path,) = (home.folder / "watermarks").glob("blocks-*")
     raw = path.read_bytes()
-    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    path.write_bytes(flip(raw))
 
 
 def restore(home: Home, _: pytest.MonkeyPatch) -> None:
@@ -288,7 +289,7 @@ def other_genesis(home: Home, _: pytest.MonkeyPatch) -> None:
 
 def forge(home: Home, _: pytest.MonkeyPatch) -> None:
     status, body = home.fake.answer("GET", "/v1/lists/latest", b"")
-    home.fake.answers["/v1/lists/latest"] = status, body[:-1] + bytes([body[-1] ^ 1])
+    home.fake.answers["/v1/lists/latest"] = status, flip(body)
 
 
 def stop(name: str) -> Callable[[Home, pytest.MonkeyPatch], None]:

@@ -22,6 +22,7 @@ from registry.cli import ledger as commands
 from registry.home import GENESIS
 from tests import factory
 from tests.factory import Network, public
+from tests.flip import flip
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import FakeService, run_service
 
@@ -172,12 +173,12 @@ class Damage:
     def change_first(self, letter: bytes) -> None:
         """Change a bit of the first record whose store key begins with a letter."""
         key, value = next(iter(self.store.items(letter, bytes([letter[0] + 1]))))
-        self.put(key, value[:-1] + bytes([value[-1] ^ 1]))
+        self.put(key, flip(value))
 
 
 def forge_header(damage: Damage) -> None:
     raw = damage.store.get(final_key(1)) or b""
-    damage.put(final_key(1), raw[:-1] + bytes([raw[-1] ^ 1]))
+    damage.put(final_key(1), flip(raw))
 
 
 FOUND: dict[str, tuple[Callable[[Damage], object], str, str]] = {

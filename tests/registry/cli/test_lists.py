@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from ledger.rules.swarms import nearest_swarm, position_of
 from registry.addresses import encode_account, encode_node
 from registry.cli.lists import app
+from tests.flip import flip
 from tests.registry.cli.recent import newest
 from tests.registry.client.factory import (
     EPOCH_MS,
@@ -279,7 +280,7 @@ def test_verify_checks_files(tmp_path: Path) -> None:
 
     full.write_bytes(made.full[:-1])
     assert call("verify", genesis, header, full, code=1).stderr.startswith("error: bad_list: ")
-    header.write_bytes(made.signed[:-1] + bytes([made.signed[-1] ^ 1]))
+    header.write_bytes(flip(made.signed))
     assert call("verify", genesis, header, code=1).stderr.startswith("error: bad_signature: ")
     assert call("verify", genesis, tmp_path / "none", code=1).stderr.startswith("error: io: ")
     genesis.write_bytes(b"")

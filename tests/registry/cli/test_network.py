@@ -15,6 +15,7 @@ from registry import signer
 from registry.founding import make_seat
 from registry.keystore import RECOVERY, derive
 from tests.factory import Network, make_genesis
+from tests.flip import flip
 from tests.ledger.moving import make_successor
 from tests.registry.cli.driver import call, call_json, error_of
 from tests.registry.cli.fake_service import FakeService, run_service, save_keys, seed_of
@@ -423,9 +424,8 @@ def test_an_order_for_another_network(home: Path, fake: FakeService) -> None:
 def test_a_file_that_was_changed(home: Path) -> None:
     call(*set_params(home, "bounty_share=600"))
     sign(home, "first")
-    raw = bytearray((home / "order.bin").read_bytes())
-    raw[-1] ^= 1
-    (home / "order.bin").write_bytes(raw)
+    order = home / "order.bin"
+    order.write_bytes(flip(order.read_bytes()))
     for words in (("show", home / "order.bin"), submit(home)[1:]):
         assert error_of(call("network", *words, code=1)) == "bad_signature"
 

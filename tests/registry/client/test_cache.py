@@ -8,6 +8,7 @@ import pytest
 
 from registry.client import TrustedLists
 from registry.client.cache import ANCHOR, EVIDENCE, FULL, GENESIS, LOCK, ListCache, read_bounded
+from tests.flip import flip
 from tests.registry.client.clients import refused
 from tests.registry.client.factory import (
     EPOCH,
@@ -110,7 +111,7 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "another signature": ("bad_signature", lambda raw: raw[:400] + b"\0" + raw[401:]),
     "another header": ("bad_signature", lambda raw: raw[:200] + b"\0" + raw[201:]),
     "another set": ("wrong_set", lambda raw: raw[:560] + b"\0" + raw[561:]),
-    "another history": ("bad_history", lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
+    "another history": ("bad_history", flip),
     "endless": ("too_large", lambda raw: raw + bytes(100_000)),
 }
 

@@ -35,6 +35,7 @@ from registry.cometbft.headers import (
 )
 from registry.cometbft.trust import NoTrust, find_trust, go_back
 from tests.factory import keys, make_genesis, public
+from tests.flip import flip
 from tests.registry.cli.fake_service import FakeService, run_service
 
 EMPTY: Final = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
@@ -559,9 +560,8 @@ def test_without_a_list_nobody_is_asked(world: World) -> None:
 
 
 def test_a_list_that_does_not_hold_is_no_list(world: World) -> None:
-    raw = bytearray(world.service.answer("GET", "/v1/lists/latest", b"")[1])
-    raw[-1] ^= 1
-    world.service.answers["/v1/lists/latest"] = (200, bytes(raw))
+    raw = world.service.answer("GET", "/v1/lists/latest", b"")[1]
+    world.service.answers["/v1/lists/latest"] = (200, flip(raw))
     with pytest.raises(Refusal):
         world.find()
     assert world.one.asked == []

@@ -19,6 +19,7 @@ from ledger.messages.transactions import Transfer
 from ledger.store import MemoryStore
 from registry.engines import follow as follow_module
 from tests.factory import Network, public
+from tests.flip import flip
 from tests.registry.engines.source import (
     Answering,
     Lie,
@@ -115,7 +116,7 @@ async def test_a_restart_resumes_where_it_was(site: Site, made: Made) -> None:
 
 
 def changed_seal(handler: Answering, raws: list[bytes]) -> None:
-    handler.send(msgspec.msgpack.encode([raw[:-1] + bytes([raw[-1] ^ 1]) for raw in raws]))
+    handler.send(msgspec.msgpack.encode([flip(raw) for raw in raws]))
 
 
 def garbage(handler: Answering, _raws: list[bytes]) -> None:

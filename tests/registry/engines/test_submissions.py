@@ -124,6 +124,32 @@ async def test_a_submission_that_nobody_takes_is_lost(site: Site) -> None:
     assert [line["event"] for line in lines] == ["submission not passed on"] * 2
 
 
+SAID: dict[str, tuple[int, bytes, str]] = {
+    "away": (503, b'{"type": "unavailable", "values": {}}', "it answers 503: unavailable"),
+    "limited": (429, b'{"type": "too_many_requests"}', "it answers 429: too_many_requests"),
+    "no problem at all": (200, b"{}", "it answers 200: None"),
+    "a proxy without a source": (502, b"<html>", "it answers 502, unreadable: JSON is malformed"),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "says"), SAID.values(), ids=SAID.keys())
+@pytest.mark.parametrize("count", [1, 2])
+@in_loop
+async def test_the_problem_of_a_source_is_said(
+    site: Site, status: int, body: bytes, says: str, count: int
+) -> None:
+    """It is no refusal: the next one is asked, and with none left it can be sent again."""
+    away = Source()
+    away.to_posts = (status, body)
+    with sources(away) as urls, capture_logs() as lines:
+        async with following(site, urls) as (_, follow):
+            with pytest.raises(Lost):
+                await follow.submit(RAWS[:count], False)
+            with pytest.raises(Lost):
+                await follow.vote(VOTES[:count])
+    assert [line["reason"].startswith(says) for line in lines] == [True, True]
+
+
 def dripping(handler: Answering) -> None:
     handler.begin()
     while not handler.source.ended.wait(0.01):

@@ -7,6 +7,7 @@ from nacl import bindings
 
 from registry.oxenmq.curve import Curve
 from registry.oxenmq.zmtp import Broken, Frame, Session
+from tests.flip import flip
 from tests.registry.oxenmq.speaker import (
     COMMAND,
     CURVE_GREETING,
@@ -69,11 +70,6 @@ def test_a_session_carries_it() -> None:
     assert client.open(bytes(sent[half + 2 :])) == (0, b"y")
 
 
-def damaged(raw: bytes) -> bytes:
-    """Return it with another last byte."""
-    return raw[:-1] + bytes([raw[-1] ^ 1])
-
-
 def other_client() -> CurveClient:
     """Return one that believes in another server."""
     return CurveClient(bindings.crypto_box_keypair()[0])
@@ -87,7 +83,7 @@ HELLOS: dict[str, Callable[[], bytes]] = {
     "another command": lambda: CurveClient(PUBLIC).hello().replace(b"HELLO", b"OLLEH"),
     "another server's": lambda: other_client().hello(),
     "something else in its box": lambda: CurveClient(PUBLIC).hello(bytes(63) + b"\1"),
-    "a damaged box": lambda: damaged(CurveClient(PUBLIC).hello()),
+    "a damaged box": lambda: flip(CurveClient(PUBLIC).hello()),
     "a key of small order": lambda: b"\x05HELLO\x01\x00" + bytes(192),
     "the next step": lambda: b"\x08INITIATE" + bytes(300),
 }
@@ -110,7 +106,7 @@ INITIATES: dict[str, Callable[[CurveClient], bytes]] = {
     "HELLO again": lambda client: client.hello(),
     "another connection's": cookie_of_another,
     "another cookie": lambda client: client.initiate()[:9] + bytes(96) + client.initiate()[105:],
-    "a damaged box": lambda client: damaged(client.initiate()),
+    "a damaged box": lambda client: flip(client.initiate()),
     "cut short": lambda client: client.initiate()[:130],
     "cut before the number": lambda client: client.initiate()[:110],
     "a key that vouches for another": lambda client: client.initiate(
@@ -155,7 +151,7 @@ NUMBER = (99).to_bytes(8, "big")
 
 MESSAGES: dict[str, Callable[[Curve, CurveClient], bytes]] = {
     "in the clear": lambda _server, _client: b"HI",
-    "a damaged box": lambda _server, client: damaged(client.seal(b"HI")),
+    "a damaged box": lambda _server, client: flip(client.seal(b"HI")),
     "a box without its number": lambda _server, _client: b"\x07MESSAGE\0\0",
     "a box too short": lambda _server, _client: b"\x07MESSAGE" + NUMBER + bytes(15),
     "a box that nobody closed": lambda _server, _client: b"\x07MESSAGE" + NUMBER + bytes(40),

@@ -16,6 +16,7 @@ from registry.warnings.messages import Message
 from registry.warnings.settings import WarnSettings
 from registry.warnings.warner import Warner, send_test, warn_once
 from tests.factory import Network, public
+from tests.flip import flip
 from tests.registry.cli.fake_service import FakeService
 from tests.registry.factory import eventually, in_loop
 from tests.registry.small_service import Answer, Asked
@@ -254,9 +255,8 @@ async def test_lists_that_do_not_hold_are_told() -> None:
         genesis.write_bytes(network.raw)
         network.end_epoch()
         finish(network)
-        raw = bytearray(service.answer("GET", "/v1/lists/latest", b"")[1])
-        raw[-1] ^= 1
-        service.answers["/v1/lists/latest"] = (200, bytes(raw))
+        raw = service.answer("GET", "/v1/lists/latest", b"")[1]
+        service.answers["/v1/lists/latest"] = (200, flip(raw))
         program = Program(service, path.parent, genesis=genesis)
         assert "new lists_refused" in await program.names()
         del service.answers["/v1/lists/latest"]

@@ -24,6 +24,7 @@ from ledger.rules.stakes import minimum_contribution
 from ledger.transactions.stake import get_open, get_reserved
 from ledger.types import BASIS_POINTS, COIN
 from tests.factory import public
+from tests.flip import flip
 from tests.simulation.people import Machine, contact_of
 from tests.simulation.plan import CONTRIBUTORS, EQUIVOCATING, LEAVING
 from tests.simulation.world import Draft, World
@@ -91,7 +92,7 @@ def transfer_forged(world: World) -> Draft:
 def forge(draft: Draft) -> Draft:
     """Return a transaction with one bit of its last signature changed."""
     raw = draft.raw
-    return draft._replace(raw=raw[:-1] + bytes([raw[-1] ^ 1]))
+    return draft._replace(raw=flip(raw))
 
 
 # ---------------------------------------------------------------------------- register

@@ -12,6 +12,7 @@ from ledger.crypto import KeyPair, key_pair
 from ledger.messages import tags
 from ledger.messages.genesis import REGISTRY
 from registry.formats.trust import Members, Path, Recovery, encode_path
+from tests.flip import flip
 from tests.registry.client.factory import EPOCH_MS, START_MS, digest, seat, sign_as
 from tests.registry.client.trust.line import (
     Line,
@@ -213,7 +214,7 @@ def borrowed(other: Recovery) -> Recovery:
 
 (FIRST, SIGNATURE), *REST = ORDER.signers
 TIPS: Final = ORDER._replace(tips_hash=bytes(32))
-WRONG_BIT: Final = SIGNATURE[:-1] + bytes([SIGNATURE[-1] ^ 1])
+WRONG_BIT: Final = flip(SIGNATURE)
 
 AFTER: Final = MAIN.branch(3, 8, {3: R, 4: D})
 """R signs epoch 3 only, and names D, which signs what follows."""

@@ -8,6 +8,7 @@ from typing import Final
 from ledger.messages.entries import Entry, pack_columns, read_columns
 from ledger.messages.lists import MAX_NODES, MAX_SWARMS
 from registry.formats.delta import compute_delta_bound, encode_delta
+from tests.flip import flip
 from tests.registry.client.factory import EPOCH, EPOCH_MS, MadeList, make_entries
 from tests.registry.client.verify.headers import (
     ACCOUNT,
@@ -16,7 +17,6 @@ from tests.registry.client.verify.headers import (
     NODES,
     TEN,
     alone,
-    flip,
     full,
     of_four,
     with_list,

@@ -16,8 +16,8 @@ from ledger.messages.genesis import (
     GenesisNode,
 )
 from ledger.params import PARAMETERS, preset
+from tests.flip import flip
 from tests.registry.client.factory import digest, make_genesis, seat
-from tests.registry.client.verify.headers import flip
 from tests.registry.client.verify.script import Case, Cases, Data, Repeat, start
 from tests.registry.client.verify.signatures import ORDER_8, P, little
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from registry.client.checks import MAX_AHEAD_MS
+from tests.flip import flip
 from tests.registry.client.factory import (
     EPOCH,
     EPOCH_MS,
@@ -108,13 +109,6 @@ EXTENDED: Final[Cases] = {
     "by itself": refused("bad_header", TEN.signed * 2),
     "by a million bytes": refused("bad_header", Repeat(TEN.signed, b"\0", 10**6)),
 }
-
-
-def flip(data: bytes, at_byte: int, bit: int = 0) -> bytes:
-    """The bytes with one bit changed, 0 being the lowest."""
-    changed = bytearray(data)
-    changed[at_byte] ^= 1 << bit
-    return bytes(changed)
 
 
 def _flipped() -> dict[str, Case]:

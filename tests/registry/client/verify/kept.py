@@ -16,8 +16,9 @@ from ledger.messages.lists import (
 )
 from ledger.params import DAY, preset
 from registry.formats.trust import Hop, Members, Path, encode_anchor, encode_path
+from tests.flip import flip
 from tests.registry.client.factory import NOW_MS, START_MS, MadeList, make_genesis, make_list, seat
-from tests.registry.client.verify.headers import NODES, WEIGHTS, flip, full
+from tests.registry.client.verify.headers import NODES, WEIGHTS, full
 from tests.registry.client.verify.script import (
     Case,
     Cases,

@@ -7,8 +7,9 @@ from typing import Final
 from ledger.messages.entries import COLUMNS
 from ledger.messages.lists import MAX_NODES, MAX_SWARMS
 from registry.formats.full import compute_columns_bound, compute_full_bound
+from tests.flip import flip
 from tests.registry.client.factory import MadeList, digest, make_entries
-from tests.registry.client.verify.headers import NODES, TEN, alone, flip, full, of_four
+from tests.registry.client.verify.headers import NODES, TEN, alone, full, of_four
 from tests.registry.client.verify.script import (
     Case,
     Cases,

@@ -15,6 +15,7 @@ from ledger.messages.lists import (
     encode_signed_header,
     header_signing_bytes,
 )
+from tests.flip import flip
 from tests.registry.client.factory import (
     EPOCH,
     START_MS,
@@ -28,7 +29,6 @@ from tests.registry.client.verify.headers import (
     ONE,
     TEN,
     WEIGHTS,
-    flip,
     of_four,
     refused,
     taken,

@@ -8,6 +8,7 @@ from ledger.messages.contact import Contact, Version
 from ledger.messages.entries import Entry, pack_entry, pack_swarm_leaf
 from ledger.rules.swarms import nearest_swarm, position_of
 from registry.formats.slice import MAX_PATH, MAX_SLICE_BYTES, Slice, encode_slice
+from tests.flip import flip
 from tests.registry.client.factory import (
     EPOCH,
     MadeList,
@@ -21,7 +22,6 @@ from tests.registry.client.verify.headers import (
     TEN,
     VALID_UNTIL,
     alone,
-    flip,
     of_four,
     with_bits,
     with_list,

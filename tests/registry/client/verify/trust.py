@@ -21,6 +21,7 @@ from registry.formats.trust import (
     Way,
     encode_path,
 )
+from tests.flip import flip
 from tests.registry.client.factory import (
     NOW_MS,
     MadeList,
@@ -29,7 +30,7 @@ from tests.registry.client.factory import (
     make_list,
     seat,
 )
-from tests.registry.client.verify.headers import NODES, WEIGHTS, flip
+from tests.registry.client.verify.headers import NODES, WEIGHTS
 from tests.registry.client.verify.script import (
     Case,
     Cases,
@@ -218,7 +219,7 @@ FLIPPED: Final[Cases] = {
     ),
     "a key of the set": given(EIGHT, flip(PATH, HEADER_END + 2), "wrong_set"),
     "a weight of the set": given(EIGHT, flip(PATH, HEADER_END + 2 + 35, 1), "wrong_set"),
-    "a hash of the last hop": given(EIGHT, flip(PATH, len(PATH) - 1), "bad_history"),
+    "a hash of the last hop": given(EIGHT, flip(PATH), "bad_history"),
 }  # fmt: skip
 
 # ---- History ----

@@ -13,6 +13,7 @@ from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet.server import MAX_BATCH
 from registry.engines.comet.translate import BUSY, COMMITTED
 from tests.factory import EPOCH_MS, FEE, Network
+from tests.flip import flip
 from tests.ledger.refusals.successor import over
 from tests.ledger.scenes import SHORT
 from tests.registry.engines.comet.far import Side, comet_genesis, served, stamp
@@ -25,7 +26,7 @@ def code(name: str) -> int:
 
 def forge(raw: bytes) -> bytes:
     """A transaction whose signature, at its end, is another one."""
-    return raw[:-1] + bytes([raw[-1] ^ 1])
+    return flip(raw)
 
 
 # ------------------------------------------------------------------------------------- checks
