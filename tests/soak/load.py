@@ -21,7 +21,7 @@ PAUSE_S: Final = 0.3
 
 READ_PAUSE_S: Final = 0.05
 LIFETIME_BLOCKS: Final = 300
-BATCH: Final = 10
+BATCH: Final = 30
 """Transfers of one sender that go out together."""
 
 FEE: Final = 1_000
