@@ -39,7 +39,7 @@ from registry.engines.comet.server import Server
 from registry.engines.comet.snapshots import fill_store
 from registry.engines.comet.translate import COMMITTED
 from registry.replica import Replica
-from tests.comet.grammar.histories import HISTORIES, Decided, History, history
+from tests.grammar.histories import HISTORIES, Decided, History, history
 from tests.registry.engines.comet.far import Wire, init_fields
 from tests.registry.factory import Direct
 

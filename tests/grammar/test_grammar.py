@@ -1,6 +1,6 @@
 """Ten thousand random legal sequences of calls; a failure names its seed.
 
-    python -m tests.comet.test_grammar SEED
+    python -m tests.grammar.test_grammar SEED
 
 plays one of them again.
 """
@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet.application import Application
-from tests.comet.grammar.driver import LETTERS, MAX_LIVES, POINTS, Sequence
-from tests.comet.grammar.histories import HISTORIES, history
+from tests.grammar.driver import LETTERS, MAX_LIVES, POINTS, Sequence
+from tests.grammar.histories import HISTORIES, history
 from tests.registry.engines.comet.far import Refused
 from tests.registry.factory import short_folder
 
