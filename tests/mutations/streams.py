@@ -35,7 +35,7 @@ from registry.cometbft.votes import NOTHING, ValidatorRefuses, read_height
 from registry.engines.comet import abci_pb2 as abci
 from registry.engines.comet.server import Frames, Malformed, _parse, frame
 from registry.engines.comet.translate import AppState, WrongNetwork, check_init_chain, read_block
-from registry.engines.follow import UNREADABLE, _read_answers
+from registry.engines.follow import UNREADABLE, BadSource, _open, _read_answers
 from registry.formats.bundle import decode_bundle, encode_bundle
 from registry.formats.fingerprint import fingerprint_of
 from registry.formats.slice import decode_slice, encode_slice
@@ -286,8 +286,8 @@ TOLD: Final[dict[str, Decoder]] = {
     ),
     "answer to a transaction": Decoder(
         msgspec.json.encode({"type": "nonce_used", "values": {"nonce": 1, "expected": 2}}),
-        lambda raw: _read_answers([b"one"], msgspec.json.decode(raw)),
-        UNREADABLE,
+        lambda raw: _read_answers([b"one"], _open(422, raw, 1)),
+        (BadSource, *UNREADABLE),
     ),
     "duties": Decoder(
         b'{"tests":[{"node":"%s"}]}' % encode_node(public("node")).encode(),
