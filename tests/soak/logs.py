@@ -38,6 +38,11 @@ EXPLAINED: Final = (
         "is not kept here",
         "a service that was started again proves nothing older than that",
     ),
+    Explained(
+        "no vote: nothing can be told",
+        "may be cut off",
+        "who was started a moment ago looked at who was dead, before anybody could be heard",
+    ),
     Explained("vote refused", "not_tested", "whom it is on went off duty, or came back, meanwhile"),
     Explained("attestation refused", "attest_closed", "it came late, since the service was away"),
     Explained(
