@@ -210,7 +210,11 @@ async def test_a_list_whose_file_is_gone_is_not_served(tmp_path: Path) -> None:
         assert [row.epoch for row in served.publisher.lists] == [0, 2]
 
 
-HARMS = {"a bit is another": flip, "cut off": lambda raw: raw[:-9], "empty": lambda _: b""}
+HARMS = {
+    "a bit is another": lambda raw: flip(raw, -9, 2),
+    "cut off": lambda raw: raw[:-9],
+    "empty": lambda _: b"",
+}
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())

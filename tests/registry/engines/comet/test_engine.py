@@ -314,6 +314,7 @@ async def test_what_is_sent_anew_keeps_its_place(quick: None) -> None:
         await eventually(lambda: far.rpc.sent[-4:] == [*old, *new])
         far.rpc.answers.clear()
         await eventually(lambda: not far.engine._gossip)
+        await settle()
         assert far.rpc.sent[-4:] == [*old, *new]
 
 
