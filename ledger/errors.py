@@ -13,6 +13,7 @@
 again; its text may become clearer. Only the number can reach a result, never a text.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 
@@ -293,6 +294,9 @@ REFUSALS: Final[dict[str, RefusalCode]] = {
         220, "the pool is full of what pays more: send it again after the next block, or pay more"
     ),
 }
+
+CODE_OF_NUMBER: Final[Mapping[int, str]] = {row.number: code for code, row in REFUSALS.items()}
+"""The code whose number a block's results hold; 0, a success, is none of them."""
 
 
 class WaypostError(Exception):

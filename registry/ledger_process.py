@@ -146,7 +146,7 @@ class Service:
         """Serve until told to stop. Raises a `Fault` where going on would be wrong."""
         work = asyncio.create_task(self._work())
         # from the first moment on: a refill may take long, and it may wait for ever
-        stop = asyncio.create_task(until_stopped(lifeline))
+        stop = until_stopped(lifeline)
         broken = asyncio.create_task(self._wait_broken())
         try:
             await asyncio.wait([work, stop, broken], return_when=asyncio.FIRST_COMPLETED)
@@ -190,7 +190,7 @@ class Service:
         finally:
             await engine.close()
 
-    async def _close(self, *tasks: asyncio.Task[None]) -> None:
+    async def _close(self, *tasks: asyncio.Future[None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -340,8 +340,9 @@ async def _fill(
 
     inheritance = load_inheritance(settings.home, genesis, time.time_ns() // 1_000_000)
     filling = asyncio.create_task(fill_store(abci, store, genesis, inheritance))
-    stop = asyncio.create_task(until_stopped(lifeline))
-    await asyncio.wait([filling, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop = until_stopped(lifeline)
+    waiting: list[asyncio.Future[Any]] = [filling, stop]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
     if filling.done():
         return filling.result()

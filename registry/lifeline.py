@@ -13,15 +13,24 @@ NONE: Final = -1
 """No lifeline: only signals stop the process."""
 
 
-async def until_stopped(lifeline: int = NONE) -> None:
-    """Return on SIGTERM, on SIGINT, or when the lifeline ends."""
+def until_stopped(lifeline: int = NONE) -> asyncio.Future[None]:
+    """Return what is done on SIGTERM, on SIGINT, or when the lifeline ends.
+
+    It watches from this call on: ask before serving, since whoever sees that a process serves may
+    already tell it to stop.
+    """
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stopped: asyncio.Future[None] = loop.create_future()
+
+    def stop() -> None:
+        if lifeline != NONE:
+            loop.remove_reader(lifeline)
+        if not stopped.done():
+            stopped.set_result(None)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop)
     if lifeline != NONE:
         os.set_blocking(lifeline, False)
-        loop.add_reader(lifeline, stop.set)
-    await stop.wait()
-    if lifeline != NONE:
-        loop.remove_reader(lifeline)
+        loop.add_reader(lifeline, stop)
+    return stopped

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from ledger.chain import Chain
 from ledger.codec import encode
-from ledger.errors import REFUSALS, Refusal
+from ledger.errors import CODE_OF_NUMBER, Refusal
 from ledger.history import final_key, journal_key
 from ledger.messages.blocks import block_hash
 from ledger.messages.checkins import CheckIn
@@ -392,8 +392,7 @@ class Queries:
         location = view.location(hash)
         if location is not None:
             block = view.committed_block(location.height)
-            refusals = {row.number: name for name, row in REFUSALS.items()}
-            code = refusals.get(location.code)
+            code = CODE_OF_NUMBER.get(location.code)
             where = {"height": location.height, "index": location.place}
             committed = self._chain.decode(block.transactions[location.place])
             return show_transaction(committed, "committed", where, code, None)

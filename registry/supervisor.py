@@ -271,7 +271,7 @@ class Supervisor:
         log.info("cometbft started", node=prepared.node_id)
 
     async def _wait(self, lifeline: int, prepared: Prepared | None) -> int:
-        stop = asyncio.create_task(until_stopped(lifeline))
+        stop = until_stopped(lifeline)
         death: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
         if prepared is not None:
             adding = asyncio.create_task(self._add_cometbft(prepared, death))

@@ -184,7 +184,7 @@ async def _serve(app: App, listening: socket.socket, lifeline: int) -> None:
         timeout_graceful_shutdown=STOP_S,
     )
     server = _Server(config, app)
-    stop = asyncio.create_task(until_stopped(lifeline))
+    stop = until_stopped(lifeline)
     stop.add_done_callback(lambda _: server.stop())
     try:
         await server.serve(sockets=[listening])

@@ -120,8 +120,9 @@ async def _serve(path: Path, lifeline: int) -> None:
     from registry.lifeline import until_stopped
 
     server = Server({"verify": _verify})
+    stopped = until_stopped(lifeline)
     await server.start(path)
-    await until_stopped(lifeline)
+    await stopped
     await server.close()
 
 

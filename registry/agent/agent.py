@@ -148,6 +148,7 @@ class Agent:
 
     async def run(self, lifeline: int = NONE) -> None:
         """Do duty until told to stop. Raises a `Fault` where going on would be wrong."""
+        stop = until_stopped(lifeline)
         await self._listen()
         parts = [
             asyncio.create_task(_keep("following", self._follow)),
@@ -155,7 +156,6 @@ class Agent:
         ]
         if self.settings.oxenmq:
             parts.append(asyncio.create_task(_keep("OxenMQ", self._speak_oxenmq)))
-        stop = asyncio.create_task(until_stopped(lifeline))
         try:
             await asyncio.wait([stop, *parts], return_when=asyncio.FIRST_COMPLETED)
             for part in parts:

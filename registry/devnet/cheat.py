@@ -81,7 +81,7 @@ def is_seen(answer: Any) -> bool:
 
 async def _run(services: Services, genesis_hash: Hash, seed: bytes, lifeline: int) -> None:
     cheating = asyncio.create_task(cheat(services, genesis_hash, seed))
-    stopping = asyncio.create_task(until_stopped(lifeline))
+    stopping = until_stopped(lifeline)
     await asyncio.wait([cheating, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if cheating.done():

@@ -37,13 +37,14 @@ PRIVATE_KEY: Final = FOLDER / "insecure_key.pem"
 
 async def serve(ipv4: str, storage_port: int, router_port: int, lifeline: int) -> None:
     """Stand in at an address until told to stop. Raises `OSError` where it cannot listen."""
+    stopped = until_stopped(lifeline)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE, PRIVATE_KEY)
     storage = await asyncio.start_server(
         answer_storage, ipv4, storage_port, ssl=context, limit=MAX_HEAD_BYTES
     )
     router = await asyncio.start_server(answer_router, ipv4, router_port)
-    await until_stopped(lifeline)
+    await stopped
     storage.close()
     router.close()
 

@@ -41,14 +41,15 @@ async def _run(folder: Path, key_file: Path, url: str) -> int:
         ("registry.devnet.node", make_server_arguments(contact["ipv4"], *ports)),
         ("registry.agent", ["--settings", told]),
     )
+    stop = until_stopped()
     children: list[Child] = []
     try:
         for module, arguments in parts:
             children += [await Child.start(module, module, arguments)]
         print(f"{address} at {contact['ipv4']}: its agent runs until Ctrl-C", flush=True)
         ends = [asyncio.create_task(child.process.wait()) for child in children]
-        stop = asyncio.create_task(until_stopped())
-        await asyncio.wait([stop, *ends], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [stop, *ends]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return next((end.result() or 1 for end in ends if end.done()), 0)
     finally:
         for child in reversed(children):

@@ -134,13 +134,13 @@ async def warn(settings: WarnSettings, channels: list[Channel]) -> None:
         warner = Warner(settings, channels)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(warner.close)
+            stop = until_stopped()
             address = settings.metrics_address
             if address is not None:
                 port = await stack.enter_async_context(serve(warner.gauges, *address))
                 log.info("metrics", host=address[0], port=port)
             log.info("watching", services=settings.service, home=str(settings.home))
             work = asyncio.ensure_future(warner.run())
-            stop = asyncio.ensure_future(until_stopped())
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             for task in (work, stop):
                 task.cancel()

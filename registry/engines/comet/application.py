@@ -8,7 +8,7 @@
   replica and the validators disagree about what comes next, and it stops.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -18,7 +18,7 @@ import structlog
 
 from ledger.chain import Executed
 from ledger.crypto import Signed, sha256
-from ledger.errors import REFUSALS, Diverged, Fault, Refusal
+from ledger.errors import CODE_OF_NUMBER, Diverged, Fault, Refusal
 from ledger.messages.tables import MAX_KEY_BYTES
 from ledger.state import STATE_START, STATE_STOP
 from ledger.succession import is_over
@@ -331,11 +331,8 @@ class Application:
         return abci.ResponseApplySnapshotChunk(result=abci.ResponseApplySnapshotChunk.ABORT)
 
 
-_CODE_OF: Final[Mapping[int, str]] = {row.number: code for code, row in REFUSALS.items()}
-
-
 def _result(code: int) -> abci.ExecTxResult:
     """Return a transaction's result; its code alone is hashed."""
     if not code:
         return abci.ExecTxResult()
-    return abci.ExecTxResult(code=code, log=_CODE_OF[code], codespace=CODESPACE)
+    return abci.ExecTxResult(code=code, log=CODE_OF_NUMBER[code], codespace=CODESPACE)
