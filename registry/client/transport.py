@@ -134,7 +134,7 @@ class Transport:
                         raise self._too_slow()
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             why = str(error) or type(error).__name__
-            raise Unavailable(f"it could not be read: {why}") from error
+            raise Unavailable(f"it did not answer: {why}") from error
         return bytes(body)
 
     def _note_clock(self, source: str, date: str) -> None:

@@ -97,8 +97,8 @@ class Follow:
                 found = await self._fetch(self._sources[0])
                 for block in found:
                     await self._execute(block)
-            except (BadSource, httpx2.HTTPError) as error:
-                log.warning("source failed", source=self._sources[0], reason=_reason(error))
+            except BadSource as error:
+                log.warning("source failed", source=self._sources[0], reason=str(error))
                 self._rotate()
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -127,7 +127,7 @@ class Follow:
             raise BadSource(f"it sends no blocks: {error}") from None
 
     async def _ask(self, method: str, url: str, **request: Any) -> tuple[int, bytes]:
-        """Return status and body. Raises `BadSource` for one that is too long or takes too long."""
+        """Return status and body. Raises `BadSource` if none comes whole, in time and in bounds."""
         answer = bytearray()
         try:
             async with (
@@ -140,7 +140,13 @@ class Follow:
                         raise BadSource("it sends more than was asked for")
                 return response.status_code, bytes(answer)
         except TimeoutError:
-            raise BadSource(f"its answer takes more than {DEADLINE_S} s") from None
+            raise BadSource(f"it did not answer within {DEADLINE_S:g} s") from None
+        except httpx2.DecodingError as error:
+            raise BadSource(f"its answer cannot be unpacked: {error}") from None
+        except httpx2.HTTPError as error:
+            # some errors of connections say nothing
+            why = str(error) or type(error).__name__
+            raise BadSource(f"it did not answer: {why}") from None
 
     async def _execute(self, block: Block) -> None:
         """Check, execute and commit one block. Raises `BadSource` and `Diverged`."""
@@ -205,8 +211,8 @@ class Follow:
                     **request,
                 )
                 return read(_open(status, answer, len(items)))
-            except (BadSource, httpx2.HTTPError, *UNREADABLE) as error:
-                log.warning("submission not passed on", source=source, reason=_reason(error))
+            except (BadSource, *UNREADABLE) as error:
+                log.warning("submission not passed on", source=source, reason=str(error))
         raise Lost(f"no source takes {what} now")
 
     async def close(self) -> None:
@@ -252,8 +258,3 @@ def _read_vote_answers(count: int, answer: list[Any] | Refusal) -> list[dict[str
         raise ValueError("it answers for other votes")
     plain: list[dict[str, Any]] = msgspec.to_builtins(results)
     return plain
-
-
-def _reason(error: Exception) -> str:
-    # some errors of connections say nothing
-    return str(error) or type(error).__name__

@@ -7,7 +7,6 @@ say what its newest is. A block that none of them has counts as never served.
 import asyncio
 from typing import Final
 
-import httpx2
 import msgspec
 import structlog
 
@@ -46,7 +45,6 @@ class Refill(Follow):
                 if network.genesis_hash != self._replica.chain.genesis_hash.hex():
                     raise BadSource("it is of another network")
                 return network.height
-            except (BadSource, httpx2.HTTPError, ValueError, RecursionError) as error:
-                reason = str(error) or type(error).__name__
-                log.warning("source failed", source=source, reason=reason)
+            except (BadSource, ValueError, RecursionError) as error:
+                log.warning("source failed", source=source, reason=str(error))
                 await asyncio.sleep(RETRY_S)

@@ -23,15 +23,18 @@ class Explained(NamedTuple):
 
 
 AWAY: Final = (
-    "did not answer|connection attempts failed|could not be read|answered 503|answers 503|"
+    "did not answer|took longer than|answered 503|answers 503|"
     "no service has a signed list|no source takes transactions"
 )
+"""What is said of a service that is killed, stopped or stands still, by who asks it meanwhile."""
 
 EXPLAINED: Final = (
     Explained("process ended", "", "one of a service's processes was killed, so all of them end"),
     Explained("ledger process lost", "", "it was killed"),
     Explained(
-        "epoch not begun|not up to date|no proof|check-in not taken", AWAY, "the service was away"
+        "epoch not begun|not up to date|no proof|check-in not taken|contact not taken",
+        AWAY,
+        "the service was away from an agent",
     ),
     Explained(
         "epoch not begun|not up to date|no proof",
@@ -46,19 +49,13 @@ EXPLAINED: Final = (
     Explained("vote refused", "not_tested", "whom it is on went off duty, or came back, meanwhile"),
     Explained("attestation refused", "attest_closed", "it came late, since the service was away"),
     Explained(
-        "submission not passed on|attestation not submitted",
+        "source failed|submission not passed on|attestation not submitted",
         AWAY,
-        "the service was away from an attestor that had something to send",
-    ),
-    Explained("events broke off|no hashes of new blocks", AWAY, "the service was away"),
-    Explained(
-        "source failed",
-        f"{AWAY}|disconnected|ReadError|peer closed connection",
-        "the service was away from who follows it",
+        "the service was away from an attestor",
     ),
     Explained(
         "fails",
-        "no signed answer|Connect call failed|did not answer|timed out|within",
+        "no signed answer within|Connect call failed|reset by peer|no answer in time",
         "a node was dead, or stood still",
     ),
     Explained("Invalid HTTP request received.|Unsupported upgrade request.", "uvicorn", "nonsense"),
