@@ -303,6 +303,11 @@ class WaypostError(Exception):
     """Root of what this project raises on purpose."""
 
 
+def describe(error: BaseException) -> str:
+    """Return what an error says, or its name where it says nothing, as some of connections do."""
+    return str(error) or type(error).__name__
+
+
 class Refusal(WaypostError):
     """Data from outside breaks a rule; nothing was changed.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVa
 import msgspec
 import typer
 
-from ledger.errors import WaypostError
+from ledger.errors import WaypostError, describe
 
 if TYPE_CHECKING:
     import httpx2
@@ -170,7 +170,7 @@ class Service:
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
             raise Unreachable(f"{self.url!r} is no URL such as {DEFAULT_URL}") from None
         except httpx2.HTTPError as error:
-            raise Unreachable(f"{self.url} broke off: {error}") from None
+            raise Unreachable(f"{self.url} broke off: {describe(error)}") from None
 
     def _get_limit(self, timeout_s: float) -> float:
         """Return the seconds that a whole answer may take. Raises `Unreachable` if none is left."""

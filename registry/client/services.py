@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from ledger.errors import Misuse, WaypostError
+from ledger.errors import Misuse, WaypostError, describe
 from registry.client.transport import Unavailable, load_certificates
 
 if TYPE_CHECKING:
@@ -183,8 +183,8 @@ class Services:
                     return
             except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as failure:
                 if is_open:
-                    raise Unavailable(f"{url} broke off: {_reason(failure)}") from None
-                error.add_note(f"{url}: {_reason(failure)}")
+                    raise Unavailable(f"{url} broke off: {describe(failure)}") from None
+                error.add_note(f"{url}: {describe(failure)}")
         raise error
 
     async def close(self) -> None:
@@ -243,7 +243,7 @@ class Services:
         except TimeoutError:
             raise Unavailable(f"it did not answer within {self.timeout_s:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-            raise Unavailable(f"it did not answer: {_reason(error)}") from None
+            raise Unavailable(f"it did not answer: {describe(error)}") from None
         if response.is_success and "content-encoding" not in response.headers:
             return bytes(body)
         raise _read_failure(response, bytes(body))
@@ -262,10 +262,6 @@ class Services:
                 headers={"accept-encoding": "identity", "user-agent": "waypost"},
             )
         return self._client
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _stream_timeout(timeout_s: float) -> "httpx2.Timeout":

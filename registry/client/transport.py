@@ -17,7 +17,7 @@ from time import monotonic, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from ledger.errors import Refusal, WaypostError
+from ledger.errors import Refusal, WaypostError, describe
 
 if TYPE_CHECKING:
     import ssl
@@ -133,8 +133,7 @@ class Transport:
                     if monotonic() > until:
                         raise self._too_slow()
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-            why = str(error) or type(error).__name__
-            raise Unavailable(f"it did not answer: {why}") from error
+            raise Unavailable(f"it did not answer: {describe(error)}") from error
         return bytes(body)
 
     def _note_clock(self, source: str, date: str) -> None:

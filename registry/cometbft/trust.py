@@ -19,7 +19,7 @@ from typing import Final
 import httpx2
 import msgspec
 
-from ledger.errors import Refusal, WaypostError
+from ledger.errors import Refusal, WaypostError, describe
 from ledger.messages.genesis import GENESIS
 from ledger.messages.lists import ListHeader
 from ledger.messages.tables import VALIDATORS
@@ -262,5 +262,5 @@ def _get(source: str, path: str, arguments: dict[str, str]) -> bytes:
                 if len(raw) > MAX_ANSWER_BYTES:
                     raise NoTrust(f"{source}: its answer is too long")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise NoTrust(f"{source} does not answer: {error}") from None
+        raise NoTrust(f"{source} does not answer: {describe(error)}") from None
     return bytes(raw)

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from ledger.crypto import sha256, verify
-from ledger.errors import REFUSALS, Diverged, Refusal, WaypostError
+from ledger.errors import REFUSALS, Diverged, Refusal, WaypostError, describe
 from ledger.messages.blocks import BLOCK, MAX_BLOCK_BYTES, Block, block_seal
 from ledger.replay import check_outcome, check_sealed
 from ledger.types import Height
@@ -144,9 +144,7 @@ class Follow:
         except httpx2.DecodingError as error:
             raise BadSource(f"its answer cannot be unpacked: {error}") from None
         except httpx2.HTTPError as error:
-            # some errors of connections say nothing
-            why = str(error) or type(error).__name__
-            raise BadSource(f"it did not answer: {why}") from None
+            raise BadSource(f"it did not answer: {describe(error)}") from None
 
     async def _execute(self, block: Block) -> None:
         """Check, execute and commit one block. Raises `BadSource` and `Diverged`."""

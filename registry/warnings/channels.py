@@ -20,7 +20,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ledger.errors import WaypostError
+from ledger.errors import WaypostError, describe
 from registry.client.transport import load_certificates
 from registry.warnings.messages import Message, clean, to_json, to_text
 from registry.warnings.settings import WarnSettings, read_secret
@@ -102,9 +102,7 @@ class Webhook:
         except TimeoutError:
             raise NotSent(f"the webhook did not answer within {self._send_s:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-            raise NotSent(
-                f"the webhook was not reached: {_shorten(str(error) or type(error).__name__)}"
-            ) from None
+            raise NotSent(f"the webhook was not reached: {_shorten(describe(error))}") from None
         if not 200 <= status < 300:
             raise NotSent(f"the webhook answered {status}")
 

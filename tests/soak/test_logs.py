@@ -3,12 +3,9 @@
 import asyncio
 import json
 import socket
-import struct
-import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pytest
 import structlog
@@ -21,6 +18,7 @@ from registry.client.services import Services
 from registry.client.transport import Transport, Unavailable
 from registry.engines import follow as follow_module
 from registry.ipc import Lost
+from tests.ending import ENDS, End, ending
 from tests.registry.engines.source import following
 from tests.registry.factory import Site, eventually, in_loop
 from tests.soak.logs import is_explained, read_log
@@ -29,78 +27,11 @@ log = structlog.get_logger()
 
 WAIT_S: Final = 0.2
 NODE: Final = key_pair(bytes(32))
-HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"
-AWAY: Final = b'{"type":"unavailable","detail":"its ledger process is away","values":{}}'
-FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nfull"
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Site:
     return Site(monkeypatch, tmp_path, block_ms=100)
-
-
-class End(NamedTuple):
-    """How a service ends while it is asked."""
-
-    said: bytes
-    """What of its answer has been sent by then."""
-    hears: bool = True
-    """Whether it has read the request."""
-    resets: bool = False
-    """Whether the connection is reset, as with unread bytes in it, or closed."""
-    stays: bool = False
-    """Whether the connection outlives the answer."""
-
-
-ENDS: Final = {
-    "closed before it hears": End(b"", hears=False),
-    "reset before it hears": End(b"", hears=False, resets=True),
-    "closed before it answers": End(b""),
-    "reset before it answers": End(b"", resets=True),
-    "closed within the head": End(HEAD[:20]),
-    "reset within the head": End(HEAD[:20], resets=True),
-    "closed within the body": End(HEAD + b"[" * 9),
-    "reset within the body": End(HEAD + b"[" * 9, resets=True),
-    "stands still": End(b"", stays=True),
-    "stands still within the body": End(HEAD + b"[" * 9, stays=True),
-    "without its ledger process": End(
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n" % len(AWAY) + AWAY
-    ),
-    "has as many connections as it takes": End(FULL),
-}
-
-
-@contextmanager
-def ending(end: End) -> Iterator[str]:
-    """The URL of a service that ends so, whenever it is asked."""
-    is_over = threading.Event()
-
-    def serve(server: socket.socket) -> None:
-        while not is_over.is_set():
-            try:
-                connection, _ = server.accept()
-            except TimeoutError:
-                continue
-            with connection:
-                if end.hears:
-                    connection.recv(65_536)
-                connection.sendall(end.said)
-                if end.stays:
-                    is_over.wait()
-                if end.resets:
-                    connection.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                    )
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.02)
-        thread = threading.Thread(target=serve, args=(server,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            is_over.set()
-            thread.join()
 
 
 Lines: TypeAlias = list[MutableMapping[str, Any]]
@@ -160,12 +91,10 @@ async def test_whoever_asks_a_service_that_ends_says_that_it_is_away(
 
 
 @in_loop
-async def test_whoever_asks_where_nobody_listens_says_so_too(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ending(ENDS["closed before it hears"]) as url:
-        pass
-    with capture_logs() as lines:
+async def test_whoever_asks_where_nobody_listens_says_so_too(site: Site) -> None:
+    with socket.socket() as bound, capture_logs() as lines:
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         for asks in (follow_blocks, submit, tell, prove, fetch_list):
             await asks(site, url, lines)
     assert len(lines) >= 6

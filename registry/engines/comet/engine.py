@@ -23,7 +23,7 @@ import structlog
 
 from ledger.chain import Executed
 from ledger.crypto import sha256
-from ledger.errors import Fault
+from ledger.errors import Fault, describe
 from ledger.messages.blocks import Block
 from ledger.transactions.envelope import Transaction
 from ledger.types import Hash, Height
@@ -167,7 +167,7 @@ class Gossip:
             response = await self._client.post("/", json=calls)
             found = msgspec.json.decode(response.content, type=list[_Answer] | _Answer)
         except (httpx2.HTTPError, ValueError, RecursionError) as error:
-            log.warning("not passed on", reason=str(error) or type(error).__name__)
+            log.warning("not passed on", reason=describe(error))
             return set()
         # a batch of one is answered without a list
         answers = [found] if isinstance(found, _Answer) else found

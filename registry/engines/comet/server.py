@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 from google.protobuf.message import DecodeError
 
-from ledger.errors import Misuse, WaypostError
+from ledger.errors import Misuse, WaypostError, describe
 from registry.engines.comet import abci_pb2 as abci
 from registry.sockets import UnixListener
 
@@ -257,7 +257,7 @@ class Server:
         try:
             answers = await self._handle(requests)
         except Exception as error:
-            exception = abci.ResponseException(error=str(error) or type(error).__name__)
+            exception = abci.ResponseException(error=describe(error))
             writer.write(frame(abci.Response(exception=exception)))
             with contextlib.suppress(OSError):
                 await writer.drain()

@@ -8,6 +8,7 @@ import pytest
 
 from registry.cli import http
 from registry.cli.http import Account, BadAnswer, Network, Refused, Service, Unreachable, convert
+from tests.ending import ENDS, ending
 from tests.registry.cli.fake_service import ENDLESS, FakeService, dripping, problem, run_service
 
 PATH = "/v1/network"
@@ -163,6 +164,19 @@ def test_somebody_speaks_another_language() -> None:
         with Service(url) as service, pytest.raises(Unreachable, match="broke off"):
             service.get(PATH)
         thread.join()
+
+
+BREAKS = [name for name in ENDS if name.startswith(("closed", "reset"))]
+
+
+@pytest.mark.parametrize("end", BREAKS)
+def test_a_service_that_ends_while_it_is_asked(end: str) -> None:
+    with (
+        ending(ENDS[end]) as url,
+        Service(url) as service,
+        pytest.raises(Unreachable, match=f"^{url} broke off: .*[a-z]"),
+    ):
+        service.get(PATH)
 
 
 @pytest.mark.parametrize("url", ["", "node", "127.0.0.1:8420", "ftp://127.0.0.1"])
